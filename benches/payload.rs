@@ -1,0 +1,51 @@
+//! How long access units take to become packets: `cargo bench --bench payload`.
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use flowsteer::library::{AacConfig, Codec, H264Config};
+use flowsteer::payload::{PacketBuffer, Payloader};
+
+fn main() {
+    divan::main();
+}
+
+fn h264() -> Payloader {
+    let config = H264Config {
+        length_size: 4,
+        profile_level_id: [0x4d, 0x40, 0x1e],
+        sequence_parameter_sets: vec![vec![0x67; 24]],
+        picture_parameter_sets: vec![vec![0x68; 5]],
+        width: 1_280,
+        height: 720,
+    };
+    Payloader::new(&Codec::H264(config), 1_400).expect("a sound configuration")
+}
+
+/// A delimiter, a SEI message and one slice: `octets` in all, about.
+fn unit(octets: usize) -> Vec<u8> {
+    let nal = |header: u8, len: usize| [&(len as u32).to_be_bytes()[..], &[header], &vec![7; len - 1]].concat();
+    [nal(0x09, 2), nal(0x06, 30), nal(0x65, octets)].concat()
+}
+
+/// A key picture of 100 KB, a picture of 16 KB, one of 1 KB.
+#[divan::bench(args = [100_000, 16_000, 1_000])]
+fn picture(bencher: Bencher<'_, '_>, octets: usize) {
+    let (payloader, unit, mut buffer) = (h264(), unit(octets), PacketBuffer::default());
+    bencher.counter(BytesCount::new(octets)).bench_local(|| {
+        buffer.clear();
+        payloader.payload(&unit, octets > 50_000, &mut buffer).expect("a sound access unit");
+        buffer.runs(0..buffer.packets().len(), 64, 65_000).count()
+    });
+}
+
+#[divan::bench]
+fn frame_of_sound(bencher: Bencher<'_, '_>) {
+    let config = AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 };
+    let payloader = Payloader::new(&Codec::Aac(config), 1_400).expect("a sound configuration");
+    let mut buffer = PacketBuffer::default();
+    bencher.bench_local(|| {
+        buffer.clear();
+        payloader.payload(&[7; 371], true, &mut buffer).expect("a sound access unit");
+        buffer.packets().len()
+    });
+}

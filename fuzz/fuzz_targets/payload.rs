@@ -1,0 +1,46 @@
+//! Access units of noise into packets; what comes out must be sendable and put together what went in.
+
+#![no_main]
+
+use flowsteer::library::{AacConfig, Codec, H264Config};
+use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&[settings, size], unit)) = input.split_first_chunk::<2>() else { return };
+    let max_packet = 64 + usize::from(size) * 6;
+    let codec = match settings & 3 {
+        0 => Codec::Aac(AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 }),
+        length => Codec::H264(H264Config {
+            length_size: 1 << (length - 1),
+            profile_level_id: [0x4d, 0x40, 0x1e],
+            sequence_parameter_sets: vec![vec![0x67, 1, 2, 3]],
+            picture_parameter_sets: vec![vec![0x68, 1]],
+            width: 0,
+            height: 0,
+        }),
+    };
+    let random_access = settings & 4 != 0;
+    let payloader = Payloader::new(&codec, max_packet).expect("a sound configuration");
+    let mut buffer = PacketBuffer::default();
+    let done = payloader.payload(unit, random_access, &mut buffer);
+    if done.is_err() {
+        assert!(buffer.packets().is_empty() && buffer.octets().is_empty());
+        return;
+    }
+    let (last, before) = buffer.packets().split_last().expect("a packet");
+    assert!(last.marker && before.iter().all(|packet| !packet.marker));
+    let mut end = 0;
+    for packet in buffer.packets() {
+        assert_eq!(packet.range.start, end);
+        assert!(packet.range.len() > RTP_HEADER_LEN && packet.range.len() <= max_packet);
+        end = packet.range.end;
+    }
+    assert_eq!(end, buffer.octets().len());
+    if let Codec::Aac(_) = codec {
+        let payloads = buffer.packets().iter().flat_map(|packet| &buffer.octets()[packet.range.clone()][RTP_HEADER_LEN + 4..]);
+        assert!(payloads.eq(unit));
+    }
+    let octets: usize = buffer.runs(0..buffer.packets().len(), 64, 65_000).map(|run| run.range.len()).sum();
+    assert_eq!(octets, end);
+});

@@ -1,0 +1,139 @@
+//! The command line.
+
+mod client;
+pub mod operate;
+pub mod serve;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+
+/// A media-source server with built-in flow steering: serve a video library over RTSP, and move a playing film from one
+/// device to another.
+#[derive(Debug, Parser)]
+#[command(name = "flowsteer", version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    reach: operate::Reach,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a folder of films.
+    Serve(ServeArgs),
+    /// Print the configuration in force, or what is wrong with it.
+    Check(ServeArgs),
+    #[command(flatten)]
+    Operate(operate::Operation),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The folder [default: ./media].
+    media: Option<PathBuf>,
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where RTSP is served [default: [::]:8554].
+    #[arg(long, value_name = "ADDR")]
+    rtsp: Option<String>,
+    /// The RTP port, RTCP is the next one [default: 8000].
+    #[arg(long, value_name = "PORT")]
+    rtp_port: Option<String>,
+    /// Where the API is served [default: [::]:8080].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// Where home addresses are drawn from [default: a prefix drawn once and kept].
+    #[arg(long, value_name = "PREFIX")]
+    home_prefix: Option<String>,
+    /// How long the old device is served beside the new one [default: 2000].
+    #[arg(long, value_name = "MS")]
+    transition: Option<String>,
+    /// Where what must survive is kept; `none` keeps nothing.
+    #[arg(long, value_name = "DIR")]
+    state: Option<String>,
+    /// How much is logged: error, warn, info, debug, trace [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+impl ServeArgs {
+    fn config(&self) -> anyhow::Result<Config> {
+        let text = match &self.config {
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?),
+            None => None,
+        };
+        let name = self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        let media = self.media.as_ref().map(|media| media.display().to_string());
+        let given: [(&'static str, &Option<String>); 8] = [
+            ("library.path", &media),
+            ("rtsp.listen", &self.rtsp),
+            ("rtp.port", &self.rtp_port),
+            ("http.listen", &self.http),
+            ("steering.home_prefix", &self.home_prefix),
+            ("steering.transition_ms", &self.transition),
+            ("state.dir", &self.state),
+            ("log.level", &self.log),
+        ];
+        let flags: Vec<(&'static str, String)> =
+            given.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value))).collect();
+        let file = text.as_deref().map(|text| (name.as_str(), text));
+        Ok(Config::layered(file, std::env::vars(), &flags)?)
+    }
+}
+
+/// Runs what the command line says.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for; anything else is bad usage.
+            let bad = error.use_stderr();
+            let _ = error.print();
+            return if bad { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Serve(arguments) => match arguments.config() {
+            Ok(config) => finish(serve::run(&config)),
+            Err(error) => usage(&error),
+        },
+        Command::Check(arguments) => match arguments.config() {
+            Ok(config) => match toml::to_string_pretty(&config) {
+                Ok(text) => finish(print(&format!("{text}\n"))),
+                Err(error) => finish(Err(error.into())),
+            },
+            Err(error) => usage(&error),
+        },
+        Command::Operate(operation) => finish(operate::run(&operation, &cli.reach)),
+    }
+}
+
+/// Prints to standard output; a reader that has read enough is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn usage(error: &anyhow::Error) -> ExitCode {
+    eprintln!("flowsteer: {error:#}");
+    ExitCode::from(2)
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flowsteer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! `flowsteer serve`: puts the rooms together, starts their tasks, and stops them.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::dataplane::{DataPlane, DataPlaneSettings};
+use crate::http::api::{Api, ApiSettings};
+use crate::http::event::{Announcer, ApiEvent};
+use crate::library::watch::Watch;
+use crate::library::{Change, ChangeKind, Library, TitlePath};
+use crate::net::{Connections, now};
+use crate::playback::presentation::PresentationSettings;
+use crate::playback::{Command, PresentationId, PresentationState, Stage};
+use crate::quantities::MediaKind;
+use crate::rtsp::message::MessageLimits;
+use crate::rtsp::service::{RtspSettings, Service};
+use crate::rtsp::session::Sessions;
+use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Owner, SteeringSettings};
+use crate::store::{FileStore, Kept, NoStore, Store, unique_local};
+
+/// Serves until a signal says otherwise.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    log(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+fn log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level")?;
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    Ok(())
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
+        .context("metrics")?
+        .install_recorder()
+        .context("metrics")?;
+    let store = store(config)?;
+    let mut kept = store.load()?;
+    let prefix = match config.steering.home_prefix.or(kept.home_prefix) {
+        Some(prefix) => prefix,
+        None => {
+            let mut drawn = [0; 5];
+            getrandom::fill(&mut drawn)?;
+            unique_local(drawn)
+        }
+    };
+    if config.steering.home_prefix.is_none() {
+        kept.home_prefix = Some(prefix);
+    }
+
+    let settings = data_plane_settings(config);
+    let prepared = DataPlane::prepare(&settings).with_context(|| format!("RTP port {}", config.rtp.port))?;
+    let director = prepared.director();
+    let stage = Stage::new(director);
+    let steering = Arc::new(steering(config, prefix, &stage));
+    keep_names(config, &steering, &mut kept)?;
+    store.save(&kept)?;
+    let connections = Arc::new(Connections::default());
+    let data_plane = prepared.start(&settings, &steering, &connections, now)?;
+
+    let path = config.library.path.clone();
+    let library = tokio::task::spawn_blocking(move || Library::open(&path)).await?;
+    let library = Arc::new(library.with_context(|| format!("library {}", config.library.path.display()))?);
+    let announcer = Announcer::default();
+    let (watched, told) = (stage.clone(), announcer.clone());
+    let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
+
+    let listener = listen(config.rtsp.listen).with_context(|| format!("rtsp.listen {}", config.rtsp.listen))?;
+    let rtsp = listener.local_addr()?;
+    let service = Arc::new(Service {
+        stage: stage.clone(),
+        steering: Arc::clone(&steering),
+        library: Arc::clone(&library),
+        sessions: Sessions::default(),
+        settings: rtsp_settings(config, data_plane.port()),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let http_listener = listen(config.http.listen).with_context(|| format!("http.listen {}", config.http.listen))?;
+    let http = http_listener.local_addr()?;
+    let api = Arc::new(Api {
+        stage: stage.clone(),
+        steering: Arc::clone(&steering),
+        library: Arc::clone(&library),
+        announcer: announcer.clone(),
+        metrics: Box::new(move || metrics.render()),
+        settings: ApiSettings {
+            tokens: config.http.tokens.clone(),
+            hosts: config.http.hosts.clone(),
+            rtsp_port: rtsp.port(),
+            rtp_port: data_plane.port(),
+            max_packet: config.rtp.mtu,
+            transition: Duration::from_millis(config.steering.transition_ms),
+            context: Duration::from_secs(config.steering.context_s),
+        },
+    });
+    let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));
+    let rtsp_task = tokio::spawn(crate::rtsp::server::serve(listener, Arc::clone(&service), Arc::clone(&connections), stopped));
+    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone()));
+    let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
+
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "rtsp  rtsp://{rtsp}/")?;
+    writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
+    writeln!(out, "http  http://{http}/")?;
+    writeln!(out, "library  {} titles in {}", library.len(), config.library.path.display())?;
+    writeln!(out, "ready")?;
+    out.flush()?;
+    drop(out);
+
+    wait_for_signals(&watch_library).await?;
+    let _ = stop.send(true);
+    steering_task.abort();
+    session_task.abort();
+    // The watch ends first: what it would tell has nobody to tell it to.
+    tokio::task::spawn_blocking(move || {
+        drop(watch_library);
+        data_plane.stop();
+    })
+    .await?;
+    rtsp_task.abort();
+    http_task.abort();
+    Ok(())
+}
+
+async fn wait_for_signals(library: &Watch) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => library.rescan(),
+        }
+    }
+}
+
+fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
+    let folder = match &config.state.dir {
+        Some(folder) if folder.as_path() == Path::new("none") => return Ok(Box::new(NoStore)),
+        Some(folder) => folder.clone(),
+        None => {
+            let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+            let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+            home.context("neither state.dir nor XDG_STATE_HOME nor HOME is set")?.join("flowsteer")
+        }
+    };
+    Ok(Box::new(FileStore::open(&folder)?))
+}
+
+fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCache {
+    let settings = SteeringSettings {
+        default_window: Duration::from_millis(config.steering.transition_ms),
+        max_window: Duration::from_millis(config.steering.max_window_ms),
+        trusted_care_of: config.steering.trusted_care_of.clone(),
+        ..SteeringSettings::new(prefix)
+    };
+    let stage = stage.clone();
+    let random = |octets: &mut [u8]| getrandom::fill(octets).expect("the system gives random octets once it has given some");
+    let changed = move |_: HomeAddress, owner: Owner| {
+        if let Owner::Presentation(id) = owner {
+            stage.tell(Command::RouteChanged { presentation: PresentationId(id) });
+        }
+    };
+    BindingCache::new(settings, Box::new(random), Box::new(changed))
+}
+
+/// Gives each configured name its home addresses, the same as last time.
+fn keep_names(config: &Config, steering: &BindingCache, kept: &mut Kept) -> anyhow::Result<()> {
+    for home in &config.home {
+        for name in [home.name.clone(), format!("{}.{}", home.name, MediaKind::Audio), format!("{}.{}", home.name, MediaKind::Text)] {
+            let known = kept.homes.get(&name).copied().filter(|address| steering.is_home(*address));
+            let address = match known {
+                Some(address) => HomeAddress(address),
+                None => steering.draw(now()).context("the home prefix has no address left for a name")?,
+            };
+            steering.keep(&name, address);
+            kept.homes.insert(name, address.0);
+        }
+    }
+    Ok(())
+}
+
+fn data_plane_settings(config: &Config) -> DataPlaneSettings {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    DataPlaneSettings {
+        port: config.rtp.port,
+        shards: if config.data.shards == 0 { processors.saturating_sub(1).max(1) } else { config.data.shards },
+        max_packet: config.rtp.mtu,
+        max_presentations: config.data.presentations,
+        dscp_video: config.rtp.dscp_video,
+        dscp_audio: config.rtp.dscp_audio,
+        presentation: PresentationSettings {
+            max_prime: Duration::from_millis(config.steering.max_prime_ms),
+            linger: Duration::from_secs(config.steering.linger_s),
+        },
+        corrupt_label: None,
+    }
+}
+
+fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
+    let start = |home: &crate::config::HomeConfig| (home.name.clone(), home.title.as_deref().and_then(TitlePath::new));
+    RtspSettings {
+        message: MessageLimits { header: config.rtsp.header_bytes, body: config.rtsp.body_bytes },
+        request_timeout: Duration::from_secs(config.rtsp.request_timeout_s),
+        connections: config.rtsp.connections,
+        connections_per_address: config.rtsp.connections_per_address,
+        sessions_per_connection: config.rtsp.sessions_per_connection,
+        interleaved_queue: config.rtsp.interleaved_queue,
+        session_timeout: Duration::from_secs(config.rtsp.session_timeout_s),
+        rtp_port,
+        max_packet: config.rtp.mtu,
+        media_source: config.steering.media_source,
+        homes: config.home.iter().map(start).collect::<HashMap<_, _>>(),
+    }
+}
+
+fn changed(stage: &Stage, announcer: &Announcer, changes: &[Change]) {
+    for change in changes {
+        tracing::info!(title = %change.path, change = ?change.kind, "the library has changed");
+        announcer.tell(ApiEvent::from(change));
+        if change.kind != ChangeKind::Appeared {
+            stage.tell(Command::EndTitle { title: change.path.clone() });
+        }
+    }
+}
+
+/// Both families on one socket where the address is the unspecified one of IPv6.
+fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        socket2::SockRef::from(&socket).set_only_v6(false)?;
+    }
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+/// Ends windows, lifetimes and silence when they are over.
+async fn tend(steering: Arc<BindingCache>, announcer: Announcer) {
+    /// A deadline may come closer at any time; it is noticed after this at the latest.
+    const TICK: Duration = Duration::from_millis(5);
+    const IDLE: Duration = Duration::from_millis(50);
+    loop {
+        let now = now();
+        let pause = match steering.poll_timeout() {
+            Some(deadline) if deadline <= now.mono => {
+                steering.handle_timeout(now);
+                Duration::ZERO
+            }
+            Some(deadline) => deadline.since(now.mono).clamp(Duration::from_millis(1), TICK),
+            None => IDLE,
+        };
+        while let Some(event) = steering.poll_event() {
+            tracing::debug!(?event, "steering");
+            match event.kind {
+                EventKind::Moving { .. } => handover("move", &event),
+                EventKind::Forked { .. } => handover("fork", &event),
+                _ => {}
+            }
+            announcer.tell(ApiEvent::from(&event));
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn handover(kind: &'static str, event: &Event) {
+    metrics::counter!("flowsteer_handovers_total", "kind" => kind).increment(1);
+    tracing::info!(home = %event.home, kind, "hand-over");
+}
+
+/// Tells listeners what becomes of presentations, and what the filter drops.
+async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer: Announcer) {
+    const INTERVAL: Duration = Duration::from_millis(500);
+    let mut known: HashMap<PresentationId, PresentationState> = HashMap::new();
+    let mut dropped: HashMap<DropReason, u64> = HashMap::new();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        if !announcer.is_heard() {
+            known.clear();
+            dropped.clear();
+            continue;
+        }
+        let Ok(snapshots) = stage.snapshots().await else { continue };
+        let tell = |id: &PresentationId, title: Option<&str>, state: &str| {
+            announcer.tell(ApiEvent { name: "session", data: json!({ "session": id.to_string(), "title": title, "state": state }) });
+        };
+        for snapshot in &snapshots {
+            if known.insert(snapshot.id, snapshot.state) != Some(snapshot.state) {
+                tell(&snapshot.id, Some(snapshot.title.path.as_str()), snapshot.state.as_str());
+            }
+        }
+        known.retain(|id, _| {
+            let lives = snapshots.iter().any(|snapshot| snapshot.id == *id);
+            if !lives {
+                tell(id, None, "ended");
+            }
+            lives
+        });
+        for (reason, count) in steering.dropped() {
+            let before = dropped.insert(reason, count).unwrap_or(count);
+            if count > before {
+                announcer.tell(ApiEvent { name: "drop", data: json!({ "reason": reason.as_str(), "packets": count - before }) });
+            }
+        }
+    }
+}

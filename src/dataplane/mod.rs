@@ -1,0 +1,12 @@
+//! The data plane: shards, each a thread with its presentations, a timer wheel and its sockets, turning access units
+//! that are due into datagrams.
+
+pub mod director;
+pub mod endpoints;
+mod outbox;
+pub mod shard;
+pub mod wheel;
+
+pub use director::{Director, ShardHandle};
+pub use endpoints::Endpoints;
+pub use shard::{DataPlane, DataPlaneSettings};

@@ -1,0 +1,618 @@
+//! Answers the API's calls. The shapes are those of `docs/contract.md`.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Method, Uri};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::http::authority::{Requester, requester};
+use crate::http::context::{self, Parts};
+use crate::http::event::Announcer;
+use crate::http::problem::Problem;
+use crate::http::shape;
+use crate::library::{Library, Title};
+use crate::net::now;
+use crate::now::Now;
+use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
+use crate::quantities::{FlowLabel, MediaTime};
+use crate::sdp::{self, Extent, Identity, SdpTrack};
+use crate::steering::{
+    Authority, BindingCache, BindingId, CareOf, EndReason, Expectation, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay,
+    Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+};
+
+/// What answering needs.
+pub struct Api {
+    /// The presentations.
+    pub stage: Stage,
+    /// The address map.
+    pub steering: Arc<BindingCache>,
+    /// The titles.
+    pub library: Arc<Library>,
+    /// Tells events.
+    pub announcer: Announcer,
+    /// Renders the metrics.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// What it goes by.
+    pub settings: ApiSettings,
+}
+
+/// What the API goes by.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Bearer tokens of operators.
+    pub tokens: Vec<String>,
+    /// Names of this host.
+    pub hosts: Vec<String>,
+    /// The port of RTSP.
+    pub rtsp_port: u16,
+    /// The port of RTP.
+    pub rtp_port: u16,
+    /// RTP packets of at most so many octets.
+    pub max_packet: usize,
+    /// The default transition window.
+    pub transition: Duration,
+    /// How long a take-over token is good.
+    pub context: Duration,
+}
+
+/// A request.
+pub struct Call {
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Who asks, canonical.
+    pub peer: SocketAddr,
+    /// The address asked, canonical.
+    pub local: SocketAddr,
+}
+
+/// An answer.
+pub enum Outcome {
+    /// A status and a value.
+    Json(u16, Value),
+    /// Done, nothing to say.
+    Empty,
+    /// A text of that kind.
+    Text(&'static str, String),
+    /// The event stream.
+    Events,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SeekBody {
+    position_seconds: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReserveBody {
+    name: Option<String>,
+    lifetime_seconds: Option<u64>,
+    care_of: Option<SocketAddr>,
+    proof: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BindingBody {
+    care_of: SocketAddr,
+    rtcp: Option<u16>,
+    proof: Option<Value>,
+    lifetime_seconds: Option<u64>,
+    mode: Option<ModeName>,
+    join: Option<JoinName>,
+    transition_ms: Option<u64>,
+    flow_label: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum ModeName {
+    Move,
+    Fork,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+enum JoinName {
+    #[serde(rename = "primed")]
+    Primed,
+    #[serde(rename = "at-once")]
+    AtOnce,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ContextBody {
+    identity: Option<String>,
+    lifetime_seconds: Option<u64>,
+    scope: Option<ScopeName>,
+    #[serde(default)]
+    reusable: bool,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum ScopeName {
+    Presentation,
+    Flow,
+}
+
+/// Bindings that HTTP makes live so long unless they say.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+impl Api {
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn answer(&self, call: &Call) -> Result<Outcome, Problem> {
+        let decoded: Vec<String> = call
+            .uri
+            .path()
+            .split('/')
+            .skip(1)
+            .map(|part| percent_decode_str(part).decode_utf8().map(|part| part.into_owned()).map_err(|_| Problem::not_found("resource")))
+            .collect::<Result<_, _>>()?;
+        let path: Vec<&str> = decoded.iter().map(String::as_str).collect();
+        let path = match path.as_slice() {
+            [before @ .., ""] if !before.is_empty() => before,
+            path => path,
+        };
+        match (&call.method, path) {
+            (&Method::GET, ["healthz"]) => return Ok(Outcome::Text("text/plain; charset=utf-8", "ok\n".into())),
+            (&Method::GET, ["readyz"]) => {
+                self.stage.snapshots().await.map_err(|_| Problem::new(503, "not-ready", "the data plane does not answer"))?;
+                return Ok(Outcome::Text("text/plain; charset=utf-8", "ready\n".into()));
+            }
+            (&Method::GET, ["api", "v1", "titles"]) => {
+                let authority = self.rtsp_authority(call, None);
+                return Ok(Outcome::Json(200, self.library.entries().iter().map(|entry| shape::title(entry, &authority)).collect()));
+            }
+            _ => {}
+        }
+        let now = now();
+        let who = requester(&call.headers, call.peer.ip(), &self.settings.tokens, &self.settings.hosts, &self.steering, now)?;
+        if !call.body.is_empty() && !is_json(&call.headers) {
+            return Err(Problem::new(415, "not-json", "bodies are application/json"));
+        }
+        match path {
+            ["metrics"] => {
+                only(&call.method, &[Method::GET])?;
+                who.operator()?;
+                Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
+            }
+            ["api", "v1", "events"] => {
+                only(&call.method, &[Method::GET])?;
+                who.operator()?;
+                Ok(Outcome::Events)
+            }
+            ["api", "v1", "titles"] => only(&call.method, &[Method::GET]).map(|()| Outcome::Empty),
+            ["api", "v1", "sessions", rest @ ..] => {
+                who.operator()?;
+                self.sessions(call, rest, now).await
+            }
+            ["api", "v1", "home-addresses"] => match call.method {
+                Method::GET => {
+                    who.operator()?;
+                    self.homes(now).await
+                }
+                Method::POST => {
+                    who.operator()?;
+                    self.reserve(call, now)
+                }
+                _ => Err(method_problem()),
+            },
+            ["api", "v1", "home-addresses", home, rest @ ..] => {
+                let home = self.find_home(home)?;
+                self.home(call, home, rest, &who, now).await
+            }
+            _ => Err(Problem::not_found("resource")),
+        }
+    }
+
+    async fn render_metrics(&self) -> String {
+        if let Ok(snapshots) = self.stage.snapshots().await {
+            let flows = || snapshots.iter().flat_map(|snapshot| &snapshot.flows);
+            metrics::gauge!("flowsteer_sessions").set(snapshots.len() as f64);
+            metrics::gauge!("flowsteer_branches").set(flows().map(|flow| flow.branches.len()).sum::<usize>() as f64);
+        }
+        metrics::gauge!("flowsteer_titles").set(self.library.len() as f64);
+        (self.metrics)()
+    }
+
+    async fn sessions(&self, call: &Call, rest: &[&str], now: Now) -> Result<Outcome, Problem> {
+        let id = |text: &str| text.parse::<PresentationId>().map_err(|_| Problem::not_found("session"));
+        match (&call.method, rest) {
+            (&Method::GET, []) => {
+                let snapshots = self.stage.snapshots().await?;
+                Ok(Outcome::Json(200, snapshots.iter().map(|snapshot| self.session(snapshot, now)).collect()))
+            }
+            (&Method::POST, []) => Err(Problem::new(501, "not-implemented", "titles are started by players in this version")),
+            (&Method::GET, [session]) => {
+                let snapshot = self.stage.snapshot(id(session)?).await?;
+                Ok(Outcome::Json(200, self.session(&snapshot, now)))
+            }
+            (&Method::POST, [session, action]) => {
+                let session = id(session)?;
+                match *action {
+                    "play" => self.stage.play(session, PlayRequest::default()).await.map(|_| ())?,
+                    "pause" => self.stage.pause(session).await.map(|_| ())?,
+                    "seek" => {
+                        let body: SeekBody = read(&call.body)?;
+                        if !body.position_seconds.is_finite() || body.position_seconds < 0.0 {
+                            return Err(Problem::invalid("positionSeconds is a number, not negative"));
+                        }
+                        self.seek(session, MediaTime::from_seconds(body.position_seconds)).await?;
+                    }
+                    "end" => {
+                        self.stage.end(session).await?;
+                        return Ok(Outcome::Empty);
+                    }
+                    _ => return Err(Problem::not_found("action")),
+                }
+                let snapshot = self.stage.snapshot(session).await?;
+                Ok(Outcome::Json(200, self.session(&snapshot, now)))
+            }
+            (_, [] | [_] | [_, _]) => Err(method_problem()),
+            _ => Err(Problem::not_found("resource")),
+        }
+    }
+
+    /// A seek leaves what stands standing.
+    async fn seek(&self, session: PresentationId, to: MediaTime) -> Result<(), Problem> {
+        let standing = self.stage.snapshot(session).await?.state != crate::playback::PresentationState::Playing;
+        let range = Some(NptRange { start: Some(to), end: None });
+        self.stage.play(session, PlayRequest { range, joining: None }).await?;
+        if standing {
+            self.stage.pause(session).await?;
+        }
+        Ok(())
+    }
+
+    fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> Value {
+        shape::session(snapshot, |flow, branch| self.lifetime(flow, branch, now))
+    }
+
+    fn lifetime(&self, flow: &FlowSnapshot, branch: &BranchSnapshot, now: Now) -> Option<Duration> {
+        let view = self.steering.home_view(flow.facts.home, now)?;
+        view.branches.iter().find(|known| known.branch.serial == branch.branch.serial)?.lifetime
+    }
+
+    async fn homes(&self, now: Now) -> Result<Outcome, Problem> {
+        let snapshots = self.stage.snapshots().await?;
+        let shown = self.steering.home_views(now).iter().map(|view| self.home_shape(view, &snapshots, now)).collect();
+        Ok(Outcome::Json(200, shown))
+    }
+
+    fn home_shape(&self, view: &HomeView, snapshots: &[PresentationSnapshot], now: Now) -> Value {
+        let flow = snapshots.iter().flat_map(|snapshot| &snapshot.flows).find(|flow| flow.facts.home == view.home);
+        let flow = flow.map(|flow| shape::flow(flow, &|flow: &FlowSnapshot, branch: &BranchSnapshot| self.lifetime(flow, branch, now)));
+        shape::home(view, flow)
+    }
+
+    async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<Value, Problem> {
+        let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
+        let snapshots = match view.owner {
+            Owner::Presentation(id) => self.stage.snapshot(PresentationId(id)).await.map(|found| vec![found]).unwrap_or_default(),
+            Owner::KeyHolder => Vec::new(),
+        };
+        Ok(self.home_shape(&view, &snapshots, now))
+    }
+
+    fn find_home(&self, text: &str) -> Result<HomeAddress, Problem> {
+        let address = text.trim_matches(['[', ']']).parse::<Ipv6Addr>().ok().map(HomeAddress);
+        address.or_else(|| self.steering.named(text)).ok_or_else(|| Problem::not_found("home address"))
+    }
+
+    fn reserve(&self, call: &Call, now: Now) -> Result<Outcome, Problem> {
+        let body: ReserveBody = if call.body.is_empty() {
+            ReserveBody { name: None, lifetime_seconds: None, care_of: None, proof: None }
+        } else {
+            read(&call.body)?
+        };
+        let address = match &body.name {
+            Some(name) => Some(self.steering.named(name).ok_or_else(|| Problem::not_found("name"))?),
+            None => None,
+        };
+        let media_source = match call.local.ip() {
+            IpAddr::V6(local) => local,
+            IpAddr::V4(local) => local.to_ipv6_mapped(),
+        };
+        let lifetime = Some(Duration::from_secs(body.lifetime_seconds.unwrap_or(7200)));
+        let reserved = self.steering.reserve(&Reserve { owner: Owner::KeyHolder, address, lifetime, media_source }, now)?;
+        if let Some(care_of) = body.care_of {
+            let update = self.update_of(reserved.home, Authority::Operator, None, care_of, None, body.proof.is_some(), call)?;
+            if let Err(error) = self.steering.update(&[update], now) {
+                let _ = self.steering.release(reserved.home, now);
+                return Err(error.into());
+            }
+        }
+        Ok(Outcome::Json(
+            201,
+            json!({
+                "homeAddress": reserved.home.to_string(),
+                "key": reserved.key.expose_hex(),
+                "spi": reserved.spi.to_string(),
+                "expiresAt": shape::instant(reserved.validity_end),
+            }),
+        ))
+    }
+
+    async fn home(&self, call: &Call, home: HomeAddress, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
+        match (&call.method, rest) {
+            (&Method::GET, []) => {
+                who.reader(home, &self.steering, now)?;
+                Ok(Outcome::Json(200, self.shown_home(home, now).await?))
+            }
+            (&Method::DELETE, []) => {
+                who.holder(home, &self.steering, now)?;
+                match self.steering.owner(home) {
+                    Some(Owner::Presentation(id)) => self.stage.end(PresentationId(id)).await?,
+                    _ => self.steering.release(home, now)?,
+                }
+                Ok(Outcome::Empty)
+            }
+            (&Method::PUT, ["bindings", id]) => {
+                who.reader(home, &self.steering, now)?;
+                let id: u16 = id.parse().map_err(|_| Problem::invalid("a binding identifier is a number from 1 to 65535"))?;
+                self.bind(call, home, BindingId(id), who, now).await
+            }
+            (&Method::DELETE, ["bindings", id]) => {
+                who.holder(home, &self.steering, now)?;
+                let id: u16 = id.parse().map_err(|_| Problem::not_found("binding"))?;
+                self.steering.remove_binding(home, BindingId(id), EndReason::Removed, now)?;
+                Ok(Outcome::Empty)
+            }
+            (&Method::POST, ["context"]) => {
+                who.holder(home, &self.steering, now)?;
+                self.context(call, home, who, now).await
+            }
+            (&Method::DELETE, ["keys"]) => {
+                who.holder(home, &self.steering, now)?;
+                self.steering.revoke(home, None)?;
+                Ok(Outcome::Empty)
+            }
+            (&Method::DELETE, ["keys", spi]) => {
+                who.holder(home, &self.steering, now)?;
+                let spi = spi.strip_prefix("0x").and_then(|spi| u32::from_str_radix(spi, 16).ok());
+                self.steering.revoke(home, Some(Spi(spi.ok_or_else(|| Problem::invalid("an SPI is 0x and hex digits"))?)))?;
+                Ok(Outcome::Empty)
+            }
+            (&Method::GET, ["sdp"]) => {
+                who.reader(home, &self.steering, now)?;
+                self.receiver_sdp(call, home).await
+            }
+            (_, [] | ["bindings", _] | ["context" | "sdp"] | ["keys"] | ["keys", _]) => Err(method_problem()),
+            _ => Err(Problem::not_found("resource")),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn update_of(
+        &self,
+        home: HomeAddress,
+        authority: Authority,
+        binding: Option<BindingId>,
+        care_of: SocketAddr,
+        rtcp: Option<u16>,
+        proof_given: bool,
+        call: &Call,
+    ) -> Result<Update, Problem> {
+        if proof_given {
+            return Err(Problem::new(409, "care-of-unproven", "care-of tests are not served in this version"));
+        }
+        let care_of = SocketAddr::new(care_of.ip().to_canonical(), care_of.port());
+        let rtcp_port = match rtcp {
+            Some(port) => port,
+            None => care_of.port().checked_add(1).ok_or_else(|| Problem::invalid("no port is left for RTCP"))?,
+        };
+        let operator = matches!(authority, Authority::Operator);
+        // Two keys are two devices, whatever numbers they give their bindings.
+        let holder = match &authority {
+            Authority::Grant(grant) => Holder(u64::from(grant.spi.0) | 1 << 62),
+            _ => Holder(u64::from(binding.map_or(0, |binding| binding.0)) | 1 << 63),
+        };
+        let proof = match care_of.ip() == call.peer.ip() {
+            true if !operator || !call.peer.ip().is_loopback() => Proof::RequestPeer(call.peer.ip()),
+            _ if operator => Proof::Trusted,
+            _ => Proof::Missing,
+        };
+        let source = (care_of.is_ipv6() == call.local.is_ipv6() && !call.local.ip().is_loopback()).then(|| call.local.ip());
+        Ok(Update {
+            home,
+            authority,
+            binding,
+            care_of: CareOf::Udp { rtp: care_of, rtcp: SocketAddr::new(care_of.ip(), rtcp_port), source },
+            proof,
+            lifetime: Some(LIFETIME),
+            mode: Mode::Move,
+            window: None,
+            join: Join::default(),
+            holder,
+        })
+    }
+
+    async fn bind(&self, call: &Call, home: HomeAddress, id: BindingId, who: &Requester, now: Now) -> Result<Outcome, Problem> {
+        let body: BindingBody = read(&call.body)?;
+        let authority = match who {
+            Requester::Operator => Authority::Operator,
+            Requester::KeyHolder(_) => Authority::HomeKey,
+            Requester::TokenHolder(grants) => {
+                let grant = grants.iter().find(|grant| grant.home == home).ok_or_else(|| Problem::not_found("home address"))?;
+                Authority::Grant(grant.clone())
+            }
+            Requester::Anybody => return Err(Problem::new(401, "unauthorized", "a key is needed")),
+        };
+        let label: Option<FlowLabel> = body.flow_label.as_deref().map(str::parse).transpose().map_err(Problem::invalid)?;
+        let authorised = self.steering.home_view(home, now).and_then(|view| view.label);
+        if authorised.is_some_and(|authorised| label.is_some_and(|label| label != authorised)) {
+            return Err(SteeringError::OtherLabel.into());
+        }
+        let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.is_some(), call)?;
+        update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, Duration::from_secs));
+        update.window = body.transition_ms.map(Duration::from_millis);
+        if body.mode == Some(ModeName::Fork) {
+            update.mode = Mode::Fork;
+        }
+        if body.join == Some(JoinName::AtOnce) {
+            update.join.way = JoinWay::AtOnce;
+        }
+        let outcome = self.steering.update(&[update], now);
+        count_update(outcome.as_ref().err());
+        outcome?;
+        if let Some(label) = label {
+            self.steering.authorise(home, label, Expectation::default())?;
+        }
+        if let Requester::TokenHolder(grants) = who {
+            self.steering.claim(grants, call.peer.ip(), now);
+        }
+        // What stood for want of a device goes on.
+        if let Some(Owner::Presentation(session)) = self.steering.owner(home) {
+            let session = PresentationId(session);
+            if self.stage.snapshot(session).await.is_ok_and(|snapshot| snapshot.state == crate::playback::PresentationState::Lingering) {
+                self.stage.play(session, PlayRequest::default()).await?;
+            }
+        }
+        Ok(Outcome::Json(200, self.shown_home(home, now).await?))
+    }
+
+    async fn context(&self, call: &Call, home: HomeAddress, who: &Requester, now: Now) -> Result<Outcome, Problem> {
+        let body: ContextBody = if call.body.is_empty() { ContextBody::default() } else { read(&call.body)? };
+        let Some(Owner::Presentation(session)) = self.steering.owner(home) else {
+            return Err(Problem::new(409, "no-flow", "nothing plays to this home address"));
+        };
+        let snapshot = self.stage.snapshot(PresentationId(session)).await?;
+        let all = body.scope != Some(ScopeName::Flow);
+        let covered = |flow: &&FlowSnapshot| flow.facts.home == home || (all && who.holder(flow.facts.home, &self.steering, now).is_ok());
+        let mut transfer = [0; 4];
+        getrandom::fill(&mut transfer).map_err(|_| Problem::new(500, "no-randomness", "the system gives no random octets"))?;
+        let options = GrantOptions {
+            lifetime: Some(body.lifetime_seconds.map_or(self.settings.context, Duration::from_secs)),
+            identity: body.identity,
+            reusable: body.reusable,
+            transfer_id: Some(u32::from_be_bytes(transfer)),
+        };
+        let mut flows: Vec<(&FlowSnapshot, Grant, u16)> = Vec::new();
+        for flow in snapshot.flows.iter().filter(covered) {
+            let grant = self.steering.issue_grant(flow.facts.home, &options, now)?;
+            flows.push((flow, grant, free_id(flow)));
+        }
+        let several = flows.len() > 1;
+        let authority = self.rtsp_authority(call, flows.first().map(|(flow, ..)| *flow));
+        let grants: Vec<Grant> = flows.iter().map(|(_, grant, _)| grant.clone()).collect();
+        let takeover_url = format!("rtsp://{authority}/home/{home}{}?key={}", if several { "/all" } else { "" }, token(&grants));
+        let expires = grants.iter().map(|grant| grant.parameters.validity_end).min().unwrap_or(0);
+        let title_url = shape::title_url(&authority, &snapshot.title.path);
+        let tracks: Vec<SdpTrack> = flows.iter().filter_map(|(flow, ..)| self.sdp_track(&snapshot.title, flow)).collect();
+        let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity(call, now), extent(&snapshot.title));
+        let parts = Parts {
+            snapshot: &snapshot,
+            flows,
+            title_url: &title_url,
+            window_ms: self.settings.transition.as_millis() as u64,
+            rtp_port: self.settings.rtp_port,
+            sdp,
+            unix_seconds: now.utc.unix_seconds(),
+        };
+        Ok(Outcome::Json(
+            200,
+            json!({ "context": context::context(&parts), "takeoverUrl": takeover_url, "expiresAt": shape::instant(expires) }),
+        ))
+    }
+
+    async fn receiver_sdp(&self, call: &Call, home: HomeAddress) -> Result<Outcome, Problem> {
+        let query = call.uri.query().unwrap_or_default();
+        let port = query.split('&').find_map(|part| part.strip_prefix("rtp=")).unwrap_or("5004");
+        let port: u16 = port.parse().ok().filter(|port| (1..u16::MAX).contains(port)).ok_or_else(|| Problem::invalid("rtp is a port"))?;
+        let Some(Owner::Presentation(session)) = self.steering.owner(home) else {
+            return Err(Problem::new(409, "no-flow", "nothing plays to this home address"));
+        };
+        let snapshot = self.stage.snapshot(PresentationId(session)).await?;
+        let flow = snapshot.flows.iter().find(|flow| flow.facts.home == home).ok_or_else(|| Problem::not_found("flow"))?;
+        let track = self.sdp_track(&snapshot.title, flow).ok_or_else(|| Problem::not_found("track"))?;
+        let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity(call, now()), extent(&snapshot.title), port, port + 1);
+        Ok(Outcome::Text("application/sdp", text))
+    }
+
+    fn sdp_track(&self, title: &Title, flow: &FlowSnapshot) -> Option<SdpTrack> {
+        SdpTrack::of(flow.facts.track, title.tracks.get(flow.facts.track)?, self.settings.max_packet)
+    }
+
+    /// Host and port under which the asker, or a device beside it, reaches RTSP here. Who asks from this machine is given
+    /// the address that the flow leaves from: another device can do something with it.
+    fn rtsp_authority(&self, call: &Call, flow: Option<&FlowSnapshot>) -> String {
+        let port = self.settings.rtsp_port;
+        let asked = call.headers.get("host").and_then(|host| host.to_str().ok()).map(|host| match host.strip_prefix('[') {
+            Some(rest) => format!("[{}]", rest.split(']').next().unwrap_or_default()),
+            None => host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned(),
+        });
+        let plain =
+            |host: &String| host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:[]_".contains(&octet)) && !host.is_empty();
+        let leaves_from = flow.filter(|_| call.local.ip().is_loopback()).and_then(|flow| {
+            let mut sources = flow.branches.iter().rev().filter_map(|state| match state.branch.care_of {
+                CareOf::Udp { source, .. } => source,
+                CareOf::Interleaved { .. } => None,
+            });
+            let source = sources.next().or_else(|| {
+                let source = self.steering.gate(flow.facts.home)?.media_source();
+                Some(IpAddr::V6(source).to_canonical())
+            });
+            source.filter(|source| !source.is_loopback() && !source.is_unspecified())
+        });
+        match (leaves_from, asked.filter(plain)) {
+            (Some(IpAddr::V6(address)), _) => format!("[{address}]:{port}"),
+            (Some(IpAddr::V4(address)), _) => format!("{address}:{port}"),
+            (None, Some(host)) => format!("{host}:{port}"),
+            (None, None) => SocketAddr::new(call.local.ip(), port).to_string(),
+        }
+    }
+}
+
+fn identity(call: &Call, now: Now) -> Identity {
+    Identity { session: now.utc.ntp64(), version: 1, server: call.local.ip() }
+}
+
+fn extent(title: &Title) -> Extent {
+    Extent::Title(title.duration.since(MediaTime::ZERO))
+}
+
+/// A binding identifier that the next device can use.
+fn free_id(flow: &FlowSnapshot) -> u16 {
+    (1..=u16::MAX).find(|id| !flow.branches.iter().any(|state| state.branch.binding.0 == *id)).unwrap_or(1)
+}
+
+/// Counts an update by how it ended.
+fn count_update(error: Option<&SteeringError>) {
+    let status = error.map_or("accepted".to_owned(), |error| Problem::from(*error).kind.to_owned());
+    metrics::counter!("flowsteer_binding_updates_total", "status" => status).increment(1);
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(Problem::invalid)
+}
+
+fn only(method: &Method, allowed: &[Method]) -> Result<(), Problem> {
+    if allowed.contains(method) { Ok(()) } else { Err(method_problem()) }
+}
+
+fn method_problem() -> Problem {
+    Problem::new(405, "method-not-allowed", "this resource has no such method")
+}

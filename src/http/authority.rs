@@ -1,0 +1,183 @@
+//! Who asks, and what that lets them do.
+//!
+//! Operators show a bearer token from the configuration. Where none is configured, who comes from this machine is an
+//! operator, unless the request may have been made by a web page of somebody else's: its `Host` must be a loopback
+//! literal, `localhost` or a configured name, it may have no foreign `Origin`, and no proxy may stand between. Everybody
+//! else shows the key of a home address, or a take-over token, and reaches no further than that.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use subtle::ConstantTimeEq;
+
+use crate::http::problem::Problem;
+use crate::now::Now;
+use crate::steering::{BindingCache, HomeAddress, Key, VerifiedGrant};
+
+/// What a requester may do.
+#[derive(Clone, Debug)]
+pub enum Requester {
+    /// Everything.
+    Operator,
+    /// Everything about one home address whose key it has. Which one is checked where it is used.
+    KeyHolder(Key),
+    /// Read and move the flows that a token names.
+    TokenHolder(Vec<VerifiedGrant>),
+    /// What is open to all.
+    Anybody,
+}
+
+/// Finds out who asks.
+///
+/// # Errors
+/// 401 for credentials that are wrong.
+pub fn requester(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    tokens: &[String],
+    hosts: &[String],
+    steering: &BindingCache,
+    now: Now,
+) -> Result<Requester, Problem> {
+    if let Some(value) = headers.get("authorization") {
+        let value = value.to_str().unwrap_or_default();
+        let bearer = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let Some(bearer) = bearer else { return Err(Problem::new(401, "unauthorized", "a bearer token is needed")) };
+        if tokens.iter().any(|token| bool::from(token.as_bytes().ct_eq(bearer.as_bytes()))) {
+            return Ok(Requester::Operator);
+        }
+        if let Some(key) = key_of(bearer) {
+            return Ok(Requester::KeyHolder(key));
+        }
+        let grants = steering.verify_token(bearer, Some(peer), now)?;
+        return Ok(Requester::TokenHolder(grants));
+    }
+    let local = tokens.is_empty()
+        && peer.is_loopback()
+        && !through_proxy(headers)
+        && host_is_ours(headers, hosts)
+        && !foreign_origin(headers, hosts);
+    Ok(if local { Requester::Operator } else { Requester::Anybody })
+}
+
+impl Requester {
+    /// Operators only.
+    ///
+    /// # Errors
+    /// 401, or 403 for who has some other right.
+    pub fn operator(&self) -> Result<(), Problem> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::Anybody => Err(Problem::new(401, "unauthorized", "operators only: a bearer token, or a request from this machine")),
+            Self::KeyHolder(_) | Self::TokenHolder(_) => Err(Problem::new(403, "not-permitted", "operators only")),
+        }
+    }
+
+    /// Who has the key of a home address, and operators.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub fn holder(&self, home: HomeAddress, steering: &BindingCache, now: Now) -> Result<(), Problem> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::KeyHolder(key) if steering.is_home_key(home, key, now) => Ok(()),
+            Self::KeyHolder(_) | Self::TokenHolder(_) => Err(Problem::new(403, "not-permitted", "the key of this home address is needed")),
+            Self::Anybody => Err(Problem::new(401, "unauthorized", "the key of this home address is needed")),
+        }
+    }
+
+    /// Who may read a home address: also holders of a token for it.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub fn reader(&self, home: HomeAddress, steering: &BindingCache, now: Now) -> Result<(), Problem> {
+        match self {
+            Self::TokenHolder(grants) if grants.iter().any(|grant| grant.home == home) => Ok(()),
+            other => other.holder(home, steering, now),
+        }
+    }
+}
+
+fn key_of(text: &str) -> Option<Key> {
+    if text.len() != 64 || !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut octets = [0; 32];
+    for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(Key::new(octets))
+}
+
+fn through_proxy(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name == "forwarded" || name.as_str().starts_with("x-forwarded-"))
+}
+
+/// The host of an authority, without port and brackets.
+fn host_of(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+fn is_ours(host: &str, hosts: &[String]) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+}
+
+fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
+    headers.get("host").and_then(|host| host.to_str().ok()).is_some_and(|host| is_ours(host_of(host), hosts))
+}
+
+fn foreign_origin(headers: &HeaderMap, hosts: &[String]) -> bool {
+    headers.get("origin").is_some_and(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        !origin.split_once("://").is_some_and(|(_, authority)| is_ours(host_of(authority), hosts))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steering::SteeringSettings;
+
+    fn who(headers: &[(&'static str, &str)], peer: &str, tokens: &[&str]) -> &'static str {
+        let cache = BindingCache::new(SteeringSettings::new("fd00::/64".parse().expect("a prefix")), Box::new(|_| {}), Box::new(|_, _| {}));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().expect("a value"));
+        }
+        let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
+        match requester(&map, peer.parse().expect("an address"), &tokens, &["media.lan".into()], &cache, Now::default()) {
+            Ok(Requester::Operator) => "operator",
+            Ok(Requester::KeyHolder(_)) => "key",
+            Ok(Requester::TokenHolder(_)) => "token",
+            Ok(Requester::Anybody) => "anybody",
+            Err(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn this_machine_operates_unless_a_page_or_a_proxy_may_be_behind_it() {
+        assert_eq!(who(&[("host", "localhost:8080")], "::1", &[]), "operator");
+        assert_eq!(who(&[("host", "[::1]:8080")], "127.0.0.1", &[]), "operator");
+        assert_eq!(who(&[("host", "media.lan")], "127.0.0.1", &[]), "operator");
+        assert_eq!(who(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")], "127.0.0.1", &[]), "operator");
+        assert_eq!(who(&[], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "rebound.example")], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost"), ("origin", "https://evil.example")], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost"), ("origin", "null")], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost"), ("x-forwarded-for", "192.0.2.1")], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost")], "192.0.2.1", &[]), "anybody");
+    }
+
+    #[test]
+    fn with_tokens_configured_only_they_operate() {
+        assert_eq!(who(&[("host", "localhost")], "127.0.0.1", &["secret"]), "anybody");
+        assert_eq!(who(&[("authorization", "Bearer secret")], "192.0.2.1", &["secret"]), "operator");
+        assert_eq!(who(&[("authorization", "Bearer wrong")], "127.0.0.1", &["secret"]), "refused");
+        assert_eq!(who(&[("authorization", &format!("Bearer {}", "0a".repeat(32)))], "192.0.2.1", &[]), "key");
+    }
+}

@@ -1,0 +1,86 @@
+//! What the event stream tells.
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::http::shape;
+use crate::library::{Change, ChangeKind};
+use crate::steering::{Event, EventKind, Owner};
+
+/// Events that wait for a slow listener at most; it then learns that it has missed some.
+const WAITING: usize = 1024;
+
+/// One event, as it stands in the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiEvent {
+    /// `session`, `binding`, `handover`, `drop` or `title`.
+    pub name: &'static str,
+    /// What happened.
+    pub data: Value,
+}
+
+/// Where events are told to all who listen.
+#[derive(Clone)]
+pub struct Announcer {
+    sender: broadcast::Sender<ApiEvent>,
+}
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self { sender: broadcast::channel(WAITING).0 }
+    }
+}
+
+impl Announcer {
+    /// Tells everybody who listens.
+    pub fn tell(&self, event: ApiEvent) {
+        // Nobody listens is fine.
+        let _ = self.sender.send(event);
+    }
+
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<ApiEvent> {
+        self.sender.subscribe()
+    }
+}
+
+impl From<&Event> for ApiEvent {
+    fn from(event: &Event) -> Self {
+        let session = match event.owner {
+            Owner::Presentation(id) => Some(crate::playback::PresentationId(id).to_string()),
+            Owner::KeyHolder => None,
+        };
+        let (name, what, extra) = match event.kind {
+            EventKind::Bound => ("binding", "bound", json!({})),
+            EventKind::Refreshed => ("binding", "refreshed", json!({})),
+            EventKind::Moving { window, .. } => ("handover", "moving", json!({ "windowMs": window.as_millis() as u64 })),
+            EventKind::Moved { .. } => ("handover", "moved", json!({})),
+            EventKind::Forked { .. } => ("handover", "forked", json!({})),
+            EventKind::Left { reason } => ("binding", "left", json!({ "reason": shape::end_reason(reason) })),
+            EventKind::Expired => ("binding", "expired", json!({})),
+            EventKind::Removed { reason } => ("binding", "removed", json!({ "reason": shape::end_reason(reason) })),
+            EventKind::Released => ("binding", "released", json!({})),
+        };
+        let mut data = json!({ "event": what, "homeAddress": event.home.to_string(), "session": session, "bindingId": event.binding.0 });
+        if let (Some(data), Value::Object(extra)) = (data.as_object_mut(), extra) {
+            data.extend(extra);
+        }
+        Self { name, data }
+    }
+}
+
+impl From<&Change> for ApiEvent {
+    fn from(change: &Change) -> Self {
+        let what = match change.kind {
+            ChangeKind::Appeared => "appeared",
+            ChangeKind::Changed => "changed",
+            ChangeKind::Vanished => "vanished",
+        };
+        Self { name: "title", data: json!({ "event": what, "path": change.path.as_str() }) }
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTP API: what plays where, control, home addresses, bindings, contexts, events, metrics.
+//!
+//! `server` owns the listener, `authority` says who may, `api` answers, `shape` makes JSON of what is known.
+
+pub mod api;
+pub mod authority;
+pub mod context;
+pub mod event;
+pub mod problem;
+pub mod server;
+pub mod shape;

@@ -1,0 +1,78 @@
+//! Refusals as `application/problem+json` (RFC 9457), each with a stable type.
+
+use serde_json::{Value, json};
+
+use crate::playback::PlaybackError;
+use crate::steering::{SteeringError, TokenError};
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable name.
+    pub kind: &'static str,
+    /// What was wrong this time.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A refusal of that kind.
+    pub fn new(status: u16, kind: &'static str, detail: impl std::fmt::Display) -> Self {
+        Self { status, kind, detail: detail.to_string() }
+    }
+
+    /// Nothing there.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(404, "not-found", format!("no such {what}"))
+    }
+
+    /// A body or parameter that does not fit.
+    pub fn invalid(detail: impl std::fmt::Display) -> Self {
+        Self::new(400, "invalid-request", detail)
+    }
+
+    /// As JSON.
+    pub fn body(&self) -> Value {
+        json!({ "type": format!("urn:flowsteer:problem:{}", self.kind), "title": self.kind.replace('-', " "), "status": self.status, "detail": self.detail })
+    }
+}
+
+impl From<PlaybackError> for Problem {
+    fn from(error: PlaybackError) -> Self {
+        match error {
+            PlaybackError::Unknown => Self::new(404, "not-found", error),
+            PlaybackError::InvalidRange => Self::new(400, "invalid-range", error),
+            PlaybackError::Full => Self::new(503, "too-many", error),
+            PlaybackError::Unplayable => Self::new(422, "unplayable", error),
+        }
+    }
+}
+
+impl From<SteeringError> for Problem {
+    fn from(error: SteeringError) -> Self {
+        let (status, kind) = match error {
+            SteeringError::UnknownHome | SteeringError::UnknownBinding => (404, "not-found"),
+            SteeringError::HeldByAnother => (409, "held-by-another"),
+            SteeringError::PoolEmpty => (503, "pool-empty"),
+            SteeringError::NotPermitted => (403, "not-permitted"),
+            SteeringError::CareOfUnproven => (409, "care-of-unproven"),
+            SteeringError::CareOfUnacceptable => (422, "care-of-unacceptable"),
+            SteeringError::BindingIdZero => (400, "invalid-request"),
+            SteeringError::TooManyBindings => (409, "too-many-bindings"),
+            SteeringError::OtherLabel => (409, "other-label"),
+        };
+        Self::new(status, kind, error)
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NoFlow => Self::new(409, "no-flow", error),
+            TokenError::Malformed | TokenError::Wrong | TokenError::Expired | TokenError::Revoked | TokenError::OtherPeer => {
+                Self::new(401, "unauthorized", error)
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The folder: which files are titles, and what has become of them.
+//!
+//! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
+//! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
+//! a problem.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use crate::library::container;
+use crate::library::title::{Problem, ReadAt, Title, TitlePath};
+
+/// How deep folders are followed.
+const MAX_DEPTH: usize = 32;
+/// Files that are looked at.
+const MAX_FILES: usize = 1_000_000;
+/// Endings of media files. Others are no titles, whatever they hold.
+const ENDINGS: [&str; 6] = ["mp4", "m4v", "m4a", "mov", "3gp", "f4v"];
+
+/// A file of the library.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub path: TitlePath,
+    /// Its size in octets.
+    pub size_bytes: u64,
+    /// The title, or why it is none.
+    pub outcome: Result<Arc<Title>, Problem>,
+    stamp: Stamp,
+}
+
+/// What tells whether a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    device: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { inode: metadata.ino(), device: metadata.dev(), size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+/// What has become of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was not there before.
+    Appeared,
+    /// It is another file, or has other content.
+    Changed,
+    /// It is no longer there.
+    Vanished,
+}
+
+/// A file and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub path: TitlePath,
+    /// What has become of it.
+    pub kind: ChangeKind,
+}
+
+type Entries = BTreeMap<TitlePath, Arc<Entry>>;
+
+/// A folder of titles.
+pub struct Library {
+    root: PathBuf,
+    entries: ArcSwap<Entries>,
+    /// One scan at a time.
+    scanning: Mutex<()>,
+}
+
+impl Library {
+    /// Opens a folder and reads the index of each file in it.
+    ///
+    /// # Errors
+    /// Where the folder itself cannot be read.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let root = root.canonicalize()?;
+        fs::read_dir(&root)?;
+        let library = Self { root, entries: ArcSwap::default(), scanning: Mutex::new(()) };
+        library.rescan();
+        Ok(library)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All files, by name.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
+        self.entries.load().values().map(Arc::clone).collect()
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.entries.load().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The file of that name.
+    pub fn entry(&self, path: &TitlePath) -> Option<Arc<Entry>> {
+        self.entries.load().get(path).map(Arc::clone)
+    }
+
+    /// Looks at the folder again: what has appeared, changed or vanished. Files that stand as before are not read.
+    pub fn rescan(&self) -> Vec<Change> {
+        let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.entries.load_full();
+        let mut found = Vec::new();
+        self.list(&self.root, 0, &mut found);
+        let mut now = Entries::new();
+        let mut changes = Vec::new();
+        for (path, file) in found {
+            let Ok(metadata) = fs::metadata(&file) else { continue };
+            let stamp = Stamp::of(&metadata);
+            let known = before.get(&path);
+            if let Some(known) = known.filter(|known| known.stamp == stamp) {
+                now.insert(path, Arc::clone(known));
+                continue;
+            }
+            let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
+            changes.push(Change { path: path.clone(), kind });
+            let outcome = index(&file, &path, stamp);
+            match &outcome {
+                Ok(title) => {
+                    if let Some(remark) = &title.remark {
+                        tracing::warn!(title = %path, "{remark}");
+                    }
+                }
+                Err(problem) => tracing::warn!(title = %path, "not playable: {problem}"),
+            }
+            now.insert(path.clone(), Arc::new(Entry { path, size_bytes: metadata.len(), outcome, stamp }));
+        }
+        let vanished = before.keys().filter(|path| !now.contains_key(*path));
+        changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
+        if !changes.is_empty() {
+            self.entries.store(Arc::new(now));
+        }
+        changes
+    }
+
+    /// Whether a link leads to a file in this folder.
+    fn leads_to_file_inside(&self, link: &Path) -> bool {
+        link.canonicalize().is_ok_and(|target| target.starts_with(&self.root) && target.is_file())
+    }
+
+    fn list(&self, folder: &Path, depth: usize, found: &mut Vec<(TitlePath, PathBuf)>) {
+        let Ok(children) = fs::read_dir(folder) else {
+            tracing::warn!(folder = %folder.display(), "the folder cannot be read");
+            return;
+        };
+        for child in children.flatten() {
+            if found.len() >= MAX_FILES {
+                return;
+            }
+            let name = child.file_name();
+            if name.to_str().is_none_or(|name| name.starts_with('.')) {
+                continue;
+            }
+            let path = child.path();
+            let Ok(kind) = child.file_type() else { continue };
+            if kind.is_dir() {
+                // Links to folders are not followed: they would show titles twice, or for ever.
+                if depth < MAX_DEPTH {
+                    self.list(&path, depth + 1, found);
+                }
+            } else if (kind.is_file() || kind.is_symlink() && self.leads_to_file_inside(&path))
+                && is_media_name(&path)
+                && let Ok(relative) = path.strip_prefix(&self.root)
+                && let Some(title) = relative.to_str().and_then(TitlePath::new)
+            {
+                found.push((title, path));
+            }
+        }
+    }
+}
+
+fn is_media_name(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+fn index(file: &Path, path: &TitlePath, stamp: Stamp) -> Result<Arc<Title>, Problem> {
+    let source = Arc::new(TitleFile { path: file.to_owned(), stamp, open: Mutex::new(Weak::new()) });
+    // Kept open while the index is read.
+    let _open = source.file().map_err(|error| container::problem(format!("the file cannot be opened: {error}")))?;
+    container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone()).map(Arc::new)
+}
+
+/// A title's file, open only while somebody reads from it.
+struct TitleFile {
+    path: PathBuf,
+    stamp: Stamp,
+    open: Mutex<Weak<File>>,
+}
+
+impl TitleFile {
+    /// The open file: the one that is open already, or the one of that name if it is still the same.
+    fn file(&self) -> io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.upgrade() {
+            return Ok(file);
+        }
+        let file = Arc::new(File::open(&self.path)?);
+        if Stamp::of(&file.metadata()?) != self.stamp {
+            return Err(io::Error::other("the file has changed"));
+        }
+        *open = Arc::downgrade(&file);
+        Ok(file)
+    }
+}
+
+impl ReadAt for TitleFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file()?.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(OpenFile { file: self.file()?, size: self.stamp.size }))
+    }
+}
+
+/// A file that stays open, and the same, as long as this lives.
+struct OpenFile {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl ReadAt for OpenFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(Self { file: Arc::clone(&self.file), size: self.size }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library(folder: &Path) -> Library {
+        Library::open(folder).expect("a folder")
+    }
+
+    fn names(library: &Library) -> Vec<String> {
+        library.entries().iter().map(|entry| entry.path.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn hidden_files_links_out_and_other_files_are_no_titles() {
+        let outside = tempfile::tempdir().expect("a folder");
+        fs::write(outside.path().join("secret.mp4"), b"x").expect("written");
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("films/.hidden")).expect("made");
+        for name in ["a.mp4", ".b.mp4", "films/c d ü.MP4", "films/.hidden/e.mp4", "README.md"] {
+            fs::write(at(name), b"noise").expect("written");
+        }
+        std::os::unix::fs::symlink(outside.path().join("secret.mp4"), at("out.mp4")).expect("linked");
+        std::os::unix::fs::symlink(outside.path(), at("outside")).expect("linked");
+        std::os::unix::fs::symlink(folder.path(), at("films/loop")).expect("linked");
+        std::os::unix::fs::symlink(at("a.mp4"), at("inside.mp4")).expect("linked");
+        assert_eq!(names(&library(folder.path())), ["a.mp4", "films/c d ü.MP4", "inside.mp4"]);
+    }
+
+    #[test]
+    fn a_broken_file_is_an_entry_with_a_problem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("empty.mp4"), b"").expect("written");
+        fs::write(folder.path().join("noise.mp4"), b"this is no film at all").expect("written");
+        let library = library(folder.path());
+        let reasons: Vec<String> = library.entries().iter().map(|entry| entry.outcome.as_ref().expect_err("broken").to_string()).collect();
+        assert_eq!(reasons, ["the file is empty", "not a media file of a known format"]);
+    }
+
+    #[test]
+    fn a_rescan_tells_what_appeared_changed_and_vanished() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a.mp4"), b"one").expect("written");
+        fs::write(at("b.mp4"), b"one").expect("written");
+        let library = library(folder.path());
+        assert_eq!(library.rescan(), []);
+        fs::write(at("a.mp4"), b"another").expect("written");
+        fs::remove_file(at("b.mp4")).expect("removed");
+        fs::write(at("c.mp4"), b"three").expect("written");
+        let told: Vec<_> = library.rescan().into_iter().map(|change| (change.path.as_str().to_owned(), change.kind)).collect();
+        let expected = [("a.mp4", ChangeKind::Changed), ("c.mp4", ChangeKind::Appeared), ("b.mp4", ChangeKind::Vanished)];
+        assert_eq!(told, expected.map(|(name, kind)| (name.to_owned(), kind)));
+    }
+
+    /// Descriptors of this process that are open on `file`.
+    fn descriptors(file: &Path) -> usize {
+        let links = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+        links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == file)).count()
+    }
+
+    #[test]
+    fn a_title_is_open_only_while_somebody_reads_and_stays_the_same_for_them() {
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("there");
+        let file = root.join("a.mp4");
+        fs::copy(&media, &file).expect("copied");
+        let library = library(&root);
+        let path = TitlePath::new("a.mp4").expect("a path");
+        let before = library.entry(&path).expect("there");
+        let title = before.outcome.clone().expect("plays");
+        assert_eq!(descriptors(&file), 0, "idle");
+        let reader = title.source.open().expect("opens");
+        assert_eq!(descriptors(&file), 1);
+        assert_eq!(library.rescan(), []);
+        assert!(Arc::ptr_eq(&before, &library.entry(&path).expect("there")), "not read again");
+
+        fs::write(root.join("new"), b"something else").expect("written");
+        fs::rename(root.join("new"), &file).expect("replaced");
+        assert_eq!(library.rescan(), [Change { path: path.clone(), kind: ChangeKind::Changed }]);
+        let (mut held, mut octets) = (fs::read(&media).expect("there"), vec![0; reader.size() as usize]);
+        reader.read_exact_at(&mut octets, 0).expect("the old file is still there");
+        assert_eq!(octets, held);
+        drop(reader);
+        assert!(title.source.open().is_err(), "the old title finds another file");
+        assert!(title.source.read_exact_at(&mut held[..4], 0).is_err());
+        assert!(library.entry(&path).expect("there").outcome.is_err());
+    }
+
+    #[test]
+    fn a_copy_under_way_becomes_a_title_when_it_is_whole() {
+        let whole = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4")).expect("there");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = TitlePath::new("a.mp4").expect("a path");
+        fs::write(folder.path().join("a.mp4"), &whole[..whole.len() / 2]).expect("written");
+        let library = library(folder.path());
+        let problem = library.entry(&path).expect("there").outcome.clone().expect_err("half of it");
+        assert!(problem.reason.contains("cut short"), "{problem}");
+        fs::write(folder.path().join("a.mp4"), &whole).expect("written");
+        assert_eq!(library.rescan(), [Change { path: path.clone(), kind: ChangeKind::Changed }]);
+        assert!(library.entry(&path).expect("there").outcome.is_ok());
+    }
+}

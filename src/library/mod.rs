@@ -1,0 +1,12 @@
+//! The media library: a folder becomes titles, a title's tracks have a compact sample index, access units are read
+//! when they are due.
+//!
+//! Parsers here are pure: they see a [`ReadAt`], never a path. Nothing here knows RTP.
+
+pub mod container;
+pub mod folder;
+pub mod title;
+pub mod watch;
+
+pub use folder::{Change, ChangeKind, Entry, Library};
+pub use title::{AacConfig, AccessUnit, Codec, H264Config, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};

@@ -1,0 +1,389 @@
+//! What a container parser yields: a title, its tracks and their access units.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::quantities::{ClockRate, MediaKind, MediaTime};
+
+/// Random access to a file's octets. Reads are positioned (`pread`), so that one open file serves every session, and a
+/// file that was truncated meanwhile gives an error instead of a signal.
+pub trait ReadAt: Send + Sync {
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the file ends earlier, or the system's error.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The size in octets when it was opened.
+    fn size(&self) -> u64;
+
+    /// The same octets for somebody who reads for a while: what is behind the name may be replaced meanwhile, this stays.
+    ///
+    /// # Errors
+    /// The system's, or that the file has changed since its index was read.
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>>;
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start.checked_add(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+/// A title's name: its file's path below the library's folder, `/` between the parts, not percent-encoded.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TitlePath(Arc<str>);
+
+impl TitlePath {
+    /// Checks a relative path: no empty, `.` or `..` part, no leading slash, no NUL, no part that starts with a dot
+    /// (hidden files are no titles).
+    pub fn new(path: &str) -> Option<Self> {
+        let fine = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']);
+        path.split('/').all(fine).then(|| Self(path.into()))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TitlePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TitlePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a file cannot be played; the text goes to the API, the log and the RTSP reason phrase.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Problem {
+    /// One line, no file names, no line breaks.
+    pub reason: String,
+}
+
+/// A work that can be played: an open file and the index of its tracks. Shared by all sessions that play it.
+pub struct Title {
+    /// Its name.
+    pub path: TitlePath,
+    /// The length of its timeline.
+    pub duration: MediaTime,
+    /// The tracks that can be sent, in the file's order.
+    pub tracks: Vec<Track>,
+    /// Something about the file that its viewer should know although it plays (a track that is left out).
+    pub remark: Option<Problem>,
+    /// The file.
+    pub source: Arc<dyn ReadAt>,
+}
+
+impl fmt::Debug for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Title")
+            .field("path", &self.path)
+            .field("duration", &self.duration)
+            .field("tracks", &self.tracks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One elementary stream of a title.
+#[derive(Debug)]
+pub struct Track {
+    /// Video, audio or text.
+    pub kind: MediaKind,
+    /// How its access units are coded.
+    pub codec: Codec,
+    /// The clock of the times in its index.
+    pub timescale: ClockRate,
+    /// BCP 47 or ISO 639 language, if the file names one.
+    pub language: Option<String>,
+    /// Its access units, in sending (decode) order.
+    pub index: SampleIndex,
+}
+
+impl Track {
+    /// The number of access units.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether it has no access unit.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The access unit at `position` in sending order.
+    pub fn access_unit(&self, position: usize) -> Option<AccessUnit> {
+        self.index.get(position)
+    }
+
+    /// When that access unit is shown.
+    pub fn presentation_time(&self, unit: &AccessUnit) -> MediaTime {
+        MediaTime::from_ticks(unit.presentation_time, self.timescale)
+    }
+
+    /// When that access unit is due for decoding, and for sending.
+    pub fn decode_time(&self, unit: &AccessUnit) -> MediaTime {
+        MediaTime::from_ticks(unit.decode_time, self.timescale)
+    }
+
+    /// The mean bit rate in bits per second over the track's own duration; 0 for an empty track.
+    pub fn bitrate(&self) -> u64 {
+        self.index.bitrate(self.timescale)
+    }
+
+    /// The position of the last random access point that is shown at or before `at`; else the first one of the track;
+    /// `None` where it has none.
+    pub fn random_access_at_or_before(&self, at: MediaTime) -> Option<usize> {
+        let limit = at.to_ticks(self.timescale);
+        self.index.random_access_at_or_before(limit)
+    }
+
+    /// The position of the first access unit in sending order that is still shown at `at`, that is, whose presentation
+    /// time plus duration lies after it. For tracks in which every access unit is a random access point (audio).
+    /// `len()` where all end before.
+    pub fn first_shown_at(&self, at: MediaTime) -> usize {
+        self.index.first_ending_after(at.to_ticks(self.timescale))
+    }
+}
+
+/// One coded picture or audio frame: where it lies and when it is due. Times are ticks of the track's timescale on the
+/// title's timeline (edit list applied), and may be negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessUnit {
+    /// Octets from the start of the file.
+    pub offset: u64,
+    /// Octets.
+    pub size: u32,
+    /// When it is to be decoded; never decreases along the index.
+    pub decode_time: i64,
+    /// When it is to be shown.
+    pub presentation_time: i64,
+    /// How long it lasts.
+    pub duration: u32,
+    /// Whether decoding can start here.
+    pub random_access: bool,
+}
+
+/// One entry of the index as stored: 24 octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    offset: u64,
+    decode_time: i64,
+    composition_offset: i32,
+    /// The size in the lower 31 bits; the top bit marks a random access point.
+    size_and_access: u32,
+}
+
+const _: () = assert!(size_of::<Sample>() <= 24);
+
+impl Sample {
+    /// An entry; `None` where `size` needs more than 31 bits.
+    pub const fn new(offset: u64, size: u32, decode_time: i64, composition_offset: i32, random_access: bool) -> Option<Self> {
+        if size >> 31 != 0 {
+            return None;
+        }
+        Some(Self { offset, decode_time, composition_offset, size_and_access: size | ((random_access as u32) << 31) })
+    }
+
+    /// When it is to be decoded, in ticks.
+    pub const fn decode_time(&self) -> i64 {
+        self.decode_time
+    }
+
+    /// When it is to be shown, in ticks.
+    pub fn presentation_time(&self) -> i64 {
+        self.decode_time.saturating_add(i64::from(self.composition_offset))
+    }
+
+    /// Whether decoding can start here.
+    pub const fn is_random_access(&self) -> bool {
+        self.size_and_access >> 31 == 1
+    }
+
+    /// The same sample as a random access point.
+    #[must_use]
+    pub const fn with_random_access(&self) -> Self {
+        Self { size_and_access: self.size_and_access | 1 << 31, ..*self }
+    }
+
+    /// Octets.
+    pub const fn size(&self) -> u32 {
+        self.size_and_access & 0x7fff_ffff
+    }
+
+    /// Whether all its octets lie in a file of that size.
+    pub fn lies_within(&self, file_size: u64) -> bool {
+        self.offset.checked_add(u64::from(self.size())).is_some_and(|end| end <= file_size)
+    }
+
+    /// The same sample `shift` ticks later, decoded at `earliest` or later, shown at its time all the same.
+    #[must_use]
+    pub fn shifted(&self, shift: i64, earliest: i64) -> Self {
+        let shown = self.presentation_time().saturating_add(shift);
+        let decode_time = self.decode_time.saturating_add(shift).max(earliest);
+        let offset = shown.saturating_sub(decode_time).clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+        Self { decode_time, composition_offset: offset as i32, ..*self }
+    }
+
+    /// The access unit at `position` of `samples`, the last of which lasts `last_duration`.
+    pub fn unit(samples: &[Self], position: usize, last_duration: u32) -> Option<AccessUnit> {
+        let sample = samples.get(position)?;
+        let duration = match samples.get(position + 1) {
+            Some(next) => u32::try_from(next.decode_time.saturating_sub(sample.decode_time)).unwrap_or(0),
+            None => last_duration,
+        };
+        Some(AccessUnit {
+            offset: sample.offset,
+            size: sample.size(),
+            decode_time: sample.decode_time,
+            presentation_time: sample.presentation_time(),
+            duration,
+            random_access: sample.is_random_access(),
+        })
+    }
+}
+
+/// The access units of a track in sending order.
+#[derive(Debug, Default)]
+pub struct SampleIndex {
+    samples: Box<[Sample]>,
+    /// Positions of the random access points, ascending; empty where every sample is one.
+    access_points: Box<[u32]>,
+    every_is_access: bool,
+    last_duration: u32,
+}
+
+impl SampleIndex {
+    /// An index over `samples`, which are in sending order with decode times that never decrease; the last one lasts
+    /// `last_duration` ticks.
+    pub fn new(samples: Vec<Sample>, last_duration: u32) -> Self {
+        let every_is_access = samples.iter().all(Sample::is_random_access);
+        let access_points = if every_is_access {
+            Box::default()
+        } else {
+            (0u32..).zip(&samples).filter(|(_, sample)| sample.is_random_access()).map(|(position, _)| position).collect()
+        };
+        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration }
+    }
+
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn get(&self, position: usize) -> Option<AccessUnit> {
+        Sample::unit(&self.samples, position, self.last_duration)
+    }
+
+    fn presentation_ticks(&self, position: usize) -> i64 {
+        self.samples.get(position).map_or(i64::MAX, Sample::presentation_time)
+    }
+
+    fn bitrate(&self, timescale: ClockRate) -> u64 {
+        let octets: u64 = self.samples.iter().map(|sample| u64::from(sample.size())).sum();
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return 0 };
+        let ticks = last.decode_time.saturating_sub(first.decode_time).saturating_add(i64::from(self.last_duration));
+        let ticks = u128::try_from(ticks).unwrap_or(0).max(1);
+        u64::try_from(u128::from(octets) * 8 * u128::from(timescale.hertz()) / ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Presentation times of random access points ascend in any stream that can be sought at all; where a hostile file
+    /// breaks this, the search still ends and gives some random access point.
+    fn random_access_at_or_before(&self, limit: i64) -> Option<usize> {
+        if self.every_is_access {
+            let after = partition_point(self.len(), |position| self.presentation_ticks(position) <= limit);
+            return if self.len() == 0 { None } else { Some(after.saturating_sub(1)) };
+        }
+        let after = self.access_points.partition_point(|&position| self.presentation_ticks(position as usize) <= limit);
+        self.access_points.get(after.saturating_sub(1)).map(|&position| position as usize)
+    }
+
+    fn first_ending_after(&self, limit: i64) -> usize {
+        partition_point(self.len(), |position| {
+            self.get(position).is_some_and(|unit| unit.presentation_time.saturating_add(i64::from(unit.duration)) <= limit)
+        })
+    }
+}
+
+/// The first position below `len` for which `before` is false, `before` being true up to there.
+fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// How a track is coded, with what a decoder must know beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// ISO/IEC 14496-10.
+    H264(H264Config),
+    /// ISO/IEC 14496-3, raw access units.
+    Aac(AacConfig),
+}
+
+impl Codec {
+    /// What kind of track it codes.
+    pub const fn kind(&self) -> MediaKind {
+        match self {
+            Self::H264(_) => MediaKind::Video,
+            Self::Aac(_) => MediaKind::Audio,
+        }
+    }
+
+    /// The name for people and the API.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::H264(_) => "h264",
+            Self::Aac(_) => "aac",
+        }
+    }
+}
+
+/// Of an `avcC` box (ISO/IEC 14496-15 section 5.3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct H264Config {
+    /// Octets of the length before each NAL unit: 1, 2 or 4.
+    pub length_size: u8,
+    /// profile_idc, constraint flags, level_idc.
+    pub profile_level_id: [u8; 3],
+    /// NAL units, without start codes.
+    pub sequence_parameter_sets: Vec<Vec<u8>>,
+    /// NAL units, without start codes.
+    pub picture_parameter_sets: Vec<Vec<u8>>,
+    /// Luma samples across and down, as the file states them.
+    pub width: u16,
+    /// Luma samples down.
+    pub height: u16,
+}
+
+/// Of an `esds` box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AacConfig {
+    /// The AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
+    pub audio_specific_config: Vec<u8>,
+    /// The RTP clock: the core's sampling frequency.
+    pub sample_rate: u32,
+    /// Output channels.
+    pub channels: u8,
+}

@@ -1,0 +1,7 @@
+//! The `flowsteer` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowsteer::cli::run()
+}

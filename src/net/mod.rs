@@ -1,0 +1,10 @@
+//! Sockets: batches of datagrams, segmentation offload, flow labels, TCP connections that carry interleaved packets,
+//! and the clock. Knows datagrams, not meaning.
+
+pub mod clock;
+pub mod connection;
+pub mod udp;
+pub mod wait;
+
+pub use clock::now;
+pub use connection::{Connection, Connections, Offer};

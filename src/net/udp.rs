@@ -1,0 +1,490 @@
+//! UDP sockets: many messages per system call, each a run of equal datagrams where the kernel takes segmentation
+//! offload, each with its own IPv6 flow label, source address and traffic class.
+//!
+//! Read first: udp(7) `UDP_SEGMENT`, ipv6(7) `IPV6_PKTINFO`, RFC 6437. The label travels in `sin6_flowinfo`, which the
+//! kernel honours only with `IPV6_FLOWINFO_SEND`; without it, it stamps a label of its own.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Messages in one system call at most.
+pub const BATCH: usize = 64;
+/// Datagrams in one message at most (the kernel's `UDP_MAX_SEGMENTS` was 64 before Linux 6.9).
+pub const MAX_SEGMENTS: usize = 64;
+/// Octets in one message at most: what an IPv4 packet holds, headers taken off.
+pub const MAX_MESSAGE: usize = 65_000;
+
+const IPV6_FLOWINFO_SEND: libc::c_int = 33;
+const CONTROL_WORDS: usize = 14;
+
+/// One address family's socket.
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+    /// Cleared when a kernel or device refuses segmentation.
+    offload: bool,
+    /// Cleared when the kernel refuses labels that we choose.
+    labels: bool,
+}
+
+/// A message to send: one datagram, or a run of them.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Where its octets lie in the buffer handed to [`UdpSocket::send`].
+    pub octets: Range<usize>,
+    /// The size of each datagram but the last; equal to the length for a single one.
+    pub segment: usize,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// The flow label; zero for none. Only IPv6 carries it.
+    pub label: u32,
+    /// The address it leaves from, if it matters.
+    pub from: Option<IpAddr>,
+    /// The traffic class (DSCP in the upper six bits).
+    pub traffic_class: u8,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Messages the kernel took.
+    pub messages: u64,
+    /// Messages it did not take.
+    pub refused: u64,
+    /// Messages that were not sent because the send buffer stayed full.
+    pub no_room: u64,
+    /// Datagrams sent without the label they should have had.
+    pub label_unavailable: u64,
+}
+
+/// Memory for building batches, reused.
+pub struct Scratch {
+    headers: Vec<libc::mmsghdr>,
+    parts: Vec<libc::iovec>,
+    names: Vec<SockAddr>,
+    control: Vec<[u64; CONTROL_WORDS]>,
+}
+
+// SAFETY: the raw pointers in `headers` and `parts` are rebuilt from borrowed memory before each use and never read
+// between calls.
+unsafe impl Send for Scratch {}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            headers: Vec::with_capacity(BATCH),
+            parts: Vec::with_capacity(BATCH),
+            names: Vec::with_capacity(BATCH),
+            control: vec![[0; CONTROL_WORDS]; BATCH],
+        }
+    }
+}
+
+/// A received datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its octets in the buffer.
+    pub len: usize,
+    /// Where it came from, canonical.
+    pub from: SocketAddr,
+}
+
+impl UdpSocket {
+    /// Binds a socket of `address`'s family alone; several may share an address.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+            set_option(&socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1)?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        // A burst of many sessions must fit; the forced form needs a capability, the plain one is cut to the limit.
+        if set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 8 << 20).is_err() {
+            socket.set_send_buffer_size(8 << 20)?;
+        }
+        if set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 2 << 20).is_err() {
+            socket.set_recv_buffer_size(2 << 20)?;
+        }
+        socket.bind(&SockAddr::from(address))?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Self { socket, local, offload: true, labels: true })
+    }
+
+    /// Its address.
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether runs still go out by segmentation offload.
+    pub const fn offloads(&self) -> bool {
+        self.offload
+    }
+
+    /// Sends messages, which lie in `octets`, in order; as many per system call as possible. Waits a moment where the
+    /// send buffer is full.
+    pub fn send(&mut self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> Sent {
+        let mut sent = Sent::default();
+        let mut waits = 0;
+        let mut next = 0;
+        while next < messages.len() {
+            let batch = &messages[next..messages.len().min(next + BATCH)];
+            if !self.offload && batch[0].segment < batch[0].octets.len() {
+                self.send_apart(octets, &batch[0], scratch, &mut sent);
+                next += 1;
+                continue;
+            }
+            let count = if self.offload {
+                batch.len()
+            } else {
+                batch.iter().position(|message| message.segment < message.octets.len()).unwrap_or(batch.len())
+            };
+            match self.send_batch(octets, &batch[..count], scratch) {
+                Ok(taken) => {
+                    sent.messages += taken as u64;
+                    if !self.labels {
+                        let datagrams = |message: &Message| message.octets.len().div_ceil(message.segment.max(1)) as u64;
+                        sent.label_unavailable += batch[..taken].iter().filter(|message| message.label != 0).map(datagrams).sum::<u64>();
+                    }
+                    next += taken;
+                    waits = 0;
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN | libc::ENOBUFS) => {
+                        waits += 1;
+                        if waits > 2 || !self.wait_writable() {
+                            sent.no_room += 1;
+                            next += 1;
+                            waits = 0;
+                        }
+                    }
+                    Some(libc::EINVAL) if self.labels && batch[0].label != 0 && !self.label_is_taken(octets, batch, scratch) => {
+                        self.labels = false;
+                    }
+                    Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE)
+                        if self.offload && batch[0].segment < batch[0].octets.len() =>
+                    {
+                        // One refusal may be this route's; the datagrams go one by one, and tell.
+                        if error.raw_os_error() != Some(libc::EMSGSIZE) {
+                            self.offload = false;
+                        }
+                        self.send_apart(octets, &batch[0], scratch, &mut sent);
+                        next += 1;
+                    }
+                    _ => {
+                        sent.refused += 1;
+                        next += 1;
+                    }
+                },
+            }
+        }
+        sent
+    }
+
+    /// Whether the kernel takes the first message with its label: an empty probe is no option, so the message itself
+    /// is tried without label by the caller where this is false.
+    fn label_is_taken(&self, octets: &[u8], batch: &[Message], scratch: &mut Scratch) -> bool {
+        let mut probe = batch[0].clone();
+        probe.octets.end = probe.octets.start + probe.segment.min(probe.octets.len());
+        probe.segment = probe.octets.len();
+        // With a segment of its whole length no offload is asked for: what is refused is then the label.
+        !matches!(self.send_batch(octets, &[probe], scratch), Err(error) if error.raw_os_error() == Some(libc::EINVAL))
+    }
+
+    fn send_apart(&mut self, octets: &[u8], message: &Message, scratch: &mut Scratch, sent: &mut Sent) {
+        let mut start = message.octets.start;
+        let mut fine = true;
+        while start < message.octets.end {
+            let end = (start + message.segment.max(1)).min(message.octets.end);
+            let single = Message { octets: start..end, segment: end - start, ..message.clone() };
+            let mut tries = 0;
+            while let Err(error) = self.send_batch(octets, std::slice::from_ref(&single), scratch) {
+                tries += 1;
+                let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR));
+                if tries > 2 || !full || !self.wait_writable() {
+                    fine = false;
+                    break;
+                }
+            }
+            start = end;
+        }
+        if fine { sent.messages += 1 } else { sent.refused += 1 }
+    }
+
+    fn send_batch(&self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> io::Result<usize> {
+        scratch.headers.clear();
+        scratch.parts.clear();
+        scratch.names.clear();
+        for message in messages {
+            let part = octets.get(message.octets.clone()).ok_or(io::ErrorKind::InvalidInput)?;
+            scratch.parts.push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+            scratch.names.push(SockAddr::from(self.destination(message)));
+        }
+        for (index, message) in messages.iter().enumerate() {
+            let control = &mut scratch.control[index];
+            let control_len = fill_control(control, message);
+            // SAFETY: an all-zero mmsghdr is a valid value of this plain C structure.
+            let mut header: libc::mmsghdr = unsafe { zeroed() };
+            header.msg_hdr.msg_name = scratch.names[index].as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_namelen = scratch.names[index].len();
+            header.msg_hdr.msg_iov = &raw mut scratch.parts[index];
+            header.msg_hdr.msg_iovlen = 1;
+            if control_len > 0 {
+                header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = control_len as _;
+            }
+            scratch.headers.push(header);
+        }
+        // SAFETY: every pointer in the headers leads into `octets` or into `scratch`, which both outlive the call and
+        // are not touched during it; the count is that of the headers built above.
+        let taken = unsafe { libc::sendmmsg(self.fd(), scratch.headers.as_mut_ptr(), scratch.headers.len() as libc::c_uint, 0) };
+        if taken < 0 { Err(io::Error::last_os_error()) } else { Ok(taken as usize) }
+    }
+
+    fn destination(&self, message: &Message) -> SocketAddr {
+        match message.to {
+            SocketAddr::V6(to) => {
+                let label = if self.labels { message.label } else { 0 };
+                SocketAddrV6::new(*to.ip(), to.port(), label.to_be(), to.scope_id()).into()
+            }
+            v4 => v4,
+        }
+    }
+
+    /// Waits at most two milliseconds for room in the send buffer.
+    fn wait_writable(&self) -> bool {
+        let mut fd = libc::pollfd { fd: self.fd(), events: libc::POLLOUT, revents: 0 };
+        // SAFETY: one valid pollfd, and its count.
+        unsafe { libc::poll(&raw mut fd, 1, 2) > 0 }
+    }
+
+    /// Takes one datagram out of the socket; `None` where there is none.
+    pub fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
+        // SAFETY: `recv_from` writes initialised octets only, and a `u8` slice may be seen as one of `MaybeUninit<u8>`
+        // that is not read before it is written again.
+        let space = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+        loop {
+            match self.socket.recv_from(space) {
+                Ok((len, from)) => {
+                    let from = from.as_socket()?;
+                    return Some(Received { len, from: SocketAddr::new(from.ip().to_canonical(), from.port()) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Its descriptor, for waiting.
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option takes an int, and the pointer and length are those of one.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes the control messages for `message`; their length in octets.
+fn fill_control(space: &mut [u64; CONTROL_WORDS], message: &Message) -> usize {
+    let mut writer = ControlWriter { space, used: 0 };
+    if message.segment < message.octets.len() {
+        writer.put(libc::SOL_UDP, libc::UDP_SEGMENT, &(message.segment as u16));
+    }
+    match (message.from, message.to) {
+        (Some(IpAddr::V6(from)), SocketAddr::V6(to)) if !from.is_unspecified() => {
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: to.scope_id() };
+            writer.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+        (Some(IpAddr::V4(from)), SocketAddr::V4(_)) if !from.is_unspecified() => {
+            let address = libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: libc::in_addr { s_addr: 0 } };
+            writer.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        _ => {}
+    }
+    if message.traffic_class != 0 {
+        let class = libc::c_int::from(message.traffic_class);
+        match message.to {
+            SocketAddr::V6(_) => writer.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class),
+            SocketAddr::V4(_) => writer.put(libc::IPPROTO_IP, libc::IP_TOS, &class),
+        }
+    }
+    writer.used
+}
+
+struct ControlWriter<'a> {
+    space: &'a mut [u64; CONTROL_WORDS],
+    used: usize,
+}
+
+impl ControlWriter<'_> {
+    fn put<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: &T) {
+        let size = size_of::<T>() as libc::c_uint;
+        // SAFETY: both are pure computations on a small length.
+        let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize) };
+        assert!(self.used + space <= size_of::<[u64; CONTROL_WORDS]>(), "the control space holds all messages of one datagram");
+        // SAFETY: the space is aligned for cmsghdr (8 octets), and the assertion above keeps header, value and padding
+        // inside it; `used` stays a multiple of the alignment because CMSG_SPACE is.
+        unsafe {
+            let header = self.space.as_mut_ptr().cast::<u8>().add(self.used).cast::<libc::cmsghdr>();
+            (*header).cmsg_len = len as _;
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            ptr::copy_nonoverlapping(ptr::from_ref(value).cast::<u8>(), libc::CMSG_DATA(header), size_of::<T>());
+        }
+        self.used += space;
+    }
+}
+
+/// RTP and RTCP sockets of both families on one port pair.
+pub struct PortPair {
+    /// IPv6, where the machine has it.
+    pub rtp6: Option<UdpSocket>,
+    /// IPv4.
+    pub rtp4: Option<UdpSocket>,
+    /// IPv6, the next port.
+    pub rtcp6: Option<UdpSocket>,
+    /// IPv4, the next port.
+    pub rtcp4: Option<UdpSocket>,
+    /// The RTP port; RTCP is the next one.
+    pub port: u16,
+}
+
+impl PortPair {
+    /// Binds a pair: `port` and the next one, or any free even port where it is zero.
+    ///
+    /// # Errors
+    /// The system's, where a port is taken or no family is there.
+    pub fn bind(port: u16) -> io::Result<Self> {
+        if port != 0 {
+            return Self::bind_at(port);
+        }
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..64 {
+            let probe = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let free = probe.local_addr()?.port() & !1;
+            drop(probe);
+            if free < 1024 || free_pair(free).is_err() {
+                continue;
+            }
+            match Self::bind_at(free) {
+                Ok(pair) => return Ok(pair),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn bind_at(port: u16) -> io::Result<Self> {
+        let rtcp = port.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
+        let v4 = |port| UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into());
+        let v6 = |port| UdpSocket::bind(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into());
+        let (rtp6, rtcp6) = match (v6(port), v6(rtcp)) {
+            (Ok(rtp), Ok(rtcp)) => (Some(rtp), Some(rtcp)),
+            (Err(error), _) | (_, Err(error)) if no_family(&error) => (None, None),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let (rtp4, rtcp4) = match (v4(port), v4(rtcp)) {
+            (Ok(rtp), Ok(rtcp)) => (Some(rtp), Some(rtcp)),
+            (Err(error), _) | (_, Err(error)) if no_family(&error) && rtp6.is_some() => (None, None),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        Ok(Self { rtp6, rtp4, rtcp6, rtcp4, port })
+    }
+
+    /// The sockets, for waiting and receiving: RTP first.
+    pub fn sockets(&self) -> impl Iterator<Item = (&UdpSocket, bool)> {
+        let rtp = [&self.rtp6, &self.rtp4].into_iter().flatten().map(|socket| (socket, false));
+        rtp.chain([&self.rtcp6, &self.rtcp4].into_iter().flatten().map(|socket| (socket, true)))
+    }
+}
+
+/// Whether nobody holds a pair: without port sharing, another program's sockets would be joined unnoticed.
+fn free_pair(port: u16) -> io::Result<()> {
+    for port in [port, port + 1] {
+        std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        match std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
+            Err(error) if !no_family(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn no_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn receive(socket: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 2048];
+        let mut got = Vec::new();
+        let end = Instant::now() + Duration::from_secs(5);
+        while got.len() < count && Instant::now() < end {
+            match socket.receive(&mut buffer) {
+                Some(received) => got.push(buffer[..received.len].to_vec()),
+                None => std::thread::yield_now(),
+            }
+        }
+        got
+    }
+
+    fn message(octets: Range<usize>, segment: usize, to: SocketAddr) -> Message {
+        Message { octets, segment, to, label: 0x5a3c7, from: Some(to.ip()), traffic_class: 0x88 }
+    }
+
+    #[test]
+    fn a_run_arrives_as_its_datagrams_in_both_families() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = UdpSocket::bind(address.parse().expect("an address")).expect("a loopback socket");
+            for offload in [true, false] {
+                let mut sender = UdpSocket::bind(address.parse().expect("an address")).expect("a loopback socket");
+                sender.offload = offload;
+                let octets: Vec<u8> = (0..250).collect();
+                let messages = [message(0..250, 100, receiver.local()), message(10..20, 10, receiver.local())];
+                let sent = sender.send(&octets, &messages, &mut Scratch::default());
+                assert_eq!((sent.messages, sent.refused), (2, 0));
+                let got = receive(&receiver, 4);
+                let expected: [&[u8]; 4] = [&octets[..100], &octets[100..200], &octets[200..], &octets[10..20]];
+                assert_eq!(got, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn more_messages_than_one_call_takes_all_leave() {
+        let receiver = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
+        let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
+        let messages = vec![message(0..8, 8, receiver.local()); BATCH * 2 + 3];
+        let sent = sender.send(&[1; 8], &messages, &mut Scratch::default());
+        assert_eq!(sent.messages, messages.len() as u64);
+        assert_eq!(receive(&receiver, messages.len()).len(), messages.len());
+    }
+
+    #[test]
+    fn a_free_pair_is_even_and_odd() {
+        let pair = PortPair::bind(0).expect("a free pair");
+        assert_eq!(pair.port % 2, 0);
+        assert!(pair.sockets().all(|(socket, rtcp)| socket.local().port() == pair.port + u16::from(rtcp)));
+    }
+}

@@ -1,0 +1,232 @@
+//! H.264 access units into RTP payloads, in packetization mode 1: single NAL units, aggregates of small ones (STAP-A),
+//! fragments of large ones (FU-A).
+//!
+//! Does not look into slices, does not reorder, and writes no interleaved modes. Read RFC 6184 sections 5.2 to 5.8 and
+//! 8.1 first; access units come as ISO/IEC 14496-15 stores them, a length before each NAL unit.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::library::H264Config;
+use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+
+const SEQUENCE_PARAMETER_SET: u8 = 7;
+const PICTURE_PARAMETER_SET: u8 = 8;
+const ACCESS_UNIT_DELIMITER: u8 = 9;
+const STAP_A: u8 = 24;
+const FU_A: u8 = 28;
+
+const TYPE_MASK: u8 = 0x1f;
+const REFERENCE_MASK: u8 = 0x60;
+const FORBIDDEN_BIT: u8 = 0x80;
+
+/// FU indicator and FU header (RFC 6184 section 5.8).
+const FU_HEADER_LEN: usize = 2;
+const FU_START: u8 = 0x80;
+const FU_END: u8 = 0x40;
+
+/// The STAP-A NAL unit header, and the size before each NAL unit in it (RFC 6184 section 5.7.1).
+const STAP_HEADER_LEN: usize = 1;
+const STAP_SIZE_LEN: usize = 2;
+
+/// NAL units in one aggregate at most; more go into the next.
+const MAX_AGGREGATE: usize = 16;
+
+/// Payloads for one H.264 track.
+#[derive(Clone, Debug)]
+pub struct H264Payloader {
+    max_payload: usize,
+    length_size: usize,
+    profile_level_id: [u8; 3],
+    sequence_parameter_sets: Vec<Vec<u8>>,
+    picture_parameter_sets: Vec<Vec<u8>>,
+}
+
+impl H264Payloader {
+    pub(super) fn new(config: &H264Config, max_packet: usize) -> Result<Self, PayloadError> {
+        if !matches!(config.length_size, 1 | 2 | 4) {
+            return Err(PayloadError::LengthSize(config.length_size));
+        }
+        Ok(Self {
+            max_payload: max_packet - RTP_HEADER_LEN,
+            length_size: usize::from(config.length_size),
+            profile_level_id: config.profile_level_id,
+            sequence_parameter_sets: config.sequence_parameter_sets.iter().filter(|nal| is_sendable(nal)).cloned().collect(),
+            picture_parameter_sets: config.picture_parameter_sets.iter().filter(|nal| is_sendable(nal)).cloned().collect(),
+        })
+    }
+
+    /// Parameter sets go before each random access point (behind its access unit delimiter, which is first by
+    /// ISO/IEC 14496-10 section 7.4.1.2.3), except for those kinds that the unit carries itself.
+    pub(super) fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        // The first pass reads the lengths only, so that a broken unit is refused before anything is written.
+        let (mut sequence_sets_due, mut picture_sets_due) = (random_access, random_access);
+        let mut any = false;
+        for nal in self.nal_units(unit) {
+            match nal?.first().map(|header| header & TYPE_MASK) {
+                Some(SEQUENCE_PARAMETER_SET) => sequence_sets_due = false,
+                Some(PICTURE_PARAMETER_SET) => picture_sets_due = false,
+                _ => {}
+            }
+            any = true;
+        }
+        if !any {
+            return Err(PayloadError::Empty);
+        }
+        let mut writer = Writer { out, max_payload: self.max_payload, pending: [&[]; MAX_AGGREGATE], count: 0, octets: STAP_HEADER_LEN };
+        let mut first = true;
+        for nal in self.nal_units(unit) {
+            let nal = nal?;
+            let delimiter = nal.first().is_some_and(|header| header & TYPE_MASK == ACCESS_UNIT_DELIMITER);
+            if first && delimiter {
+                writer.add(nal);
+            }
+            if first {
+                if sequence_sets_due {
+                    self.sequence_parameter_sets.iter().for_each(|set| writer.add(set));
+                }
+                if picture_sets_due {
+                    self.picture_parameter_sets.iter().for_each(|set| writer.add(set));
+                }
+            }
+            if !(first && delimiter) {
+                writer.add(nal);
+            }
+            first = false;
+        }
+        writer.flush();
+        // RFC 6184 section 5.1: the marker bit is set for the very last packet of the access unit.
+        writer.out.mark_last();
+        Ok(())
+    }
+
+    /// Exactly two parameter sets, as players expect; any further ones go in-band.
+    pub(super) fn format_parameters(&self) -> String {
+        let mut parameters = format!("packetization-mode=1;profile-level-id={}", Hex(&self.profile_level_id));
+        if let (Some(sequence), Some(picture)) = (self.sequence_parameter_sets.first(), self.picture_parameter_sets.first()) {
+            parameters.push_str(";sprop-parameter-sets=");
+            STANDARD.encode_string(sequence, &mut parameters);
+            parameters.push(',');
+            STANDARD.encode_string(picture, &mut parameters);
+        }
+        parameters
+    }
+
+    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
+        NalUnits { unit, at: 0, length_size: self.length_size }
+    }
+}
+
+/// Whether it can stand in a payload: not empty, and of none of the types that mean something else in RTP or nothing at
+/// all (RFC 6184 table 1: 0 and 24 to 31).
+fn is_sendable(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|header| (1..STAP_A).contains(&(header & TYPE_MASK)))
+}
+
+/// The sendable NAL units of an access unit.
+struct NalUnits<'a> {
+    unit: &'a [u8],
+    at: usize,
+    length_size: usize,
+}
+
+impl<'a> Iterator for NalUnits<'a> {
+    type Item = Result<&'a [u8], PayloadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let at = self.at;
+            let rest = self.unit.get(at..).filter(|rest| !rest.is_empty())?;
+            self.at = self.unit.len();
+            let Some((length, rest)) = rest.split_at_checked(self.length_size) else {
+                return Some(Err(PayloadError::NalLength));
+            };
+            let length = length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+            let Some(nal) = rest.get(..length) else {
+                return Some(Err(PayloadError::NalLength));
+            };
+            self.at = at + self.length_size + length;
+            if is_sendable(nal) {
+                return Some(Ok(nal));
+            }
+        }
+    }
+}
+
+/// Writes NAL units in order; small ones wait until it is known whether they share a packet.
+struct Writer<'a, 'b> {
+    out: &'b mut PacketBuffer,
+    max_payload: usize,
+    pending: [&'a [u8]; MAX_AGGREGATE],
+    count: usize,
+    /// Of the aggregate that `pending` would make.
+    octets: usize,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn add(&mut self, nal: &'a [u8]) {
+        let more = STAP_SIZE_LEN + nal.len();
+        let fits = self.count < MAX_AGGREGATE && self.octets + more <= self.max_payload && nal.len() <= usize::from(u16::MAX);
+        if !fits {
+            self.flush();
+        }
+        if STAP_HEADER_LEN + more <= self.max_payload {
+            self.pending[self.count] = nal;
+            self.count += 1;
+            self.octets += more;
+        } else if nal.len() <= self.max_payload {
+            self.single(nal);
+        } else {
+            self.fragment(nal);
+        }
+    }
+
+    fn flush(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        self.octets = STAP_HEADER_LEN;
+        match self.pending[..count] {
+            [] => {}
+            [nal] => self.single(nal),
+            _ => self.aggregate(count),
+        }
+    }
+
+    fn single(&mut self, nal: &[u8]) {
+        self.out.begin();
+        self.out.extend(nal);
+        self.out.finish(false);
+    }
+
+    /// RFC 6184 section 5.7.1: F is the OR of the aggregated units' F bits, NRI the greatest of theirs.
+    fn aggregate(&mut self, count: usize) {
+        let headers = || self.pending[..count].iter().filter_map(|nal| nal.first());
+        let forbidden = headers().fold(0, |bits, header| bits | header & FORBIDDEN_BIT);
+        let reference = headers().map(|header| header & REFERENCE_MASK).max().unwrap_or(0);
+        self.out.begin();
+        self.out.extend(&[forbidden | reference | STAP_A]);
+        for nal in &self.pending[..count] {
+            // What is pending fits a packet, whose size fits 16 bits.
+            self.out.extend(&(nal.len() as u16).to_be_bytes());
+            self.out.extend(nal);
+        }
+        self.out.finish(false);
+    }
+
+    /// RFC 6184 section 5.8: the NAL unit's header octet is split over FU indicator and FU header.
+    fn fragment(&mut self, nal: &[u8]) {
+        let Some((&header, body)) = nal.split_first() else { return };
+        let pieces = body.chunks(self.max_payload - FU_HEADER_LEN);
+        let last = pieces.len().saturating_sub(1);
+        for (position, piece) in pieces.enumerate() {
+            let start = if position == 0 { FU_START } else { 0 };
+            let end = if position == last { FU_END } else { 0 };
+            self.out.begin();
+            self.out.extend(&[header & !TYPE_MASK | FU_A, start | end | header & TYPE_MASK]);
+            self.out.extend(piece);
+            self.out.finish(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

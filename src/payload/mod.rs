@@ -1,0 +1,289 @@
+//! Access units into RTP payloads. One file a codec.
+//!
+//! A payloader writes complete packets, a hole of [`RTP_HEADER_LEN`] octets before each payload, into a
+//! [`PacketBuffer`]. The flow fills the holes. Packets lie one behind the other, so that a *run* of equal packets and a
+//! shorter last one is what UDP segmentation offload takes as it stands.
+
+mod aac;
+mod h264;
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::library::Codec;
+use crate::quantities::ClockRate;
+
+/// Octets of an RTP header without contributing sources and extensions (RFC 3550 section 5.1).
+pub const RTP_HEADER_LEN: usize = 12;
+
+/// The packets of one access unit, contiguous, reused from unit to unit.
+#[derive(Debug, Default)]
+pub struct PacketBuffer {
+    octets: Vec<u8>,
+    packets: Vec<Packet>,
+}
+
+/// One packet in a [`PacketBuffer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it lies, RTP header included.
+    pub range: Range<usize>,
+    /// The RTP marker bit, by the payload format's rule.
+    pub marker: bool,
+}
+
+/// Consecutive packets of one size, the last of which may be shorter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The octets of all its packets.
+    pub range: Range<usize>,
+    /// The size of each packet but the last, in octets, header included.
+    pub segment: usize,
+    /// The indices of its packets.
+    pub packets: Range<usize>,
+}
+
+impl PacketBuffer {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+        self.packets.clear();
+    }
+
+    /// Begins a packet; what [`PacketBuffer::extend`] is given until [`PacketBuffer::finish`] is its payload.
+    pub fn begin(&mut self) {
+        let start = self.octets.len();
+        self.octets.resize(start + RTP_HEADER_LEN, 0);
+        self.packets.push(Packet { range: start..start, marker: false });
+    }
+
+    /// Appends to the payload of the packet that was begun.
+    pub fn extend(&mut self, payload: &[u8]) {
+        self.octets.extend_from_slice(payload);
+    }
+
+    /// Ends the packet that was begun.
+    pub fn finish(&mut self, marker: bool) {
+        let end = self.octets.len();
+        if let Some(packet) = self.packets.last_mut() {
+            packet.range.end = end;
+            packet.marker = marker;
+        }
+    }
+
+    /// Sets the marker of the last packet.
+    fn mark_last(&mut self) {
+        if let Some(packet) = self.packets.last_mut() {
+            packet.marker = true;
+        }
+    }
+
+    /// Takes back everything from packet `count` on.
+    pub fn truncate(&mut self, count: usize) {
+        if let Some(packet) = self.packets.get(count) {
+            self.octets.truncate(packet.range.start);
+            self.packets.truncate(count);
+        }
+    }
+
+    /// The packets, in sending order.
+    pub fn packets(&self) -> &[Packet] {
+        &self.packets
+    }
+
+    /// All octets.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// All octets, for filling in the headers.
+    pub fn octets_mut(&mut self) -> &mut [u8] {
+        &mut self.octets
+    }
+
+    /// The runs within `packets`, each of at most `max_packets` packets and `max_octets` octets.
+    pub fn runs(&self, packets: Range<usize>, max_packets: usize, max_octets: usize) -> Runs<'_> {
+        Runs { buffer: self, next: packets.start, end: packets.end.min(self.packets.len()), max_packets: max_packets.max(1), max_octets }
+    }
+}
+
+/// Why an access unit or a track cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// The access unit holds nothing.
+    #[error("the access unit is empty")]
+    Empty,
+    /// The length before a NAL unit does not fit the access unit.
+    #[error("a NAL unit's length does not fit its access unit")]
+    NalLength,
+    /// The payload format cannot say such a size.
+    #[error("the access unit has {size} octets, more than {limit}")]
+    TooLarge {
+        /// Octets.
+        size: usize,
+        /// Octets at most.
+        limit: usize,
+    },
+    /// Packets of that size cannot carry the format, or no datagram can carry them.
+    #[error("packets of {0} octets are not between {MIN_PACKET} and {MAX_PACKET}")]
+    PacketSize(usize),
+    /// Lengths of that many octets before NAL units do not exist.
+    #[error("NAL unit lengths of {0} octets do not exist")]
+    LengthSize(u8),
+    /// The clock rate is zero.
+    #[error("the track has no clock")]
+    Clock,
+}
+
+/// The smallest packet size that all payload formats can work with, RTP header included.
+pub const MIN_PACKET: usize = 64;
+
+/// The greatest packet size that is taken, RTP header included.
+pub const MAX_PACKET: usize = 65_000;
+
+/// Makes packets of a track's access units. The same access unit gives the same packets each time: what is sent again
+/// from the file is what was sent before.
+#[derive(Debug)]
+pub struct Payloader {
+    format: Format,
+    clock_rate: ClockRate,
+}
+
+#[derive(Debug)]
+enum Format {
+    H264(h264::H264Payloader),
+    Aac(aac::AacPayloader),
+}
+
+impl Payloader {
+    /// For packets of at most `max_packet` octets, RTP header included.
+    ///
+    /// # Errors
+    /// `PacketSize` outside [`MIN_PACKET`]`..=`[`MAX_PACKET`], `LengthSize` and `Clock` where the codec's configuration is impossible.
+    pub fn new(codec: &Codec, max_packet: usize) -> Result<Self, PayloadError> {
+        if !(MIN_PACKET..=MAX_PACKET).contains(&max_packet) {
+            return Err(PayloadError::PacketSize(max_packet));
+        }
+        let (format, clock_rate) = match codec {
+            Codec::H264(config) => (Format::H264(h264::H264Payloader::new(config, max_packet)?), Some(ClockRate::VIDEO)),
+            Codec::Aac(config) => {
+                let payloader = aac::AacPayloader::new(config, max_packet);
+                let rate = ClockRate::new(payloader.sample_rate());
+                (Format::Aac(payloader), rate)
+            }
+        };
+        Ok(Self { format, clock_rate: clock_rate.ok_or(PayloadError::Clock)? })
+    }
+
+    /// Appends the packets of one access unit; on an error, none.
+    ///
+    /// # Errors
+    /// The access unit is malformed.
+    pub fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        let before = out.packets.len();
+        let done = match &self.format {
+            Format::H264(payloader) => payloader.payload(unit, random_access, out),
+            Format::Aac(payloader) => payloader.payload(unit, out),
+        };
+        if done.is_err() {
+            out.truncate(before);
+        }
+        done
+    }
+
+    /// The RTP clock.
+    pub const fn clock_rate(&self) -> ClockRate {
+        self.clock_rate
+    }
+
+    /// What `a=rtpmap:` says after the payload type (RFC 4566 section 6).
+    pub fn encoding_name(&self) -> String {
+        match &self.format {
+            Format::H264(_) => "H264/90000".into(),
+            Format::Aac(payloader) => payloader.encoding_name(),
+        }
+    }
+
+    /// What `a=fmtp:` says after the payload type.
+    pub fn format_parameters(&self) -> String {
+        match &self.format {
+            Format::H264(payloader) => payloader.format_parameters(),
+            Format::Aac(payloader) => payloader.format_parameters(),
+        }
+    }
+}
+
+/// Octets as hexadecimal digits, two each.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02X}"))
+    }
+}
+
+/// Iterates over runs.
+#[derive(Debug)]
+pub struct Runs<'a> {
+    buffer: &'a PacketBuffer,
+    next: usize,
+    end: usize,
+    max_packets: usize,
+    max_octets: usize,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        let packets = &self.buffer.packets[..self.end];
+        let first = packets.get(self.next)?;
+        let segment = first.range.len();
+        let start = self.next;
+        let mut end = first.range.end;
+        self.next += 1;
+        while let Some(packet) = packets.get(self.next) {
+            let len = packet.range.len();
+            if len > segment || self.next - start >= self.max_packets || packet.range.end - first.range.start > self.max_octets {
+                break;
+            }
+            end = packet.range.end;
+            self.next += 1;
+            if len < segment {
+                break;
+            }
+        }
+        Some(Run { range: first.range.start..end, segment, packets: start..self.next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(sizes: &[usize]) -> PacketBuffer {
+        let mut buffer = PacketBuffer::default();
+        for &size in sizes {
+            buffer.begin();
+            buffer.extend(&vec![7; size - RTP_HEADER_LEN]);
+            buffer.finish(false);
+        }
+        buffer
+    }
+
+    #[test]
+    fn a_run_is_equal_packets_ended_by_a_shorter_one() {
+        let buffer = buffer(&[100, 100, 40, 100, 120, 120, 120]);
+        let runs: Vec<_> = buffer.runs(0..7, 64, 65_000).map(|run| (run.packets, run.segment)).collect();
+        assert_eq!(runs, [(0..3, 100), (3..4, 100), (4..7, 120)]);
+    }
+
+    #[test]
+    fn runs_obey_the_limits_of_one_message() {
+        let buffer = buffer(&[100; 5]);
+        let runs: Vec<_> = buffer.runs(0..5, 2, 65_000).map(|run| run.packets).collect();
+        assert_eq!(runs, [0..2, 2..4, 4..5]);
+        let runs: Vec<_> = buffer.runs(1..5, 64, 300).map(|run| run.packets).collect();
+        assert_eq!(runs, [1..4, 4..5]);
+    }
+}

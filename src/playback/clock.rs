@@ -1,0 +1,130 @@
+//! The flow clock: how long a presentation has played.
+//!
+//! It runs while the presentation plays and stands in a pause; RTP timestamps and the NTP side of Sender Reports both
+//! go by it, so that their relation is one constant for the presentation's whole life.
+
+use std::time::Duration;
+
+use crate::now::{Mono, Now, Utc};
+
+/// Nanoseconds of played time since the presentation began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlowTime(pub i64);
+
+impl FlowTime {
+    /// The point `span` later.
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// How far `earlier` lies back; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// The clock itself.
+#[derive(Clone, Debug)]
+pub struct FlowClock {
+    /// What had been played when it last started or stopped.
+    played: FlowTime,
+    /// Since when it runs; may lie ahead (a start that was delayed). `None` while it stands.
+    running_since: Option<Mono>,
+    /// The wall-clock time that corresponds to zero.
+    origin: Option<Utc>,
+}
+
+impl FlowClock {
+    /// A clock that stands at zero.
+    pub const fn new() -> Self {
+        Self { played: FlowTime(0), running_since: None, origin: None }
+    }
+
+    /// Whether it runs (or will, at a start that was set).
+    pub const fn is_running(&self) -> bool {
+        self.running_since.is_some()
+    }
+
+    /// Whether it runs and a start that was delayed has come.
+    pub fn has_begun(&self, now: Mono) -> bool {
+        self.running_since.is_some_and(|since| since <= now)
+    }
+
+    /// Its reading.
+    pub fn read(&self, now: Mono) -> FlowTime {
+        match self.running_since {
+            Some(since) => self.played.plus(now.since(since)),
+            None => self.played,
+        }
+    }
+
+    /// Starts it `delay` from now; if it runs already, nothing happens.
+    pub fn start(&mut self, delay: Duration, now: Now) {
+        if self.running_since.is_none() {
+            self.origin.get_or_insert(now.utc + delay);
+            self.running_since = Some(now.mono + delay);
+        }
+    }
+
+    /// Stops it.
+    pub fn stop(&mut self, now: Mono) {
+        self.played = self.read(now);
+        self.running_since = None;
+    }
+
+    /// When it will read `time`; `None` while it stands.
+    pub fn when(&self, time: FlowTime) -> Option<Mono> {
+        self.running_since.map(|since| since + time.since(self.played))
+    }
+
+    /// The NTP timestamp that belongs to `time` on the presentation's constant line; zero before the first start.
+    pub fn ntp(&self, time: FlowTime) -> u64 {
+        self.origin.map_or(0, |origin| (origin + time.since(FlowTime(0))).ntp64())
+    }
+}
+
+impl Default for FlowClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Now {
+        Now { mono: Mono::from_nanos(milliseconds * 1_000_000), utc: Utc::from_unix_nanos(milliseconds * 1_000_000) }
+    }
+
+    #[test]
+    fn it_stands_in_a_pause_and_goes_on_where_it_stood() {
+        let mut clock = FlowClock::new();
+        clock.start(Duration::ZERO, at(1_000));
+        assert_eq!(clock.read(at(1_250).mono), FlowTime(250_000_000));
+        clock.stop(at(1_500).mono);
+        assert_eq!(clock.read(at(9_000).mono), FlowTime(500_000_000));
+        assert_eq!(clock.when(FlowTime(600_000_000)), None);
+        clock.start(Duration::ZERO, at(9_000));
+        assert_eq!(clock.when(FlowTime(600_000_000)), Some(at(9_100).mono));
+    }
+
+    #[test]
+    fn a_delayed_start_reads_zero_until_then() {
+        let mut clock = FlowClock::new();
+        clock.start(Duration::from_millis(20), at(1_000));
+        assert_eq!(clock.read(at(1_010).mono), FlowTime(0));
+        assert!(!clock.has_begun(at(1_019).mono) && clock.has_begun(at(1_020).mono));
+        assert_eq!(clock.read(at(1_030).mono), FlowTime(10_000_000));
+    }
+
+    #[test]
+    fn the_ntp_line_does_not_move_with_a_pause() {
+        let mut clock = FlowClock::new();
+        clock.start(Duration::ZERO, at(0));
+        let before = clock.ntp(FlowTime(1_000_000_000));
+        clock.stop(at(500).mono);
+        clock.start(Duration::ZERO, at(60_000));
+        assert_eq!(clock.ntp(FlowTime(1_000_000_000)), before);
+    }
+}

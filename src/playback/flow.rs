@@ -1,0 +1,281 @@
+//! One track being played: its RTP identity, the point up to which it was sent, and its branches.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::library::{AccessUnit, Track};
+use crate::now::Mono;
+use crate::playback::clock::FlowTime;
+use crate::playback::stage::FlowFacts;
+use crate::quantities::MediaTime;
+use crate::steering::Branch;
+
+/// How many random access points a flow remembers at most.
+const CHECKPOINTS: usize = 2048;
+
+/// What is drawn at random for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowIdentity {
+    /// The first sequence number.
+    pub sequence: u16,
+    /// The RTP timestamp at flow time zero.
+    pub timestamp: u32,
+}
+
+/// A stretch of the title played without a jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Counts the stretches of a presentation.
+    pub serial: u32,
+    /// The flow time of its first picture.
+    pub begins: FlowTime,
+    /// The media time of its first picture, as told in `Range`.
+    pub start: MediaTime,
+    /// The earliest decode time in it: what is sent first.
+    pub send_origin: MediaTime,
+    /// Where it ends.
+    pub end: MediaTime,
+}
+
+impl Segment {
+    /// The flow time at which a media time of this stretch is shown.
+    pub fn shown_at(&self, at: MediaTime) -> FlowTime {
+        FlowTime(self.begins.0.saturating_add(at.as_nanos().saturating_sub(self.start.as_nanos())))
+    }
+
+    /// The flow time at which an access unit of that decode time is due.
+    pub fn due_at(&self, decode_time: MediaTime) -> FlowTime {
+        FlowTime(self.begins.0.saturating_add(decode_time.as_nanos().saturating_sub(self.send_origin.as_nanos())))
+    }
+
+    /// The media time shown at a flow time.
+    pub fn media_at(&self, time: FlowTime) -> MediaTime {
+        MediaTime::from_nanos(self.start.as_nanos().saturating_add(time.0.saturating_sub(self.begins.0)))
+    }
+}
+
+/// The next access unit to send, and the sequence number of its first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The stretch it is in.
+    pub segment: Segment,
+    /// The access unit's position in the track.
+    pub unit: usize,
+    /// The extended sequence number of its first packet.
+    pub sequence: u64,
+}
+
+impl Cursor {
+    /// The access unit under the cursor; `None` past the stretch's end.
+    pub fn access_unit(&self, track: &Track) -> Option<AccessUnit> {
+        track.access_unit(self.unit).filter(|unit| track.decode_time(unit) < self.segment.end)
+    }
+
+    /// When that access unit is due.
+    pub fn due(&self, track: &Track) -> Option<FlowTime> {
+        self.access_unit(track).map(|unit| self.segment.due_at(track.decode_time(&unit)))
+    }
+}
+
+/// A random access point that has been sent.
+#[derive(Clone, Copy, Debug)]
+struct Checkpoint {
+    segment: u32,
+    unit: u32,
+    sequence: u64,
+}
+
+/// The way of a new branch to the live position.
+#[derive(Clone, Copy, Debug)]
+pub struct Priming {
+    /// What it is sent next.
+    pub cursor: Cursor,
+    /// The flow time of its first access unit.
+    pub from: FlowTime,
+    /// The live flow time at which it joined.
+    pub joined: FlowTime,
+    /// Thousandths of real time.
+    pub rate_milli: u16,
+}
+
+impl Priming {
+    /// Up to where it may have been sent at the live flow time `live`.
+    pub fn reach(&self, live: FlowTime) -> FlowTime {
+        let gone = i128::from(live.0.saturating_sub(self.joined.0).max(0)) * i128::from(self.rate_milli) / 1000;
+        FlowTime(self.from.0.saturating_add(i64::try_from(gone).unwrap_or(i64::MAX))).min(live)
+    }
+
+    /// When, on the live flow clock, `due` comes into reach.
+    pub fn reaches(&self, due: FlowTime) -> FlowTime {
+        let ahead = i128::from(due.0.saturating_sub(self.from.0).max(0)) * 1000;
+        let rate = i128::from(self.rate_milli.max(1));
+        FlowTime(self.joined.0.saturating_add(i64::try_from((ahead + rate - 1) / rate).unwrap_or(i64::MAX)))
+    }
+}
+
+/// What a receiver last reported of a branch (RFC 3550 section 6.4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reception {
+    /// The fraction lost since the report before, 0 to 1.
+    pub loss_fraction: Option<f64>,
+    /// Interarrival jitter.
+    pub jitter: Option<Duration>,
+    /// Round trip.
+    pub round_trip: Option<Duration>,
+}
+
+/// One branch of a flow, as the presentation serves it.
+#[derive(Clone, Debug)]
+pub struct BranchState {
+    /// As it stands in the route.
+    pub branch: Branch,
+    /// Set until it has caught up.
+    pub priming: Option<Priming>,
+    /// It gets nothing before.
+    pub not_before: Mono,
+    /// When it came.
+    pub came: Mono,
+    /// How far its picture lies behind the live position.
+    pub lag: Duration,
+    /// RTP packets sent.
+    pub packets: u64,
+    /// RTP payload octets sent.
+    pub octets: u64,
+    /// When its next Sender Report is due; `None` until its first packet.
+    pub report_due: Option<Mono>,
+    /// The middle of the last Sender Report's NTP timestamp, and when it left.
+    pub last_report: Option<(u32, Mono)>,
+    /// What its receiver reported.
+    pub reception: Reception,
+}
+
+/// One track being played.
+#[derive(Debug)]
+pub struct Flow {
+    /// What is fixed.
+    pub facts: FlowFacts,
+    /// The RTP timestamp at flow time zero.
+    pub timestamp_base: u32,
+    /// What is sent next to those who have caught up; `None` before the first start.
+    pub live: Option<Cursor>,
+    /// The extended sequence number of the next packet while there is no cursor.
+    pub sequence: u64,
+    /// The timestamp of the last access unit sent.
+    pub last_timestamp: u32,
+    /// The flow time up to which what was sent is shown.
+    pub shown_until: FlowTime,
+    /// The lag of the branch that was there last.
+    pub last_lag: Duration,
+    /// Its branches.
+    pub branches: Vec<BranchState>,
+    checkpoints: VecDeque<Checkpoint>,
+}
+
+impl Flow {
+    /// A flow that has sent nothing.
+    pub fn new(facts: FlowFacts, identity: FlowIdentity) -> Self {
+        Self {
+            facts,
+            timestamp_base: identity.timestamp,
+            live: None,
+            sequence: 0x1_0000 + u64::from(identity.sequence),
+            last_timestamp: identity.timestamp,
+            shown_until: FlowTime(0),
+            last_lag: Duration::ZERO,
+            branches: Vec::new(),
+            checkpoints: VecDeque::new(),
+        }
+    }
+
+    /// The RTP timestamp of an access unit shown at `at` in `segment`.
+    pub fn timestamp(&self, segment: &Segment, track: &Track, unit: &AccessUnit) -> u32 {
+        let ticks = track.timescale.rescale(unit.presentation_time, self.facts.clock_rate);
+        self.segment_base(segment).wrapping_add(ticks as u32)
+    }
+
+    /// The RTP timestamp that a media time of `segment` has.
+    pub fn timestamp_at(&self, segment: &Segment, at: MediaTime) -> u32 {
+        self.segment_base(segment).wrapping_add(at.to_ticks(self.facts.clock_rate) as u32)
+    }
+
+    /// The RTP timestamp that a flow time has.
+    pub fn timestamp_of(&self, time: FlowTime) -> u32 {
+        self.timestamp_base.wrapping_add(MediaTime::from_nanos(time.0).to_ticks(self.facts.clock_rate) as u32)
+    }
+
+    /// One rounding for the whole stretch: differences within it are the track's own.
+    fn segment_base(&self, segment: &Segment) -> u32 {
+        let shift = MediaTime::from_nanos(segment.begins.0.saturating_sub(segment.start.as_nanos()));
+        self.timestamp_base.wrapping_add(shift.to_ticks(self.facts.clock_rate) as u32)
+    }
+
+    /// Puts the live cursor at the beginning of a stretch. After a jump nothing before it can be primed from.
+    pub fn enter(&mut self, segment: Segment, unit: usize, jump: bool) {
+        if jump {
+            self.checkpoints.clear();
+        }
+        self.live = Some(Cursor { segment, unit, sequence: self.sequence });
+    }
+
+    /// Notes that the access unit under the live cursor was sent in `packets` packets, and goes on to the next.
+    pub fn advance(&mut self, track: &Track, packets: u64, max_prime: Duration) {
+        let Some(cursor) = self.live else { return };
+        if let Some(unit) = cursor.access_unit(track) {
+            if unit.random_access {
+                let unit = u32::try_from(cursor.unit).unwrap_or(u32::MAX);
+                self.checkpoints.push_back(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
+                self.forget_checkpoints(track, &cursor, max_prime);
+            }
+            self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
+            let shown = cursor.segment.shown_at(track.presentation_time(&unit)).plus(duration(track, &unit));
+            self.shown_until = self.shown_until.max(shown);
+        }
+        self.sequence += packets;
+        self.live = Some(Cursor { unit: cursor.unit + 1, sequence: self.sequence, ..cursor });
+    }
+
+    /// Drops what lies further back than `max_prime`, but keeps the newest one that does.
+    fn forget_checkpoints(&mut self, track: &Track, live: &Cursor, max_prime: Duration) {
+        while self.checkpoints.len() > CHECKPOINTS {
+            self.checkpoints.pop_front();
+        }
+        let now = live.due(track).unwrap_or(self.shown_until);
+        while let Some(second) = self.checkpoints.get(1) {
+            if second.segment != live.segment.serial {
+                break;
+            }
+            let due = track.access_unit(second.unit as usize).map(|unit| live.segment.due_at(track.decode_time(&unit)));
+            if due.is_none_or(|due| now.since(due) < max_prime) {
+                break;
+            }
+            self.checkpoints.pop_front();
+        }
+    }
+
+    /// The newest random access point sent that is shown at `limit` or before, else the oldest one remembered.
+    pub fn checkpoint(&self, track: &Track, segments: &VecDeque<Segment>, limit: FlowTime) -> Option<Cursor> {
+        let cursors = self.checkpoints.iter().rev().filter_map(|point| {
+            let segment = *segments.iter().find(|segment| segment.serial == point.segment)?;
+            Some(Cursor { segment, unit: point.unit as usize, sequence: point.sequence })
+        });
+        let mut oldest = None;
+        for cursor in cursors {
+            let shown = track.access_unit(cursor.unit).map(|unit| cursor.segment.shown_at(track.presentation_time(&unit)));
+            if shown.is_some_and(|shown| shown <= limit) {
+                return Some(cursor);
+            }
+            oldest = Some(cursor);
+        }
+        oldest
+    }
+
+    /// The branch of that serial.
+    pub fn branch_mut(&mut self, serial: crate::steering::BranchSerial) -> Option<&mut BranchState> {
+        self.branches.iter_mut().find(|state| state.branch.serial == serial)
+    }
+}
+
+/// How long an access unit lasts.
+pub fn duration(track: &Track, unit: &AccessUnit) -> Duration {
+    MediaTime::from_ticks(i64::from(unit.duration), track.timescale).since(MediaTime::ZERO)
+}

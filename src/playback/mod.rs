@@ -1,0 +1,14 @@
+//! Playing titles: the presentation's clock, its flows, the schedule, RTCP.
+//!
+//! Pure. A [`Stage`] is how carriages reach the presentations, wherever these run.
+
+pub mod clock;
+pub mod flow;
+pub mod presentation;
+pub mod report;
+pub mod stage;
+
+pub use stage::{
+    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NptRange, Perform, PlayRequest, PlaybackError, Playing, PresentationId,
+    PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,
+};

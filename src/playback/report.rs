@@ -1,0 +1,145 @@
+//! RTCP (RFC 3550 section 6): what we send on each branch, and what we read of its receiver's reports.
+//!
+//! Compound packets are taken apart here by their length fields; only whole sender and receiver reports reach the
+//! `rtcp` crate's parsers. All other packet types are passed over.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rtcp::goodbye::Goodbye;
+use rtcp::packet::Packet;
+use rtcp::receiver_report::ReceiverReport;
+use rtcp::reception_report::ReceptionReport;
+use rtcp::sender_report::SenderReport;
+use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
+use webrtc_util::marshal::Unmarshal;
+
+use crate::now::Mono;
+use crate::now::Now;
+use crate::playback::flow::{BranchState, Flow, Reception};
+use crate::playback::presentation::Presentation;
+use crate::quantities::{ClockRate, Ssrc};
+
+/// Packet types (RFC 3550 section 12.1).
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+
+/// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
+pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
+    let (time, ntp) = presentation.report_time(now);
+    let ssrc = flow.facts.ssrc.0;
+    let report = SenderReport {
+        ssrc,
+        ntp_time: ntp,
+        rtp_time: flow.timestamp_of(time),
+        packet_count: branch.packets as u32,
+        octet_count: branch.octets as u32,
+        ..SenderReport::default()
+    };
+    let item = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: Bytes::copy_from_slice(cname.as_bytes()) };
+    let names = SourceDescription { chunks: vec![SourceDescriptionChunk { source: ssrc, items: vec![item] }] };
+    let mut packets: Vec<Box<dyn Packet + Send + Sync>> = vec![Box::new(report), Box::new(names)];
+    if farewell {
+        packets.push(Box::new(Goodbye { sources: vec![ssrc], reason: Bytes::new() }));
+    }
+    rtcp::packet::marshal(&packets).expect("reports of one source are within the format's limits")
+}
+
+/// The middle 32 bits of an NTP timestamp, as receivers echo them (RFC 3550 section 6.4.1).
+pub const fn middle(ntp: u64) -> u32 {
+    (ntp >> 16) as u32
+}
+
+/// What a compound packet reports about `ssrc`; `None` if it is no RTCP or says nothing about it. `last_report` is the
+/// middle of the last Sender Report's NTP timestamp and when it left.
+pub fn read_reception(
+    compound: &[u8],
+    ssrc: Ssrc,
+    clock_rate: ClockRate,
+    last_report: Option<(u32, Mono)>,
+    now: Mono,
+) -> Option<Reception> {
+    let block = packets(compound).filter_map(|(kind, packet)| report_block(kind, packet, ssrc)).last()?;
+    let jitter = Duration::from_nanos(u64::from(block.jitter) * 1_000_000_000 / u64::from(clock_rate.hertz()));
+    let round_trip = last_report.filter(|(middle, _)| *middle == block.last_sender_report && *middle != 0).map(|(_, left)| {
+        let held = Duration::from_nanos((u64::from(block.delay) * 1_000_000_000) >> 16);
+        now.since(left).saturating_sub(held)
+    });
+    Some(Reception { loss_fraction: Some(f64::from(block.fraction_lost) / 256.0), jitter: Some(jitter), round_trip })
+}
+
+/// Whether octets are an RTCP compound packet at all (RFC 3550 appendix A.2): version 2, a report first, lengths that add
+/// up.
+pub fn is_compound(octets: &[u8]) -> bool {
+    let mut covered = 0;
+    let mut first = None;
+    for (kind, packet) in packets(octets) {
+        first.get_or_insert(kind);
+        covered += packet.len();
+    }
+    covered == octets.len() && matches!(first, Some(SENDER_REPORT | RECEIVER_REPORT))
+}
+
+fn report_block(kind: u8, packet: &[u8], ssrc: Ssrc) -> Option<ReceptionReport> {
+    let mut octets = packet;
+    let reports = match kind {
+        RECEIVER_REPORT => ReceiverReport::unmarshal(&mut octets).ok()?.reports,
+        SENDER_REPORT => SenderReport::unmarshal(&mut octets).ok()?.reports,
+        _ => return None,
+    };
+    reports.into_iter().find(|block| block.ssrc == ssrc.0)
+}
+
+/// The packets of a compound packet with their types; ends at the first whose length does not fit.
+fn packets(compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = compound;
+    std::iter::from_fn(move || {
+        let &[first, kind, high, low, ..] = rest else { return None };
+        let len = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        if first >> 6 != 2 || len > rest.len() {
+            return None;
+        }
+        let (packet, behind) = rest.split_at(len);
+        rest = behind;
+        Some((kind, packet))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receiver_report(ssrc: u32, last: u32, delay: u32) -> Vec<u8> {
+        let mut packet = vec![0x81, RECEIVER_REPORT, 0, 7, 0, 0, 0, 1];
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend([64, 0, 0, 3]);
+        packet.extend(1_000u32.to_be_bytes());
+        packet.extend(900u32.to_be_bytes());
+        packet.extend(last.to_be_bytes());
+        packet.extend(delay.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn a_receiver_report_tells_loss_jitter_and_round_trip() {
+        let left = Mono::from_nanos(1_000_000_000);
+        let packet = receiver_report(7, 0x1234_5678, 0x8000);
+        let seen = read_reception(&packet, Ssrc(7), ClockRate::VIDEO, Some((0x1234_5678, left)), left + Duration::from_millis(540));
+        let seen = seen.expect("a report about us");
+        assert_eq!(seen.loss_fraction, Some(0.25));
+        assert_eq!(seen.jitter, Some(Duration::from_millis(10)));
+        assert_eq!(seen.round_trip, Some(Duration::from_millis(40)));
+    }
+
+    #[test]
+    fn reports_about_others_and_noise_say_nothing() {
+        let packet = receiver_report(7, 0, 0);
+        assert_eq!(read_reception(&packet, Ssrc(8), ClockRate::VIDEO, None, Mono::default()), None);
+        for len in 0..packet.len() {
+            assert_eq!(read_reception(&packet[..len], Ssrc(7), ClockRate::VIDEO, None, Mono::default()), None);
+            assert!(!is_compound(&packet[..len]));
+        }
+        assert!(is_compound(&packet));
+        assert!(!is_compound(&[0xce, 0xfa, 0xed, 0xfe]));
+    }
+}

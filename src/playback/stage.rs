@@ -1,0 +1,401 @@
+//! The commands that carriages give to presentations, and what they get back.
+//!
+//! A presentation lives in one place (a shard of the data plane) and is changed there only. A command carries its own
+//! reply; [`Stage`] makes futures of them. A dropped reply is [`PlaybackError::Unknown`].
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use crate::library::{Title, TitlePath};
+use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
+use crate::steering::{Branch, BranchSerial, DropReason, HomeAddress, UpdateId};
+
+/// Names a presentation in the API, logs and events. Random, but no secret: it gives no authority.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PresentationId(pub u64);
+
+impl fmt::Display for PresentationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for PresentationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PresentationId {
+    type Err = PlaybackError;
+
+    fn from_str(text: &str) -> Result<Self, PlaybackError> {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(PlaybackError::Unknown);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| PlaybackError::Unknown)
+    }
+}
+
+/// What a presentation is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PresentationState {
+    /// Its clock runs.
+    Playing,
+    /// Its clock stands: not started yet, paused, or at the end.
+    Paused,
+    /// Its clock stands because no device is bound; it ends soon.
+    Lingering,
+}
+
+impl PresentationState {
+    /// The name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Playing => "playing",
+            Self::Paused => "paused",
+            Self::Lingering => "lingering",
+        }
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PlaybackError {
+    /// No such presentation, flow or track (any more).
+    #[error("no such presentation")]
+    Unknown,
+    /// The asked range lies outside the title.
+    #[error("the range lies outside the title")]
+    InvalidRange,
+    /// The presentation already has as many flows as it may have, or the server as many presentations.
+    #[error("too many presentations or flows")]
+    Full,
+    /// The track's configuration cannot be sent.
+    #[error("the track cannot be sent")]
+    Unplayable,
+}
+
+/// A range of normal play time (RFC 2326 section 3.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NptRange {
+    /// Where to start; `None` is `now`, or an open beginning.
+    pub start: Option<MediaTime>,
+    /// Where to end; `None` is the title's end.
+    pub end: Option<MediaTime>,
+}
+
+/// Play, resume, seek or join.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct PlayRequest {
+    /// A seek, if present.
+    pub range: Option<NptRange>,
+    /// Set where branches have just been bound by this update, and the reply is to name *their* first packets.
+    pub joining: Option<UpdateId>,
+}
+
+/// The first packet of one flow, for `RTP-Info`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowStart {
+    /// Which flow.
+    pub home: HomeAddress,
+    /// The track's index in the title.
+    pub track: usize,
+    /// The sequence number of the first packet.
+    pub sequence: u16,
+    /// The RTP timestamp that corresponds to the start of the range (not the first packet's own).
+    pub rtptime: u32,
+}
+
+/// What a play, resume, seek or join came to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Playing {
+    /// Where it really starts: the random access point.
+    pub start: MediaTime,
+    /// Where it will end.
+    pub end: MediaTime,
+    /// The scale in force.
+    pub scale: f64,
+    /// The flows, in the order in which they were added.
+    pub flows: Vec<FlowStart>,
+}
+
+/// What is fixed about a flow from its set-up on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowFacts {
+    /// The track's index in the title.
+    pub track: usize,
+    /// Its home address.
+    pub home: HomeAddress,
+    /// Its label.
+    pub label: FlowLabel,
+    /// Its source identifier.
+    pub ssrc: Ssrc,
+    /// Its payload type.
+    pub payload_type: PayloadType,
+    /// Its RTP clock.
+    pub clock_rate: ClockRate,
+}
+
+/// One branch, for the API.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BranchSnapshot {
+    /// As it stands in the route.
+    pub branch: Branch,
+    /// Whether it is still being primed.
+    pub priming: bool,
+    /// For how long it has been served.
+    pub served: Duration,
+    /// How far its picture lies behind the live position.
+    pub lag: Duration,
+    /// RTP packets sent.
+    pub packets: u64,
+    /// RTP payload octets sent.
+    pub octets: u64,
+    /// The fraction lost since the last receiver report, 0 to 1.
+    pub loss_fraction: Option<f64>,
+    /// Interarrival jitter, as last reported.
+    pub jitter: Option<Duration>,
+    /// Round trip, from the last receiver report that named a sender report.
+    pub round_trip: Option<Duration>,
+}
+
+/// One flow, for the API.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FlowSnapshot {
+    /// What is fixed.
+    pub facts: FlowFacts,
+    /// Video, audio or text.
+    pub kind: MediaKind,
+    /// The codec's name.
+    pub codec: &'static str,
+    /// Packets dropped by the filter, by reason.
+    pub dropped: Vec<(DropReason, u64)>,
+    /// The sequence number of the last packet that was sent.
+    pub last_sequence: u16,
+    /// The timestamp of the last packet that was sent.
+    pub last_timestamp: u32,
+    /// Its branches.
+    pub branches: Vec<BranchSnapshot>,
+}
+
+/// One presentation, for the API.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PresentationSnapshot {
+    /// Its name.
+    pub id: PresentationId,
+    /// What is played.
+    pub title: Arc<Title>,
+    /// What it does.
+    pub state: PresentationState,
+    /// The live position.
+    pub position: MediaTime,
+    /// The scale in force.
+    pub scale: f64,
+    /// Its flows.
+    pub flows: Vec<FlowSnapshot>,
+}
+
+impl PartialEq for Title {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+/// Where an RTCP packet came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReportOrigin {
+    /// The flow it belongs to.
+    pub home: HomeAddress,
+    /// The branch it belongs to.
+    pub branch: BranchSerial,
+}
+
+/// Takes the answer to a command.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, PlaybackError>) + Send>;
+
+/// What a presentation can be told.
+pub enum Command {
+    /// Make a presentation of `title`, standing at `start`.
+    Open {
+        /// Its name, chosen by the caller.
+        presentation: PresentationId,
+        /// What is played.
+        title: Arc<Title>,
+        /// Where it stands at first.
+        start: MediaTime,
+        /// Whether it begins again at its end.
+        looping: bool,
+        /// Done.
+        reply: Reply<()>,
+    },
+    /// Add a flow for a track; home address and label are reserved and authorised already.
+    AddFlow {
+        /// To which presentation.
+        presentation: PresentationId,
+        /// The track's index in the title.
+        track: usize,
+        /// The flow's home address.
+        home: HomeAddress,
+        /// The flow's authorised label.
+        label: FlowLabel,
+        /// Its facts.
+        reply: Reply<FlowFacts>,
+    },
+    /// Play, resume, seek or join.
+    Play {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// How.
+        request: PlayRequest,
+        /// From where.
+        reply: Reply<Playing>,
+    },
+    /// Stop the clock.
+    Pause {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// Where it stands.
+        reply: Reply<MediaTime>,
+    },
+    /// End it: BYE on every branch, all its home addresses are released.
+    End {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// Done.
+        reply: Reply<()>,
+    },
+    /// End all presentations of a title whose file is gone or has changed.
+    EndTitle {
+        /// Which title.
+        title: TitlePath,
+    },
+    /// The route of one of its home addresses has changed.
+    RouteChanged {
+        /// Which presentation.
+        presentation: PresentationId,
+    },
+    /// An RTCP packet came in over an interleaved connection.
+    Rtcp {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// From which branch.
+        origin: ReportOrigin,
+        /// The compound packet.
+        packet: Vec<u8>,
+    },
+    /// Describe one presentation, or all.
+    Snapshot {
+        /// Which; `None` for all.
+        presentation: Option<PresentationId>,
+        /// The descriptions; of one that does not exist: [`PlaybackError::Unknown`].
+        reply: Reply<Vec<PresentationSnapshot>>,
+    },
+}
+
+/// Carries commands to where the presentations are. Never blocks; a command that cannot be delivered is dropped, and
+/// its reply with it.
+pub trait Perform: Send + Sync {
+    /// Delivers a command.
+    fn perform(&self, command: Command);
+}
+
+/// The presentations, as carriages see them.
+#[derive(Clone)]
+pub struct Stage {
+    performer: Arc<dyn Perform>,
+}
+
+impl Stage {
+    /// A stage over whatever carries out commands.
+    pub fn new(performer: Arc<dyn Perform>) -> Self {
+        Self { performer }
+    }
+
+    /// Delivers a command that has no reply, or whose reply is taken care of.
+    pub fn tell(&self, command: Command) {
+        self.performer.perform(command);
+    }
+
+    async fn ask<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, PlaybackError> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(make(Box::new(move |outcome| {
+            // The asker may have gone away meanwhile.
+            let _ = sender.send(outcome);
+        })));
+        receiver.await.unwrap_or(Err(PlaybackError::Unknown))
+    }
+
+    /// See [`Command::Open`].
+    ///
+    /// # Errors
+    /// `Full`.
+    pub async fn open(
+        &self,
+        presentation: PresentationId,
+        title: Arc<Title>,
+        start: MediaTime,
+        looping: bool,
+    ) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::Open { presentation, title, start, looping, reply }).await
+    }
+
+    /// See [`Command::AddFlow`].
+    ///
+    /// # Errors
+    /// `Unknown`, `Full`, `Unplayable`.
+    pub async fn add_flow(
+        &self,
+        presentation: PresentationId,
+        track: usize,
+        home: HomeAddress,
+        label: FlowLabel,
+    ) -> Result<FlowFacts, PlaybackError> {
+        self.ask(|reply| Command::AddFlow { presentation, track, home, label, reply }).await
+    }
+
+    /// See [`Command::Play`].
+    ///
+    /// # Errors
+    /// `Unknown`, `InvalidRange`.
+    pub async fn play(&self, presentation: PresentationId, request: PlayRequest) -> Result<Playing, PlaybackError> {
+        self.ask(|reply| Command::Play { presentation, request, reply }).await
+    }
+
+    /// See [`Command::Pause`].
+    ///
+    /// # Errors
+    /// `Unknown`.
+    pub async fn pause(&self, presentation: PresentationId) -> Result<MediaTime, PlaybackError> {
+        self.ask(|reply| Command::Pause { presentation, reply }).await
+    }
+
+    /// See [`Command::End`].
+    ///
+    /// # Errors
+    /// `Unknown`.
+    pub async fn end(&self, presentation: PresentationId) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::End { presentation, reply }).await
+    }
+
+    /// Describes all presentations.
+    ///
+    /// # Errors
+    /// `Unknown` while the server stops.
+    pub async fn snapshots(&self) -> Result<Vec<PresentationSnapshot>, PlaybackError> {
+        self.ask(|reply| Command::Snapshot { presentation: None, reply }).await
+    }
+
+    /// Describes one presentation.
+    ///
+    /// # Errors
+    /// `Unknown`.
+    pub async fn snapshot(&self, presentation: PresentationId) -> Result<PresentationSnapshot, PlaybackError> {
+        let found = self.ask(|reply| Command::Snapshot { presentation: Some(presentation), reply }).await?;
+        found.into_iter().next().ok_or(PlaybackError::Unknown)
+    }
+}

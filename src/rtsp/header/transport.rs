@@ -1,0 +1,144 @@
+//! `Transport` (RFC 2326 section 12.39): what a player offers.
+
+/// One way of delivery that a player offers and that is served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// Unicast UDP to these ports of the player's address.
+    Udp {
+        /// The protocol as it was spelled: `RTP/AVP` or `RTP/AVP/UDP`.
+        protocol: &'static str,
+        /// The RTP port.
+        rtp: u16,
+        /// The RTCP port.
+        rtcp: u16,
+    },
+    /// Interleaved in the connection.
+    Interleaved {
+        /// The channels asked for, if any.
+        channels: Option<(u8, u8)>,
+    },
+}
+
+/// Why none of the offers fits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// None is served here.
+    #[error("none of the offered transports is served")]
+    Unsupported,
+    /// Packets are asked to somewhere else: the value of `destination`.
+    #[error("packets are sent to who asks for them only")]
+    Destination(String),
+}
+
+/// Transport specifications that are looked at.
+const MAX_OFFERS: usize = 16;
+
+/// The first offer that is served.
+///
+/// # Errors
+/// Why none is.
+pub fn choose(value: &str) -> Result<Offered, TransportError> {
+    let mut error = TransportError::Unsupported;
+    for offer in value.split(',').take(MAX_OFFERS) {
+        match parse(offer) {
+            Ok(offered) => return Ok(offered),
+            Err(TransportError::Unsupported) => {}
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
+}
+
+fn parse(offer: &str) -> Result<Offered, TransportError> {
+    let mut parts = offer.split(';').map(str::trim);
+    let protocol = parts.next().unwrap_or_default();
+    let interleaved = match protocol.to_ascii_uppercase().as_str() {
+        "RTP/AVP" | "RTP/AVP/UDP" => false,
+        "RTP/AVP/TCP" => true,
+        _ => return Err(TransportError::Unsupported),
+    };
+    let mut ports = None;
+    let mut channels = None;
+    for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "multicast" => return Err(TransportError::Unsupported),
+            "mode" if !value.eq_ignore_ascii_case("play") => return Err(TransportError::Unsupported),
+            "destination" if !value.is_empty() => return Err(TransportError::Destination(value.to_owned())),
+            "client_port" => ports = Some(pair::<u16>(value).ok_or(TransportError::Unsupported)?),
+            // A pair that is none is as good as no pair: the response says which one it is.
+            "interleaved" => channels = pair::<u8>(value).filter(|(rtp, rtcp)| rtp.checked_add(1) == Some(*rtcp)),
+            _ => {}
+        }
+    }
+    if interleaved {
+        return Ok(Offered::Interleaved { channels });
+    }
+    let (rtp, rtcp) = ports.filter(|(rtp, rtcp)| *rtp != 0 && *rtcp != 0).ok_or(TransportError::Unsupported)?;
+    let protocol = if protocol.eq_ignore_ascii_case("RTP/AVP/UDP") { "RTP/AVP/UDP" } else { "RTP/AVP" };
+    Ok(Offered::Udp { protocol, rtp, rtcp })
+}
+
+/// `a-b`, or `a` for itself and the next.
+fn pair<T: std::str::FromStr + Copy + Into<u32> + TryFrom<u32>>(value: &str) -> Option<(T, T)> {
+    let number = |text: &str| text.trim().bytes().all(|octet| octet.is_ascii_digit()).then(|| text.trim().parse::<T>().ok()).flatten();
+    match value.split_once('-') {
+        Some((first, second)) => Some((number(first)?, number(second)?)),
+        None => {
+            let first = number(value)?;
+            Some((first, T::try_from(first.into() + 1).ok()?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn offers_of_players_are_read() {
+        let udp = |rtp, rtcp| Offered::Udp { protocol: "RTP/AVP", rtp, rtcp };
+        for (value, offered) in [
+            ("RTP/AVP;unicast;client_port=5000-5001", udp(5000, 5001)),
+            ("RTP/AVP/UDP;unicast;client_port=5000-5001", Offered::Udp { protocol: "RTP/AVP/UDP", rtp: 5000, rtcp: 5001 }),
+            ("RTP/AVP;unicast;client_port=5000", udp(5000, 5001)),
+            ("RTP/AVP/TCP;unicast;interleaved=2-3", Offered::Interleaved { channels: Some((2, 3)) }),
+            ("RTP/AVP/TCP;unicast", Offered::Interleaved { channels: None }),
+            ("RTP/AVP/TCP;interleaved=0-7", Offered::Interleaved { channels: None }),
+            ("RTP/AVP/TCP;interleaved=255", Offered::Interleaved { channels: None }),
+            ("RTP/AVP/TCP;interleaved=256-257", Offered::Interleaved { channels: None }),
+            ("RTP/AVP;multicast,RTP/AVP/TCP;unicast;interleaved=0-1", Offered::Interleaved { channels: Some((0, 1)) }),
+            ("RTP/SAVP;unicast;client_port=1-2, RTP/AVP ; unicast ; client_port=6000-6001 ; mode=\"PLAY\"", udp(6000, 6001)),
+        ] {
+            assert_eq!(choose(value), Ok(offered), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused() {
+        for value in [
+            "",
+            "RTP/AVP",
+            "RTP/AVP;unicast",
+            "RTP/AVP;unicast;client_port=0-1",
+            "RTP/AVP;unicast;client_port=70000-70001",
+            "RTP/AVP;unicast;client_port=65535",
+            "RTP/AVP;unicast;client_port=-",
+            "RTP/AVP/TCP;multicast",
+            "RTP/AVP;unicast;client_port=5000-5001;mode=record",
+        ] {
+            assert_eq!(choose(value), Err(TransportError::Unsupported), "{value}");
+        }
+        let aimed = choose("RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001");
+        assert_eq!(aimed, Err(TransportError::Destination("192.0.2.1".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_is_read_without_panic(value in "\\PC{0,120}") {
+            let _ = choose(&value);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The RTSP listener: one task a connection, and one that sweeps.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::net::{Connection, Connections, now};
+use crate::rtsp::decoder::{Decoder, FramingError, Item};
+use crate::rtsp::message::{Request, Response, Status};
+use crate::rtsp::service::{Link, Service};
+
+/// Players that open their demultiplexer only after they have read the response lose what comes at once.
+const AFTER_RESPONSE: Duration = Duration::from_millis(20);
+/// How often sessions are looked at.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Octets that are read at once.
+const READ: usize = 16 * 1024;
+/// Octets of answers that wait for a connection, beside its media, before nothing more is read from it.
+const ANSWERS: usize = 256 * 1024;
+
+/// Serves connections until `stop` says so.
+///
+/// # Errors
+/// None that a single connection causes; the listener's own.
+pub async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    connections: Arc<Connections>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let open = Arc::new(Open::default());
+    let sweeper = tokio::spawn(sweep(Arc::clone(&service), Arc::clone(&connections)));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a peer that went away at once: others are still served.
+                tracing::warn!("a connection could not be accepted: {error}");
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let peer = canonical(peer);
+        let place = open.enter(peer.ip(), service.settings.connections, service.settings.connections_per_address);
+        let service = Arc::clone(&service);
+        let connections = Arc::clone(&connections);
+        tokio::spawn(async move {
+            let Some(_place) = place else {
+                refuse(&stream).await;
+                return;
+            };
+            if let Err(error) = connection(stream, peer, &service, &connections).await {
+                tracing::debug!(%peer, "connection ended: {error}");
+            }
+        });
+    }
+    sweeper.abort();
+    Ok(())
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => address,
+        _ => SocketAddr::new(address.ip().to_canonical(), address.port()),
+    }
+}
+
+async fn refuse(stream: &TcpStream) {
+    let mut response = Response::new(Status(503));
+    response.phrase = Some("Service Unavailable (too many connections)".into());
+    let octets = response.emit(None);
+    if stream.writable().await.is_ok() {
+        // A peer that does not take even this gets nothing.
+        let _ = stream.try_write(&octets);
+    }
+}
+
+/// How many connections there are.
+#[derive(Default)]
+struct Open {
+    by_address: Mutex<(usize, HashMap<IpAddr, usize>)>,
+}
+
+/// One connection's place among them.
+struct Place {
+    open: Arc<Open>,
+    address: IpAddr,
+}
+
+impl Open {
+    fn enter(self: &Arc<Self>, address: IpAddr, most: usize, most_of_address: usize) -> Option<Place> {
+        let mut places = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, by_address) = &mut *places;
+        if *all >= most || by_address.get(&address).is_some_and(|count| *count >= most_of_address) {
+            return None;
+        }
+        *all += 1;
+        *by_address.entry(address).or_default() += 1;
+        Some(Place { open: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, by_address) = &mut *places;
+        *all = all.saturating_sub(1);
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+async fn sweep(service: Arc<Service>, connections: Arc<Connections>) {
+    loop {
+        sleep(SWEEP).await;
+        let taken = |id: u64| connections.get(id).map(|connection| connection.last_taken());
+        for id in service.sweep(taken).await {
+            if let Some(connection) = connections.get(id) {
+                connection.close();
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, service: &Service, connections: &Connections) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let local = canonical(stream.local_addr()?);
+    let stream = Arc::new(stream);
+    let sending = connections.register(Arc::clone(&stream), service.settings.interleaved_queue, now().mono);
+    let mut link = Link::new(sending.id(), peer, local);
+    let outcome = tokio::select! {
+        outcome = converse(&stream, service, &mut link, &sending) => outcome,
+        outcome = sending.drain(|| now().mono) => outcome,
+    };
+    sending.close();
+    connections.forget(sending.id());
+    service.connection_closed(&link).await;
+    outcome
+}
+
+/// Reads requests and packets, in order, until the player closes.
+async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sending: &Arc<Connection>) -> io::Result<()> {
+    let settings = &service.settings;
+    let mut decoder = Decoder::new(settings.message);
+    let mut received = vec![0; READ];
+    let holds = Arc::new(AtomicU64::new(0));
+    // By when the request that has begun must be there.
+    let mut deadline = None;
+    loop {
+        loop {
+            match decoder.next_item() {
+                Ok(None) => break,
+                Ok(Some(Item::Packet { channel, octets })) => service.interleaved(link, channel, &octets).await,
+                Ok(Some(Item::Request(request))) => {
+                    answer(&request, service, link, sending, &holds).await;
+                    if sending.is_closed() {
+                        return Ok(());
+                    }
+                    backlog(sending, settings.interleaved_queue).await;
+                }
+                Err(error) => return farewell(sending, &error).await,
+            }
+            deadline = None;
+        }
+        let until = match decoder.is_partial() {
+            true => *deadline.get_or_insert_with(|| Instant::now() + settings.request_timeout),
+            false => Instant::now() + settings.session_timeout,
+        };
+        match timeout_at(until, stream.readable()).await {
+            Ok(readable) => readable?,
+            Err(_) if decoder.is_partial() => {
+                sending.respond(&closing(Status(408), None).emit(None), now().mono);
+                return linger().await;
+            }
+            // The sweeper ends silent sessions; a connection without one ends here.
+            Err(_) if service.has_sessions(link) => continue,
+            Err(_) => return Ok(()),
+        }
+        match stream.try_read(&mut received) {
+            Ok(0) => return Ok(()),
+            Ok(count) => decoder.push(&received[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn answer(request: &Request, service: &Service, link: &mut Link, sending: &Arc<Connection>, holds: &Arc<AtomicU64>) {
+    let hold = || {
+        holds.fetch_add(1, Ordering::Relaxed);
+        sending.hold_media();
+    };
+    let answer = service.answer(request, link, hold).await;
+    tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request");
+    sending.respond(&answer.response.emit(request.sequence()), now().mono);
+    if answer.media_follows {
+        release_later(sending, holds);
+    }
+}
+
+fn closing(status: Status, because: Option<&FramingError>) -> Response {
+    let mut response = Response::new(status);
+    response.phrase = because.map(|error| format!("{} ({error})", status.phrase()));
+    response.with("Connection", "close")
+}
+
+/// Says why what came cannot be understood, and ends the connection.
+async fn farewell(sending: &Connection, error: &FramingError) -> io::Result<()> {
+    let (status, sequence) = match error {
+        FramingError::StartLine | FramingError::Header | FramingError::ContentLength => (Status(400), None),
+        FramingError::HeaderTooLarge(_) => (Status(413), None),
+        FramingError::BodyTooLarge { sequence, .. } => (Status(413), sequence.as_deref()),
+    };
+    sending.respond(&closing(status, Some(error)).emit(sequence), now().mono);
+    linger().await
+}
+
+/// So that the answer is read before the reset that unread octets bring.
+async fn linger() -> io::Result<()> {
+    sleep(Duration::from_millis(50)).await;
+    Ok(())
+}
+
+/// A player that asks without reading the answers is waited for.
+async fn backlog(sending: &Connection, media: usize) {
+    while sending.backlog() > media.saturating_add(ANSWERS) && !sending.is_closed() {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Lets media go unless it was held again meanwhile.
+fn release_later(sending: &Arc<Connection>, holds: &Arc<AtomicU64>) {
+    let (sending, holds) = (Arc::clone(sending), Arc::clone(holds));
+    let hold = holds.load(Ordering::Relaxed);
+    tokio::spawn(async move {
+        sleep(AFTER_RESPONSE).await;
+        if holds.load(Ordering::Relaxed) == hold {
+            sending.release_media(now().mono);
+        }
+    });
+}

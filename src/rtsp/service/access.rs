@@ -1,0 +1,166 @@
+//! What a URL names, and by what right: titles, home addresses, keys.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::library::{Title, TitlePath};
+use crate::net::now;
+use crate::playback::{PresentationId, PresentationSnapshot};
+use crate::quantities::MediaKind;
+use crate::rtsp::error::Refusal;
+use crate::rtsp::header::authorization;
+use crate::rtsp::message::{Request, Status};
+use crate::rtsp::service::{Link, Service};
+use crate::rtsp::url::{self, HomeName, Query, RtspUrl, Target};
+use crate::steering::{HomeAddress, Owner, TokenError, VerifiedGrant};
+
+/// URLs whose queries a connection remembers.
+const QUERIES: usize = 16;
+
+/// The challenge that goes with 401. Players scan for exactly this order and spelling, and for one of it.
+pub(super) fn challenge(link: &mut Link) -> Result<String, getrandom::Error> {
+    let nonce = match &link.nonce {
+        Some(nonce) => nonce.clone(),
+        None => {
+            let mut drawn = [0; 16];
+            getrandom::fill(&mut drawn)?;
+            link.nonce.insert(format!("{:032x}", u128::from_be_bytes(drawn))).clone()
+        }
+    };
+    Ok(format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\""))
+}
+
+/// Where credentials are good.
+const REALM: &str = "flowsteer";
+/// Whose they are; the password is a take-over token.
+const USER: &str = "flow";
+
+/// What a URL leads to.
+pub(super) enum Found {
+    /// A title to open, at the home address of that name if there is one.
+    Title {
+        /// The title.
+        title: Arc<Title>,
+        /// The name.
+        name: Option<String>,
+    },
+    /// Flows of a presentation, to take over.
+    Flows {
+        /// The presentation.
+        snapshot: PresentationSnapshot,
+        /// The right to them.
+        grants: Vec<VerifiedGrant>,
+    },
+}
+
+impl Service {
+    /// Takes a request's URL apart, and gives it the query that an earlier request on the connection had.
+    pub(super) fn url(&self, request: &Request, link: &mut Link) -> Result<RtspUrl, Refusal> {
+        let mut url = url::parse(&request.uri, |name| self.is_home_name(name))?;
+        if let (Target::Server, IpAddr::V6(local)) = (&url.target, link.local.ip())
+            && request.uri != "*"
+            && self.steering.is_home(local)
+        {
+            // The connection itself was made to a home address.
+            url.target = Target::Home { home: HomeName::Address(local), all: false };
+        }
+        if url.query == Query::default() {
+            if let Some((_, query)) = link.queries.iter().find(|(base, _)| *base == url.base) {
+                url.query = query.clone();
+            }
+        } else {
+            link.queries.retain(|(base, _)| *base != url.base);
+            if link.queries.len() >= QUERIES {
+                link.queries.remove(0);
+            }
+            link.queries.push((url.base.clone(), url.query.clone()));
+        }
+        Ok(url)
+    }
+
+    /// What a URL leads to.
+    pub(super) async fn find(&self, url: &RtspUrl, request: &Request, link: &Link) -> Result<Found, Refusal> {
+        match &url.target {
+            Target::Server => Err(Status(404).into()),
+            Target::Title(path) => Ok(Found::Title { title: self.title(path)?, name: None }),
+            Target::Home { home, all } => match (self.occupied(home), home) {
+                (Some(home), _) => {
+                    let grants = self.granted(url, request, home, link)?;
+                    let grants: Vec<_> = grants.into_iter().filter(|grant| *all || grant.home == home).collect();
+                    let snapshot = self.presentation_of(&grants).await?;
+                    Ok(Found::Flows { snapshot, grants })
+                }
+                (None, HomeName::Name(name)) => {
+                    let path = self.settings.homes.get(name).and_then(Option::as_ref).ok_or(Refusal::from(Status(404)))?;
+                    Ok(Found::Title { title: self.title(path)?, name: Some(name.clone()) })
+                }
+                (None, HomeName::Address(_)) => Err(TokenError::Wrong.into()),
+            },
+        }
+    }
+
+    fn title(&self, path: &TitlePath) -> Result<Arc<Title>, Refusal> {
+        let entry = self.library.entry(path).ok_or(Refusal::from(Status(404)))?;
+        entry.outcome.clone().map_err(|problem| Refusal::from(&problem))
+    }
+
+    /// The home address that a URL names, if something is there: under a name the pictures, else the only flow.
+    fn occupied(&self, name: &HomeName) -> Option<HomeAddress> {
+        let reserved = |home: &HomeAddress| self.steering.owner(*home).is_some();
+        match name {
+            HomeName::Address(address) => Some(HomeAddress(*address)).filter(reserved),
+            HomeName::Name(name) => {
+                let kinds = [MediaKind::Video, MediaKind::Audio, MediaKind::Text];
+                kinds.into_iter().filter_map(|kind| self.steering.named(&kept_name(name, kind))).find(reserved)
+            }
+        }
+    }
+
+    /// What a request's key is good for, of the home address and others of its owner.
+    pub(super) fn granted(&self, url: &RtspUrl, request: &Request, home: HomeAddress, link: &Link) -> Result<Vec<VerifiedGrant>, Refusal> {
+        let key = match &url.query.key {
+            Some(key) => Cow::Borrowed(key.as_str()),
+            None => Cow::Owned(self.proven_key(url, request, home, link).ok_or(Refusal::unauthorised("a key is needed"))?),
+        };
+        let grants = self.steering.verify_token(&key, Some(link.peer.ip()), now())?;
+        let owner = grants.iter().find(|grant| grant.home == home).map(|grant| grant.owner).ok_or(TokenError::Wrong)?;
+        Ok(grants.into_iter().filter(|grant| grant.owner == owner).collect())
+    }
+
+    /// The token, issued here, that a request's credentials prove.
+    fn proven_key(&self, url: &RtspUrl, request: &Request, home: HomeAddress, link: &Link) -> Option<String> {
+        let credentials = authorization::parse(request.header("Authorization")?)?;
+        let nonce_is_ours = link.nonce.as_ref().is_some_and(|nonce| *nonce == credentials.nonce);
+        if credentials.username != USER || credentials.realm != REALM || !nonce_is_ours {
+            return None;
+        }
+        // Players give the base URL, the URL without its slash, or only its path.
+        let uri = &credentials.uri;
+        let whole = if uri.starts_with('/') { format!("rtsp://server{uri}") } else { uri.clone() };
+        let named = url::parse(&whole, |name| self.is_home_name(name)).ok()?.target;
+        if named != url.target && named != Target::Server {
+            return None;
+        }
+        self.steering.issued_tokens(home).into_iter().find(|token| credentials.prove(&request.method, token))
+    }
+
+    fn is_home_name(&self, name: &str) -> bool {
+        self.settings.homes.contains_key(name) || self.steering.named(name).is_some()
+    }
+
+    async fn presentation_of(&self, grants: &[VerifiedGrant]) -> Result<PresentationSnapshot, Refusal> {
+        match grants.first().map(|grant| grant.owner) {
+            Some(Owner::Presentation(id)) => self.stage.snapshot(PresentationId(id)).await.map_err(|_| Status(404).into()),
+            Some(Owner::KeyHolder) | None => Err(Status(404).into()),
+        }
+    }
+}
+
+/// Under which name the home address of a kind of media is kept: the pictures have the name itself.
+pub(super) fn kept_name(name: &str, kind: MediaKind) -> String {
+    match kind {
+        MediaKind::Video => name.to_owned(),
+        MediaKind::Audio | MediaKind::Text => format!("{name}.{kind}"),
+    }
+}

@@ -1,0 +1,96 @@
+//! From set up to bound: the binding update that a PLAY is, and the end of branches.
+
+use std::sync::Arc;
+
+use crate::net::now;
+use crate::playback::PresentationId;
+use crate::rtsp::error::Refusal;
+use crate::rtsp::service::{Link, Service};
+use crate::rtsp::session::{Role, Session, SetUpTrack};
+use crate::steering::{Authority, EndReason, Mode, Owner, Proof, TokenError, Update, UpdateId};
+
+impl Service {
+    /// Binds what was set up and is not bound yet, and what has another transport now, all in one step. `None` where
+    /// there is nothing to bind.
+    pub(super) fn bind(&self, session: &mut Session, link: &Link) -> Result<Option<UpdateId>, Refusal> {
+        let is_waiting = |track: &SetUpTrack| track.branch.is_none() || track.stale;
+        let waiting = session.tracks.iter().filter(|track| is_waiting(track));
+        let updates: Vec<Update> = waiting.map(|track| self.update_of(session, track, link)).collect::<Result<_, Refusal>>()?;
+        if updates.is_empty() {
+            return Ok(None);
+        }
+        let outcome = self.steering.update(&updates, now());
+        let status = if outcome.is_ok() { "accepted" } else { "refused" };
+        metrics::counter!("flowsteer_binding_updates_total", "status" => status).increment(updates.len() as u64);
+        let receipt = outcome?;
+        for (home, binding, serial) in &receipt.bindings {
+            if let Some(track) = session.tracks.iter_mut().find(|track| track.facts.home == *home) {
+                track.branch = Some((*binding, *serial));
+                track.stale = false;
+            }
+        }
+        Ok(Some(receipt.update))
+    }
+
+    fn update_of(&self, session: &Session, track: &SetUpTrack, link: &Link) -> Result<Update, Refusal> {
+        let home = track.facts.home;
+        let (authority, mode) = match &session.role {
+            Role::Opener { .. } => {
+                let held = || self.steering.gate(home).is_some_and(|mut gate| gate.route().branches.iter().any(|branch| !branch.leaving));
+                if track.branch.is_none() && held() {
+                    // Having opened the title is no right to take back what has moved.
+                    return Err(Refusal::unauthorised("another device plays it, a key is needed"));
+                }
+                (Authority::Owner(Owner::Presentation(session.presentation.0)), Mode::Move)
+            }
+            Role::Taker { grants, mode, .. } => {
+                let grant = grants.iter().find(|grant| grant.home == home).ok_or(TokenError::Wrong)?;
+                (Authority::Grant(grant.clone()), *mode)
+            }
+        };
+        Ok(Update {
+            home,
+            authority,
+            // One that is bound already keeps its place beside the others, wherever it goes.
+            binding: track.branch.map(|(binding, _)| binding),
+            care_of: track.care_of,
+            proof: Proof::RequestPeer(link.peer.ip()),
+            lifetime: None,
+            mode,
+            window: None,
+            join: session.join,
+            holder: session.holder,
+        })
+    }
+
+    /// Ends a session's branches.
+    pub(super) fn unbind(&self, session: &Session, reason: EndReason) {
+        for track in &session.tracks {
+            self.unbind_track(track, reason);
+        }
+    }
+
+    pub(super) fn unbind_track(&self, track: &SetUpTrack, reason: EndReason) {
+        if let Some((_, branch)) = track.branch {
+            // What has ended already needs no end.
+            let _ = self.steering.remove(track.facts.home, branch, reason, now());
+        }
+    }
+
+    /// Whether any branch of a presentation stays.
+    pub(super) fn anybody_current(&self, presentation: PresentationId) -> bool {
+        self.steering.homes_of(Owner::Presentation(presentation.0)).into_iter().any(|home| {
+            let route = self.steering.gate(home).map(|mut gate| Arc::clone(gate.route()));
+            route.is_some_and(|route| route.branches.iter().any(|branch| !branch.leaving))
+        })
+    }
+
+    /// Forgets a session. A presentation that it opened and that nobody ever was bound to ends with it.
+    pub(super) async fn forget(&self, session: &Session) {
+        self.sessions.remove(session.id);
+        if !session.is_taker() && session.is_fresh() && !self.anybody_current(session.presentation) {
+            // It may have ended meanwhile.
+            let _ = self.stage.end(session.presentation).await;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! PLAY, PAUSE and TEARDOWN (RFC 2326 sections 10.5 to 10.7).
+//!
+//! The first PLAY of a session is the binding update: what was set up is bound in one step, with the peer of the
+//! connection as care-of. From then on a session with a current branch controls the presentation; one whose branches
+//! are leaving controls only them; one that has none left controls nothing.
+
+use crate::net::now;
+use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState};
+use crate::quantities::MediaTime;
+use crate::rtsp::error::Refusal;
+use crate::rtsp::header::range;
+use crate::rtsp::message::{Request, Response, Status};
+use crate::rtsp::service::{Link, Service};
+use crate::rtsp::session::{Session, SessionError, Standing, TIMEOUT_S};
+use crate::steering::{CareOf, EndReason};
+
+impl Service {
+    pub(super) async fn play(
+        &self,
+        request: &Request,
+        link: &mut Link,
+        hold_media: &mut (dyn FnMut() + Send),
+    ) -> Result<Response, Refusal> {
+        let shared = self.current_session(request, link).await?;
+        let mut session = shared.lock().await;
+        let url = self.url(request, link)?;
+        let range = request.header("Range").map(range::parse).transpose()?.filter(|range| range.start.is_some() || range.end.is_some());
+        // VLC switches a track on again by SETUP and a PLAY of that track alone, without a position: the others play on.
+        match session.scope(url.track) {
+            Err(SessionError::OnlyAggregate) if range.is_none() && !session.is_fresh() => {}
+            outcome => outcome?,
+        }
+        session.may_play()?;
+        let playing = match self.standing(&session) {
+            Standing::Gone => {
+                session.detach(now().mono);
+                return Err(SessionError::Detached.into());
+            }
+            Standing::Leaving => self.go_on(&session, range).await?,
+            Standing::Unbound | Standing::Current => {
+                let opened_at_a_position = url.query.start.is_some();
+                let range = range.filter(|range| !is_habit(&session, range, opened_at_a_position));
+                self.check_range(&session, range).await?;
+                if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
+                    hold_media();
+                }
+                self.bind_and_play(&mut session, range, link).await?
+            }
+        };
+        session.playing();
+        let mut response = Response::new(Status::OK)
+            .with("Session", session.id.header(TIMEOUT_S))
+            .with("Range", range::format(playing.start, Some(playing.end)))
+            .with("RTP-Info", rtp_info(&session, &playing.flows));
+        if request.header("Scale").is_some() {
+            response = response.with("Scale", format!("{:.1}", playing.scale));
+        }
+        if request.header("Speed").is_some() {
+            response = response.with("Speed", "1.0");
+        }
+        Ok(response)
+    }
+
+    /// What cannot be played moves nothing.
+    async fn check_range(&self, session: &Session, range: Option<NptRange>) -> Result<(), Refusal> {
+        let Some(range) = range else { return Ok(()) };
+        let duration = self.stage.snapshot(session.presentation).await?.title.duration;
+        let start = range.start.unwrap_or_default();
+        if start > duration || range.end.is_some_and(|end| end <= start) {
+            return Err(PlaybackError::InvalidRange.into());
+        }
+        Ok(())
+    }
+
+    async fn bind_and_play(&self, session: &mut Session, range: Option<NptRange>, link: &Link) -> Result<Playing, Refusal> {
+        let fresh: Vec<usize> = session.tracks.iter().filter(|track| track.branch.is_none()).map(|track| track.facts.track).collect();
+        let joining = self.bind(session, link)?;
+        match self.stage.play(session.presentation, PlayRequest { range, joining }).await {
+            Ok(mut playing) => {
+                if joining.is_some() && session.tracks.len() > fresh.len() {
+                    self.add_others(session, &mut playing).await;
+                }
+                Ok(playing)
+            }
+            Err(error) => {
+                // Bound for nothing: what this request bound is unbound again.
+                for track in session.tracks.iter_mut().filter(|track| fresh.contains(&track.facts.track)) {
+                    self.unbind_track(track, EndReason::Removed);
+                    track.branch = None;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Where only some of a session's flows have joined, the answer names the others too.
+    async fn add_others(&self, session: &Session, playing: &mut Playing) {
+        let named = |playing: &Playing, home| playing.flows.iter().any(|start| start.home == home);
+        if session.tracks.iter().all(|track| named(playing, track.facts.home)) {
+            return;
+        }
+        if let Ok(live) = self.stage.play(session.presentation, PlayRequest::default()).await {
+            let missing: Vec<FlowStart> = live.flows.into_iter().filter(|start| !named(playing, start.home)).collect();
+            playing.flows.extend(missing);
+        }
+    }
+
+    /// One that is leaving changes nothing for the others: it is told where they are.
+    async fn go_on(&self, session: &Session, range: Option<NptRange>) -> Result<Playing, Refusal> {
+        let state = self.stage.snapshot(session.presentation).await?.state;
+        if range.is_some() || state != PresentationState::Playing {
+            return Err(SessionError::State.into());
+        }
+        Ok(self.stage.play(session.presentation, PlayRequest::default()).await?)
+    }
+
+    pub(super) async fn pause(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
+        let shared = self.current_session(request, link).await?;
+        let mut session = shared.lock().await;
+        let url = self.url(request, link)?;
+        session.scope(url.track)?;
+        session.may_pause()?;
+        let response = Response::new(Status::OK).with("Session", session.id.header(TIMEOUT_S));
+        match self.standing(&session) {
+            Standing::Current => {
+                let position = self.stage.pause(session.presentation).await?;
+                session.paused(now().mono);
+                Ok(response.with("Range", range::format(position, None)))
+            }
+            Standing::Leaving => {
+                self.unbind(&session, EndReason::Removed);
+                session.detach(now().mono);
+                Ok(response)
+            }
+            Standing::Unbound | Standing::Gone => {
+                session.detach(now().mono);
+                Err(SessionError::Detached.into())
+            }
+        }
+    }
+
+    pub(super) async fn tear_down(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
+        let shared = self.current_session(request, link).await?;
+        let mut session = shared.lock().await;
+        let url = self.url(request, link)?;
+        if let Some(track) = url.track
+            && (session.tracks.len() > 1 || session.scope(Some(track)).is_err())
+        {
+            let track = session.take_out(track, now().mono)?;
+            self.unbind_track(&track, EndReason::Removed);
+            return Ok(Response::new(Status::OK).with("Session", session.id.header(TIMEOUT_S)));
+        }
+        let was_current = self.standing(&session) == Standing::Current;
+        self.unbind(&session, EndReason::Removed);
+        if was_current && !self.anybody_current(session.presentation) {
+            // It may have ended meanwhile.
+            let _ = self.stage.end(session.presentation).await;
+        }
+        self.forget(&session).await;
+        session.tracks.clear();
+        Ok(Response::new(Status::OK))
+    }
+}
+
+/// Players ask for the beginning by themselves. Who joins something that runs, or opened a title at a position, means
+/// "go on".
+fn is_habit(session: &Session, range: &NptRange, opened_at_a_position: bool) -> bool {
+    let from_beginning = range.start.is_none_or(|start| start <= MediaTime::ZERO);
+    from_beginning && session.is_fresh() && (session.is_taker() || opened_at_a_position)
+}
+
+/// Every track that was set up, by the URL of its SETUP.
+fn rtp_info(session: &Session, flows: &[FlowStart]) -> String {
+    let entries = session.tracks.iter().filter_map(|track| {
+        let start = flows.iter().find(|start| start.home == track.facts.home)?;
+        Some(format!("url={};seq={};rtptime={}", track.url, start.sequence, start.rtptime))
+    });
+    entries.collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,279 @@
+//! SETUP (RFC 2326 section 10.4): a transport for one track. A title's first SETUP opens its presentation and reserves
+//! a home address for each track that is set up; a take-over's changes nothing yet.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::net::now;
+use crate::playback::{FlowFacts, PresentationId, PresentationSnapshot};
+use crate::quantities::{MediaTime, PayloadType};
+use crate::rtsp::error::Refusal;
+use crate::rtsp::header::session::SessionId;
+use crate::rtsp::header::transport::{self, Offered, TransportError};
+use crate::rtsp::message::{Request, Response, Status};
+use crate::rtsp::service::access::{Found, kept_name};
+use crate::rtsp::service::{Link, Service, pipeline};
+use crate::rtsp::session::{Role, Session, SessionError, SharedSession, State, TIMEOUT_S};
+use crate::rtsp::url::RtspUrl;
+use crate::steering::{CareOf, ConnectionId, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Reserve};
+
+/// Pipelines that a connection remembers.
+const PIPELINES: usize = 16;
+
+impl Service {
+    pub(super) async fn set_up(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
+        let url = self.url(request, link)?;
+        let offers = request.headers("Transport").collect::<Vec<_>>().join(",");
+        let offered = transport::choose(&offers).map_err(|error| self.misdirected(error, &url, request, link))?;
+        let named = self.named_session(request, link).await?;
+        let (shared, made) = match named {
+            Some(session) => (session, false),
+            None => (self.open_session(&url, request, link).await?, true),
+        };
+        let mut session = shared.lock().await;
+        let outcome = self.set_up_track(&mut session, &url, request, &offered, link).await;
+        if outcome.is_err() && made {
+            // A session without a track is none.
+            self.forget(&session).await;
+        }
+        outcome
+    }
+
+    /// `destination` names a home address only, and only for who holds it. To play a title there is not served.
+    fn misdirected(&self, error: TransportError, url: &RtspUrl, request: &Request, link: &Link) -> Refusal {
+        let TransportError::Destination(text) = &error else { return error.into() };
+        let Ok(home) = text.trim_matches(['[', ']']).parse::<Ipv6Addr>() else { return error.into() };
+        if !self.steering.is_home(home) {
+            return error.into();
+        }
+        let home = HomeAddress(home);
+        let granted = self.granted(url, request, home, link).is_ok();
+        let bound = self.steering.gate(home).is_some_and(|mut gate| {
+            let route = gate.route();
+            route.branches.iter().any(|branch| branch.care_of.ip() == link.peer.ip())
+        });
+        if granted || bound {
+            Refusal::because(461, "the home address is occupied")
+        } else {
+            Refusal::unauthorised("the home address is held by another")
+        }
+    }
+
+    async fn set_up_track(
+        &self,
+        session: &mut Session,
+        url: &RtspUrl,
+        request: &Request,
+        offered: &Offered,
+        link: &mut Link,
+    ) -> Result<Response, Refusal> {
+        session.may_set_up()?;
+        let snapshot = self.stage.snapshot(session.presentation).await?;
+        let track = match url.track {
+            Some(track) => track,
+            None => only_track(session, &snapshot)?,
+        };
+        let care_of = care_of(session, track, offered, link)?;
+        let set_up = session.tracks.iter().find(|set_up| set_up.facts.track == track).map(|set_up| set_up.facts);
+        let flowing =
+            snapshot.flows.iter().find(|flow| flow.facts.track == track && session.may_take(flow.facts.home)).map(|flow| flow.facts);
+        let facts = match (set_up.or(flowing), &session.role) {
+            (Some(facts), _) => facts,
+            (None, Role::Taker { .. }) => return Err(SessionError::NoSuchTrack.into()),
+            (None, Role::Opener { name }) => self.reserve_flow(session.presentation, name.as_deref(), &snapshot, track, link).await?,
+        };
+        session.set_up(facts, &request.uri, care_of, now().mono);
+        if matches!(session.state, State::Playing) && session.tracks.iter().any(|track| track.stale) {
+            // What plays already goes to the new transport at once.
+            self.bind(session, link)?;
+        }
+        let transport = match (care_of, offered) {
+            (CareOf::Udp { rtp, rtcp, .. }, Offered::Udp { protocol, .. }) => format!(
+                "{protocol};unicast;client_port={}-{};server_port={}-{};source={};ssrc={:08X}",
+                rtp.port(),
+                rtcp.port(),
+                self.settings.rtp_port,
+                self.settings.rtp_port.saturating_add(1),
+                link.local.ip(),
+                facts.ssrc.0
+            ),
+            (CareOf::Interleaved { rtp_channel, rtcp_channel, .. }, _) => {
+                format!("RTP/AVP/TCP;unicast;interleaved={rtp_channel}-{rtcp_channel};ssrc={:08X}", facts.ssrc.0)
+            }
+            (CareOf::Udp { .. }, Offered::Interleaved { .. }) => return Err(Status(500).into()),
+        };
+        let response = Response::new(Status::OK)
+            .with("Session", session.id.header(TIMEOUT_S))
+            .with("Transport", transport)
+            .with("Home-Address", format!("{};flow-label={}", facts.home, facts.label));
+        Ok(match pipeline(request) {
+            Some(number) => response.with("Pipelined-Requests", number.to_string()),
+            None => response,
+        })
+    }
+
+    /// A new home address with a flow of its own.
+    async fn reserve_flow(
+        &self,
+        presentation: PresentationId,
+        name: Option<&str>,
+        snapshot: &PresentationSnapshot,
+        track: usize,
+        link: &Link,
+    ) -> Result<FlowFacts, Refusal> {
+        let found = snapshot.title.tracks.get(track).ok_or(SessionError::NoSuchTrack)?;
+        let media_source = self.settings.media_source.unwrap_or(match link.local.ip() {
+            IpAddr::V6(local) => local,
+            IpAddr::V4(local) => local.to_ipv6_mapped(),
+        });
+        let reserve = |address| Reserve { owner: Owner::Presentation(presentation.0), address, lifetime: None, media_source };
+        let kept = name.and_then(|name| self.steering.named(&kept_name(name, found.kind)));
+        let kept = kept.and_then(|home| self.steering.reserve(&reserve(Some(home)), now()).ok());
+        let reserved = match kept {
+            Some(reservation) => reservation,
+            // Without a name, or with somebody there already, this flow gets an address of its own.
+            None => self.steering.reserve(&reserve(None), now())?,
+        };
+        let label = self.steering.draw_label();
+        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ports: None };
+        let outcome = match self.steering.authorise(reserved.home, label, expectation) {
+            Ok(()) => self.stage.add_flow(presentation, track, reserved.home, label).await.map_err(Refusal::from),
+            Err(error) => Err(error.into()),
+        };
+        if outcome.is_err() {
+            // Released by the presentation's end meanwhile is released as well.
+            let _ = self.steering.release(reserved.home, now());
+        }
+        outcome
+    }
+
+    async fn open_session(&self, url: &RtspUrl, request: &Request, link: &mut Link) -> Result<SharedSession, Refusal> {
+        link.made.retain(|id| self.sessions.holds(*id));
+        if link.made.len() >= self.settings.sessions_per_connection {
+            return Err(Refusal::because(503, "too many sessions on this connection"));
+        }
+        let (presentation, role) = match self.find(url, request, link).await? {
+            Found::Flows { snapshot, grants } => {
+                let mode = if url.query.fork { Mode::Fork } else { Mode::Move };
+                (snapshot.id, Role::Taker { grants, mode })
+            }
+            Found::Title { title, name } => {
+                let start = url.query.start.unwrap_or(MediaTime::ZERO);
+                if start > title.duration {
+                    return Err(Refusal::because(457, "the title is shorter"));
+                }
+                let presentation = PresentationId(u64::from_be_bytes(random()?));
+                self.stage.open(presentation, title, start, url.query.looping).await?;
+                (presentation, Role::Opener { name })
+            }
+        };
+        let id = SessionId::from_random(u128::from_be_bytes(random()?));
+        let session = Session {
+            id,
+            peer: link.peer.ip(),
+            presentation,
+            role,
+            holder: Holder(u64::from_be_bytes(random()?)),
+            join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref()),
+            tracks: Vec::new(),
+            state: State::Init,
+            heard: now().mono,
+            connection: link.connection,
+        };
+        if let Some(number) = pipeline(request) {
+            link.pipelined.retain(|(known, _)| *known != number);
+            if link.pipelined.len() >= PIPELINES {
+                link.pipelined.remove(0);
+            }
+            link.pipelined.push((number, id));
+        }
+        link.made.push(id);
+        Ok(self.sessions.insert(session))
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets)?;
+    Ok(octets)
+}
+
+/// The track that the URL of the whole names where there is only one.
+fn only_track(session: &Session, snapshot: &PresentationSnapshot) -> Result<usize, SessionError> {
+    match &session.role {
+        Role::Opener { .. } if snapshot.title.tracks.len() == 1 => Ok(0),
+        Role::Opener { .. } => Err(SessionError::NoAggregate),
+        Role::Taker { .. } => {
+            let mut granted = snapshot.flows.iter().filter(|flow| session.may_take(flow.facts.home));
+            match (granted.next(), granted.next()) {
+                (Some(only), None) => Ok(only.facts.track),
+                _ => Err(SessionError::NoAggregate),
+            }
+        }
+    }
+}
+
+/// Where a track's packets are to go: never anywhere but to the peer of the connection.
+fn care_of(session: &Session, track: usize, offered: &Offered, link: &Link) -> Result<CareOf, Refusal> {
+    match offered {
+        Offered::Udp { rtp, rtcp, .. } => {
+            // With the zone of a link-local address.
+            let to = |port: u16| {
+                let mut to = link.peer;
+                to.set_port(port);
+                to
+            };
+            Ok(CareOf::Udp { rtp: to(*rtp), rtcp: to(*rtcp), source: Some(link.local.ip()) })
+        }
+        Offered::Interleaved { channels } => {
+            let others = session.tracks.iter().filter(|other| other.facts.track != track);
+            let used: Vec<u8> = others
+                .filter_map(|other| match other.care_of {
+                    CareOf::Interleaved { connection, rtp_channel, rtcp_channel, .. } if connection.0 == link.connection => {
+                        Some([rtp_channel, rtcp_channel])
+                    }
+                    CareOf::Interleaved { .. } | CareOf::Udp { .. } => None,
+                })
+                .flatten()
+                .collect();
+            let free = |(rtp, rtcp): &(u8, u8)| !used.contains(rtp) && !used.contains(rtcp);
+            let drawn = || (0..=254).step_by(2).map(|channel| (channel, channel + 1)).find(free);
+            // One that is taken is as good as none.
+            let chosen = channels.filter(free).or_else(drawn);
+            let (rtp_channel, rtcp_channel) = chosen.ok_or(Refusal::because(461, "all channels are in use"))?;
+            Ok(CareOf::Interleaved { connection: ConnectionId(link.connection), peer: link.peer, rtp_channel, rtcp_channel })
+        }
+    }
+}
+
+/// How a player's branches enter: as fast as its kind was seen to take without loss.
+fn join_of(user_agent: &str, asked: Option<&str>) -> Join {
+    let rate_milli = match user_agent {
+        agent if agent.contains("Lavf") || agent.contains("libmpv") => 8000,
+        agent if agent.contains("GStreamer") => 1500,
+        _ => 2000,
+    };
+    let way = if asked == Some("at-once") { JoinWay::AtOnce } else { JoinWay::Primed };
+    Join { way, rate_milli }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantities::MediaKind;
+
+    #[test]
+    fn the_rate_of_joining_follows_the_player() {
+        for (agent, rate) in
+            [("Lavf61.7.100", 8000), ("libmpv", 8000), ("GStreamer/1.26.2", 1500), ("LibVLC/3.0.21 (LIVE555)", 2000), ("", 2000)]
+        {
+            assert_eq!(join_of(agent, None), Join { way: JoinWay::Primed, rate_milli: rate }, "{agent}");
+        }
+        assert_eq!(join_of("", Some("at-once")).way, JoinWay::AtOnce);
+    }
+
+    #[test]
+    fn kept_names_tell_kinds_of_media_apart() {
+        assert_eq!(kept_name("wall", MediaKind::Video), "wall");
+        assert_eq!(kept_name("wall", MediaKind::Audio), "wall.audio");
+    }
+}

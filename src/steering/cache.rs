@@ -1,0 +1,473 @@
+//! The binding cache: home addresses, their labels and keys, and where their packets go.
+//!
+//! One lock protects one home address; an update of several locks them in the order of their addresses, checks all,
+//! then changes all (see `update`). The data plane reads routes without a lock (see `gate`). Deadlines are data: call
+//! [`BindingCache::handle_timeout`] at [`BindingCache::poll_timeout`], which any command may move; a timer that is late
+//! delays events, but lets no packet through to a care-of whose time is over.
+//!
+//! Locks are taken in this order: the register, a home address (several by address), the deadlines, randomness, events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::Ipv6Addr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::now::{Mono, Now};
+use crate::quantities::FlowLabel;
+use crate::steering::care_of::{BindingId, HomeAddress};
+use crate::steering::counters::{Counters, count};
+use crate::steering::event::{Event, EventKind};
+use crate::steering::gate::Gate;
+use crate::steering::home::{Binding, Home, HomeState, Origin};
+use crate::steering::keys::{Key, Spi};
+use crate::steering::pool::Pool;
+use crate::steering::route::{BranchSerial, EndReason};
+
+pub use crate::steering::command::{
+    Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings, Update,
+};
+
+/// Events that wait to be taken at most; older ones are lost first.
+const MAX_EVENTS: usize = 4096;
+
+/// How often an unused label or index is looked for by chance.
+const DRAWS: usize = 64;
+
+/// The label where randomness fails.
+const LAST_LABEL: FlowLabel = FlowLabel::new(FlowLabel::MAX).expect("20 bits, not zero");
+
+/// The shortest life of a home address that is reserved for a time.
+const LEAST_RESERVATION: Duration = Duration::from_secs(4);
+
+type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+type Changed = Box<dyn Fn(HomeAddress, Owner) + Send + Sync>;
+
+/// What is given out only once.
+struct Register {
+    pool: Pool,
+    spis: HashSet<Spi>,
+}
+
+/// The address map and the keys, shared by all carriages and shards.
+pub struct BindingCache {
+    settings: SteeringSettings,
+    homes: DashMap<HomeAddress, Arc<Home>>,
+    owners: DashMap<Owner, Vec<HomeAddress>>,
+    names: Mutex<HashMap<String, HomeAddress>>,
+    register: Mutex<Register>,
+    random: Mutex<Random>,
+    pub(crate) next_serial: AtomicU64,
+    pub(crate) next_update: AtomicU64,
+    /// One for each home address at which something ends by itself.
+    deadlines: Mutex<BTreeSet<(Mono, HomeAddress)>>,
+    events: Mutex<VecDeque<Event>>,
+    counters: Arc<Counters>,
+    changed: Changed,
+}
+
+impl BindingCache {
+    /// An empty cache. `random` fills octets unpredictably; `changed` is told after each change of a route or of the next
+    /// deadline, with no lock held.
+    pub fn new(settings: SteeringSettings, random: Random, changed: Changed) -> Self {
+        let register = Register { pool: Pool::new(settings.home_prefix), spis: HashSet::new() };
+        Self {
+            settings,
+            homes: DashMap::new(),
+            owners: DashMap::new(),
+            names: Mutex::default(),
+            register: Mutex::new(register),
+            random: Mutex::new(random),
+            next_serial: AtomicU64::new(1),
+            next_update: AtomicU64::new(1),
+            deadlines: Mutex::default(),
+            events: Mutex::default(),
+            counters: Arc::default(),
+            changed,
+        }
+    }
+
+    /// What it goes by.
+    pub const fn settings(&self) -> &SteeringSettings {
+        &self.settings
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether an address lies in the home prefix.
+    pub fn is_home(&self, address: Ipv6Addr) -> bool {
+        self.settings.home_prefix.contains(&address)
+    }
+
+    /// The shard's view of a home address.
+    pub fn gate(&self, home: HomeAddress) -> Option<Gate> {
+        self.find(home).map(Gate::new)
+    }
+
+    /// The home addresses of an owner, in the order in which they were reserved.
+    pub fn homes_of(&self, owner: Owner) -> Vec<HomeAddress> {
+        self.owners.get(&owner).map(|homes| homes.clone()).unwrap_or_default()
+    }
+
+    /// The owner of a home address.
+    pub fn owner(&self, home: HomeAddress) -> Option<Owner> {
+        self.find(home).map(|home| home.state().owner)
+    }
+
+    /// The home address kept under a name.
+    pub fn named(&self, name: &str) -> Option<HomeAddress> {
+        lock(&self.names).get(name).copied()
+    }
+
+    /// The name under which a home address is kept.
+    pub fn name_of(&self, home: HomeAddress) -> Option<String> {
+        lock(&self.names).iter().find(|(_, kept)| **kept == home).map(|(name, _)| name.clone())
+    }
+
+    /// When a branch was last heard of; `None` where it is no more.
+    pub fn last_heard(&self, home: HomeAddress, branch: BranchSerial) -> Option<Mono> {
+        let home = self.find(home)?;
+        let state = home.state();
+        state.bindings.iter().find(|binding| binding.serial == branch).map(|binding| binding.heard)
+    }
+
+    pub(crate) fn find(&self, home: HomeAddress) -> Option<Arc<Home>> {
+        self.homes.get(&home).map(|home| Arc::clone(&home))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Home>> {
+        let mut all: Vec<_> = self.homes.iter().map(|home| Arc::clone(&home)).collect();
+        all.sort_by_key(|home| home.address());
+        all
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut octets = [0; N];
+        (lock(&self.random))(&mut octets);
+        octets
+    }
+
+    /// Keeps a home address under a name: it is given out for that name only.
+    pub fn keep(&self, name: &str, home: HomeAddress) {
+        lock(&self.register).pool.set_aside(home);
+        lock(&self.names).insert(name.to_owned(), home);
+    }
+
+    /// Keeps a home address under each of these names: the one that it had (`kept`) where that is still of this pool and
+    /// nobody else's, else a fresh one. Gives what is to be written down.
+    ///
+    /// # Errors
+    /// `PoolEmpty`.
+    pub fn keep_all<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+        kept: &BTreeMap<String, Ipv6Addr>,
+        now: Now,
+    ) -> Result<BTreeMap<String, Ipv6Addr>, SteeringError> {
+        let mut given: BTreeMap<String, Ipv6Addr> = BTreeMap::new();
+        let mut without = BTreeSet::new();
+        for name in names {
+            let had = kept.get(name).copied().map(HomeAddress).filter(|home| lock(&self.register).pool.holds(*home));
+            match had.filter(|home| !given.iter().any(|(other, taken)| *taken == home.0 && other != name)) {
+                Some(home) => {
+                    self.keep(name, home);
+                    given.insert(name.to_owned(), home.0);
+                }
+                None => {
+                    without.insert(name);
+                }
+            }
+        }
+        for name in without {
+            let home = self.draw(now).ok_or(SteeringError::PoolEmpty)?;
+            self.keep(name, home);
+            given.insert(name.to_owned(), home.0);
+        }
+        Ok(given)
+    }
+
+    /// Draws an address without reserving it, to keep it under a name.
+    pub fn draw(&self, now: Now) -> Option<HomeAddress> {
+        self.draw_from(&mut lock(&self.register), now)
+    }
+
+    fn draw_from(&self, register: &mut Register, now: Now) -> Option<HomeAddress> {
+        register.pool.draw(|| u128::from_be_bytes(self.random()), |home| self.homes.contains_key(&home), now.mono)
+    }
+
+    /// Reserves a home address, with a fresh K1.
+    ///
+    /// # Errors
+    /// `PoolEmpty`. Where a certain address is asked for: `HeldByAnother`, also while it rests; `NotPermitted` outside of
+    /// the pool.
+    pub fn reserve(&self, request: &Reserve, now: Now) -> Result<Reservation, SteeringError> {
+        let endless = matches!(request.owner, Owner::Presentation(_));
+        let asked = request.lifetime.or((!endless).then_some(self.settings.max_reservation));
+        let lifetime = asked.map(|lifetime| lifetime.min(self.settings.max_reservation).max(LEAST_RESERVATION));
+        let validity_end = lifetime.map_or(u64::MAX, |lifetime| (now.utc + lifetime).unix_seconds());
+        let expires = lifetime.map(|lifetime| now.mono + lifetime);
+        let key = Key::new(self.random());
+        if let Some(held) = request.address.and_then(|address| self.find(address)) {
+            self.expire_if_due(&held, now);
+        }
+        let (address, spi) = {
+            let mut register = lock(&self.register);
+            let address = match request.address {
+                Some(address) if !register.pool.holds(address) => return Err(SteeringError::NotPermitted),
+                Some(address) if self.homes.contains_key(&address) || !register.pool.may_give(address, now.mono) => {
+                    return Err(SteeringError::HeldByAnother);
+                }
+                Some(address) => address,
+                None => self.draw_from(&mut register, now).ok_or(SteeringError::PoolEmpty)?,
+            };
+            let spi = (0..DRAWS).map(|_| self.draw_spi()).find(|spi| !register.spis.contains(spi)).ok_or(SteeringError::PoolEmpty)?;
+            register.spis.insert(spi);
+            let origin = Origin {
+                owner: request.owner,
+                spi,
+                key: key.clone(),
+                media_source: request.media_source,
+                validity_end,
+                expires,
+                liveness: self.settings.liveness,
+            };
+            let home = Arc::new(Home::new(address, HomeState::new(origin), Arc::clone(&self.counters)));
+            self.schedule(&home, &mut home.state());
+            self.owners.entry(request.owner).or_default().push(address);
+            self.homes.insert(address, home);
+            (address, spi)
+        };
+        count(&self.counters.reserved);
+        (self.changed)(address, request.owner);
+        Ok(Reservation { home: address, spi, key, validity_end })
+    }
+
+    fn draw_spi(&self) -> Spi {
+        Spi(u32::from_be_bytes(self.random()) % (Spi::LAST - Spi::FIRST + 1) + Spi::FIRST)
+    }
+
+    /// Draws a flow label that no live home address has: uniform, unpredictable, not zero (RFC 6437 section 3).
+    pub fn draw_label(&self) -> FlowLabel {
+        let drawn = || FlowLabel::new(u32::from_be_bytes(self.random()) & FlowLabel::MAX);
+        let used = |label: FlowLabel| self.homes.iter().any(|home| home.shared().route.load().label == Some(label));
+        let free = (0..DRAWS).filter_map(|_| drawn()).find(|label| !used(*label));
+        // With that many labels in use the last resort is one of another home address: the pairs still differ.
+        free.or_else(|| (0..DRAWS).find_map(|_| drawn())).unwrap_or(LAST_LABEL)
+    }
+
+    /// States the label of a home address, and what is expected there.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `OtherLabel`.
+    pub fn authorise(&self, home: HomeAddress, label: FlowLabel, expectation: Expectation) -> Result<(), SteeringError> {
+        let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
+        let owner = {
+            let mut state = found.state();
+            if state.released {
+                return Err(SteeringError::UnknownHome);
+            }
+            if state.label.is_some_and(|authorised| authorised != label) {
+                return Err(SteeringError::OtherLabel);
+            }
+            state.label = Some(label);
+            state.expectation = expectation;
+            found.publish(&mut state);
+            state.owner
+        };
+        count(&self.counters.flow_set);
+        (self.changed)(home, owner);
+        Ok(())
+    }
+
+    /// States what is expected of the first packet to a home address, whose label is then learned.
+    ///
+    /// # Errors
+    /// `UnknownHome`.
+    pub fn expect(&self, home: HomeAddress, expectation: Expectation) -> Result<(), SteeringError> {
+        self.find(home).ok_or(SteeringError::UnknownHome)?.state().expectation = expectation;
+        Ok(())
+    }
+
+    /// Ends a branch.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `UnknownBinding`.
+    pub fn remove(&self, home: HomeAddress, branch: BranchSerial, reason: EndReason, now: Now) -> Result<(), SteeringError> {
+        self.remove_where(home, reason, |binding| binding.serial == branch, now)
+    }
+
+    /// Ends a binding.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `UnknownBinding`.
+    pub fn remove_binding(&self, home: HomeAddress, id: BindingId, reason: EndReason, now: Now) -> Result<(), SteeringError> {
+        self.remove_where(home, reason, |binding| binding.id == id, now)
+    }
+
+    fn remove_where(&self, home: HomeAddress, reason: EndReason, is_it: impl Fn(&Binding) -> bool, now: Now) -> Result<(), SteeringError> {
+        let home = self.find(home).ok_or(SteeringError::UnknownHome)?;
+        self.expire_if_due(&home, now);
+        let event = {
+            let mut state = home.state();
+            if state.released {
+                return Err(SteeringError::UnknownHome);
+            }
+            let position = state.bindings.iter().position(is_it).ok_or(SteeringError::UnknownBinding)?;
+            let binding = state.bindings.remove(position);
+            state.note_end(&binding, reason);
+            home.publish(&mut state);
+            Event { home: home.address(), owner: state.owner, binding: binding.id, kind: EventKind::Removed { reason } }
+        };
+        self.tell(event);
+        // What waited for that branch, and a home address that only lived for it, may end with it.
+        self.expire(&home, now);
+        Ok(())
+    }
+
+    /// Lets the home addresses of a presentation go.
+    pub fn release_owner(&self, owner: Owner, now: Now) {
+        if owner == Owner::KeyHolder {
+            return;
+        }
+        for home in self.homes_of(owner) {
+            // One that went away meanwhile is gone all the same.
+            let _ = self.release(home, now);
+        }
+    }
+
+    /// Lets a home address go; it rests before it is given out again.
+    ///
+    /// # Errors
+    /// `UnknownHome`.
+    pub fn release(&self, home: HomeAddress, now: Now) -> Result<(), SteeringError> {
+        let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
+        // What has ended before is told before.
+        self.expire_if_due(&found, now);
+        if self.free(&found, now) { Ok(()) } else { Err(SteeringError::UnknownHome) }
+    }
+
+    /// Frees this very home address; not one that was given out again meanwhile.
+    fn free(&self, home: &Arc<Home>, now: Now) -> bool {
+        let address = home.address();
+        let owner = {
+            let mut register = lock(&self.register);
+            if self.homes.remove_if(&address, |_, found| Arc::ptr_eq(found, home)).is_none() {
+                return false;
+            }
+            let mut state = home.state();
+            state.released = true;
+            for binding in std::mem::take(&mut state.bindings) {
+                state.note_end(&binding, EndReason::Released);
+            }
+            state.untold.clear();
+            home.publish(&mut state);
+            self.schedule(home, &mut state);
+            register.spis.remove(&state.spi);
+            register.pool.rest(address, now.mono);
+            if let Some(mut homes) = self.owners.get_mut(&state.owner) {
+                homes.retain(|other| *other != address);
+            }
+            self.owners.remove_if(&state.owner, |_, homes| homes.is_empty());
+            state.owner
+        };
+        self.tell(Event { home: address, owner, binding: BindingId(0), kind: EventKind::Released });
+        true
+    }
+
+    /// When [`BindingCache::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        lock(&self.deadlines).first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends what has come to its end: windows, lifetimes, silence, reservations.
+    pub fn handle_timeout(&self, now: Now) {
+        let due: Vec<HomeAddress> =
+            lock(&self.deadlines).iter().take_while(|(deadline, _)| *deadline <= now.mono).map(|(_, home)| *home).collect();
+        for home in due.into_iter().filter_map(|home| self.find(home)) {
+            self.expire(&home, now);
+        }
+    }
+
+    pub(crate) fn expire_if_due(&self, home: &Arc<Home>, now: Now) {
+        let untold = home.shared().is_due(now.mono) || !home.state().untold.is_empty();
+        if untold {
+            self.expire(home, now);
+        }
+    }
+
+    /// Ends what has come to its end at one home address, and tells it, also what the data plane saw end before.
+    pub(crate) fn expire(&self, home: &Arc<Home>, now: Now) {
+        home.settle(now.mono);
+        let mut told = Vec::new();
+        let over = {
+            let mut state = home.state();
+            if state.released {
+                return;
+            }
+            let (address, owner) = (home.address(), state.owner);
+            let untold = std::mem::take(&mut state.untold);
+            let left = untold.iter().any(|end| end.reason != EndReason::Expired);
+            told.extend(untold.iter().map(|end| {
+                let kind = if end.reason == EndReason::Expired { EventKind::Expired } else { EventKind::Left { reason: end.reason } };
+                Event { home: address, owner, binding: end.binding, kind }
+            }));
+            if left && state.bindings.iter().all(|binding| binding.leaving.is_none()) {
+                // The newest is where it went.
+                let current = state.bindings.iter().max_by_key(|binding| binding.update);
+                told.extend(current.map(|current| Event {
+                    home: address,
+                    owner,
+                    binding: current.id,
+                    kind: EventKind::Moved { update: current.update },
+                }));
+            }
+            self.schedule(home, &mut state);
+            state.is_over(now.mono)
+        };
+        for event in told {
+            self.tell(event);
+        }
+        if over {
+            self.free(home, now);
+        }
+    }
+
+    /// Puts the next deadline of a home address in the place of the last.
+    pub(crate) fn schedule(&self, home: &Home, state: &mut HomeState) {
+        let next = state.next_deadline();
+        let mut deadlines = lock(&self.deadlines);
+        if let Some(last) = state.scheduled {
+            deadlines.remove(&(last, home.address()));
+        }
+        if let Some(next) = next {
+            deadlines.insert((next, home.address()));
+        }
+        state.scheduled = next;
+    }
+
+    /// The oldest event that was not taken yet.
+    pub fn poll_event(&self) -> Option<Event> {
+        lock(&self.events).pop_front()
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.counters.note_event(&event.kind);
+        {
+            let mut events = lock(&self.events);
+            if events.len() >= MAX_EVENTS {
+                events.pop_front();
+            }
+            events.push_back(event);
+        }
+        (self.changed)(event.home, event.owner);
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

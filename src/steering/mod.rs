@@ -1,0 +1,32 @@
+//! Flow steering: home addresses, the flow filter, the binding cache, keys and hand-over.
+//!
+//! Pure: commands and the time come in, routes, events and a next deadline go out. Every carriage (RTSP take-over,
+//! HTTP, Mobility Header) uses the same commands.
+
+pub mod cache;
+pub mod care_of;
+pub mod command;
+pub mod counters;
+pub mod event;
+pub mod gate;
+pub mod home;
+pub mod keys;
+pub mod pool;
+pub mod route;
+pub mod token;
+mod update;
+pub mod view;
+
+pub use cache::BindingCache;
+pub use care_of::{BindingId, CareOf, ConnectionId, HomeAddress};
+pub use command::{
+    Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings, Update,
+};
+pub use counters::Counters;
+pub use event::{Event, EventKind};
+pub use gate::Gate;
+pub use home::Window;
+pub use keys::{Key, ReplayWindow, Spi};
+pub use route::{Branch, BranchSerial, DropReason, EndReason, Ended, Join, JoinWay, PacketFacts, Route, UpdateId};
+pub use token::{Grant, GrantOptions, TokenError, VerifiedGrant, token};
+pub use view::{BranchView, HomeStatus, HomeView};

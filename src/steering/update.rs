@@ -1,0 +1,275 @@
+//! Binding updates: what is checked, and what becomes of the care-ofs (`docs/signalling.md` sections 6, 7 and 9).
+//!
+//! An update of several home addresses is one step: all are locked in the order of their addresses, all are checked, then
+//! all are changed.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use crate::now::{Mono, Now};
+use crate::steering::cache::BindingCache;
+use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
+use crate::steering::command::{Authority, Holder, Mode, Owner, Proof, Receipt, SteeringError, Update};
+use crate::steering::counters::count;
+use crate::steering::event::{Event, EventKind};
+use crate::steering::home::{Binding, Home, HomeState, Leaving, Shown, Window};
+use crate::steering::route::{BranchSerial, EndReason, UpdateId};
+
+/// The unit of lifetimes on the wire, and so the least one.
+const LEAST_LIFETIME: Duration = Duration::from_secs(4);
+
+/// The least port that an operator may name without proof.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+
+impl BindingCache {
+    /// Carries out a binding update of one or several home addresses: all of it or nothing.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn update(&self, updates: &[Update], now: Now) -> Result<Receipt, SteeringError> {
+        let mut order: Vec<usize> = (0..updates.len()).collect();
+        order.sort_by_key(|&index| updates[index].home);
+        if order.windows(2).any(|pair| updates[pair[0]].home == updates[pair[1]].home) {
+            return Err(SteeringError::NotPermitted);
+        }
+        let homes: Vec<Arc<Home>> =
+            order.iter().map(|&index| self.find(updates[index].home).ok_or(SteeringError::UnknownHome)).collect::<Result<_, _>>()?;
+        for home in &homes {
+            self.expire_if_due(home, now);
+        }
+        let mut states: Vec<MutexGuard<'_, HomeState>> = homes.iter().map(|home| home.state()).collect();
+        for (state, &index) in states.iter().zip(&order) {
+            let checked = self.check(state, &updates[index], now);
+            if checked == Err(SteeringError::CareOfUnproven) {
+                count(&self.counters().care_of_unproven);
+            }
+            checked?;
+        }
+        let update = UpdateId(self.next_update.fetch_add(1, Ordering::Relaxed));
+        let mut bindings = vec![None; updates.len()];
+        let mut told = Vec::with_capacity(updates.len());
+        for ((home, state), &index) in homes.iter().zip(&mut states).zip(&order) {
+            let (binding, serial, kind) = self.apply(state, &updates[index], update, now);
+            bindings[index] = Some((home.address(), binding, serial));
+            told.push(Event { home: home.address(), owner: state.owner, binding, kind });
+        }
+        // One after the other without anything between, so that the flows of a presentation change together.
+        for (home, state) in homes.iter().zip(&mut states) {
+            home.publish(state);
+        }
+        for (home, state) in homes.iter().zip(&mut states) {
+            self.schedule(home, state);
+        }
+        drop(states);
+        for event in told {
+            self.tell(event);
+        }
+        for home in &homes {
+            // A window of no length, to a branch that has started already, is over at once.
+            self.expire_if_due(home, now);
+        }
+        Ok(Receipt { update, bindings: bindings.into_iter().flatten().collect() })
+    }
+
+    /// Ends a binding by the right that is shown: the holder of a token ends its own only.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `UnknownBinding`, `NotPermitted`.
+    pub fn remove_as(
+        &self,
+        home: HomeAddress,
+        id: BindingId,
+        authority: &Authority,
+        holder: Holder,
+        now: Now,
+    ) -> Result<(), SteeringError> {
+        let branch = {
+            let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
+            let state = found.state();
+            permit(&state, home, authority, now)?;
+            let binding = state.bindings.iter().find(|binding| binding.id == id).ok_or(SteeringError::UnknownBinding)?;
+            if matches!(authority, Authority::Grant(_)) && binding.holder != holder {
+                return Err(SteeringError::NotPermitted);
+            }
+            binding.serial
+        };
+        self.remove(home, branch, EndReason::Removed, now)
+    }
+
+    fn check(&self, state: &HomeState, update: &Update, now: Now) -> Result<(), SteeringError> {
+        if state.released {
+            return Err(SteeringError::UnknownHome);
+        }
+        permit(state, update.home, &update.authority, now)?;
+        let existing = update.binding.and_then(|id| state.bindings.iter().find(|binding| binding.id == id));
+        if let Authority::Grant(grant) = &update.authority {
+            let another_device = match update.proof {
+                Proof::RequestPeer(peer) => state.transfers.is_of_another(grant, peer),
+                Proof::Trusted | Proof::Missing => false,
+            };
+            if another_device || existing.is_some_and(|binding| binding.holder != update.holder) {
+                return Err(SteeringError::NotPermitted);
+            }
+        }
+        if update.binding == Some(BindingId(0)) {
+            return Err(SteeringError::BindingIdZero);
+        }
+        if update.mode == Mode::Refresh && existing.is_none() {
+            return Err(SteeringError::UnknownBinding);
+        }
+        if !self.is_acceptable(&update.care_of) {
+            return Err(SteeringError::CareOfUnacceptable);
+        }
+        if !self.is_proven(state, update) {
+            return Err(SteeringError::CareOfUnproven);
+        }
+        if existing.is_none() && state.bindings.len() >= self.settings().max_bindings {
+            return Err(SteeringError::TooManyBindings);
+        }
+        Ok(())
+    }
+
+    /// Whether packets can go there: one host, not a home address (that would be a loop), not port 0.
+    fn is_acceptable(&self, care_of: &CareOf) -> bool {
+        let address = match care_of.ip() {
+            IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+            IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some() || self.is_home(v6)),
+        };
+        let ports = match care_of {
+            CareOf::Udp { rtp, rtcp, .. } => rtp.port() != 0 && rtcp.port() != 0 && rtp.ip() == rtcp.ip(),
+            CareOf::Interleaved { .. } => true,
+        };
+        address && ports
+    }
+
+    /// Whether the node is known to be there. To know a key proves nothing of it.
+    fn is_proven(&self, state: &HomeState, update: &Update) -> bool {
+        let address = update.care_of.ip();
+        match update.proof {
+            Proof::RequestPeer(peer) => peer == address,
+            Proof::Trusted => {
+                let ports = match update.care_of {
+                    CareOf::Udp { rtp, rtcp, .. } => rtp.port().min(rtcp.port()),
+                    CareOf::Interleaved { peer, .. } => peer.port(),
+                };
+                matches!(update.authority, Authority::Operator)
+                    && self.settings().trusted_care_of.iter().any(|net| net.contains(&address))
+                    && ports >= FIRST_UNPRIVILEGED_PORT
+            }
+            Proof::Missing => state.bindings.iter().any(|binding| binding.care_of.ip() == address),
+        }
+    }
+
+    /// Until when a binding lives: what was asked, but no longer than the longest lifetime and the key behind it.
+    fn lifetime_end(&self, state: &HomeState, update: &Update, now: Now) -> Option<Mono> {
+        let asked = update.lifetime?;
+        let key_end = match &update.authority {
+            Authority::Grant(grant) => grant.validity_end.min(state.validity_end),
+            Authority::Owner(_) | Authority::Operator | Authority::HomeKey => state.validity_end,
+        };
+        let key_left = Duration::from_secs(key_end.saturating_sub(now.utc.unix_seconds()));
+        Some(now.mono + asked.min(self.settings().max_lifetime).min(key_left).max(LEAST_LIFETIME))
+    }
+
+    /// Changes one home address; what [`BindingCache::check`] checks holds.
+    fn apply(&self, state: &mut HomeState, request: &Update, update: UpdateId, now: Now) -> (BindingId, BranchSerial, EventKind) {
+        if let (Authority::Grant(grant), Proof::RequestPeer(peer)) = (&request.authority, request.proof) {
+            state.transfers.claim(grant, peer, now);
+        }
+        let expires = self.lifetime_end(state, request, now);
+        let existing = request.binding.and_then(|id| state.bindings.iter_mut().find(|binding| binding.id == id));
+        let (id, serial) = match existing {
+            Some(binding) => {
+                binding.care_of = request.care_of;
+                binding.expires = expires;
+                binding.heard = now.mono;
+                if binding.leaving.is_none() || request.mode == Mode::Refresh {
+                    return (binding.id, binding.serial, EventKind::Refreshed);
+                }
+                // Taken back before it has left: it goes on as the branch that it is.
+                binding.leaving = None;
+                binding.update = update;
+                (binding.id, binding.serial)
+            }
+            None => {
+                let id = request.binding.unwrap_or_else(|| state.draw_id());
+                let serial = BranchSerial(self.next_serial.fetch_add(1, Ordering::Relaxed));
+                state.bindings.push(Binding {
+                    id,
+                    serial,
+                    care_of: request.care_of,
+                    update,
+                    join: request.join,
+                    holder: request.holder,
+                    since: now.mono,
+                    heard: now.mono,
+                    expires,
+                    started: false,
+                    leaving: None,
+                    shown: Shown::New,
+                });
+                (id, serial)
+            }
+        };
+        (id, serial, self.part(state, request, serial, update, now))
+    }
+
+    /// What becomes of the others, now that `successor` has the flow.
+    fn part(&self, state: &mut HomeState, request: &Update, successor: BranchSerial, update: UpdateId, now: Now) -> EventKind {
+        let settings = self.settings();
+        let asked = request.window.unwrap_or(settings.default_window);
+        let window = asked.min(settings.max_window);
+        let at_latest = now.mono + settings.max_window;
+        // An operator is no device: what it moves from one binding to another leaves a device behind.
+        let same_device = |other: &Binding| other.holder == request.holder && !matches!(request.authority, Authority::Operator);
+        let forever = asked == Window::FOREVER;
+        let (mut others, mut staying) = (0, 0);
+        for other in state.bindings.iter_mut().filter(|other| other.serial != successor) {
+            others += 1;
+            let reason = if same_device(other) { EndReason::Roamed } else { EndReason::Moved };
+            let leaving = Leaving { until: now.mono + window, at_latest, successor, reason };
+            match request.mode {
+                Mode::Move if forever => other.leaving = None,
+                Mode::Move => other.leaving = Some(leaving),
+                // A device that forks to itself without naming a binding has merely roamed.
+                Mode::Fork if request.binding.is_none() && reason == EndReason::Roamed => other.leaving = Some(leaving),
+                Mode::Fork | Mode::Refresh => {}
+            }
+            staying += usize::from(other.leaving.is_none());
+        }
+        match request.mode {
+            Mode::Move if others > 0 && !forever => EventKind::Moving { update, window },
+            _ if staying > 0 => EventKind::Forked { update },
+            _ if others > 0 => EventKind::Moving { update, window },
+            _ => EventKind::Bound,
+        }
+    }
+
+    /// A branch has been sent its first packet: those that it replaces may end.
+    pub fn branch_started(&self, home: HomeAddress, branch: BranchSerial, now: Now) {
+        let Some(found) = self.find(home) else { return };
+        self.expire_if_due(&found, now);
+        let waited_for = {
+            let mut state = found.state();
+            let Some(binding) = state.bindings.iter_mut().find(|binding| binding.serial == branch) else { return };
+            binding.started = true;
+            state.bindings.iter().any(|binding| binding.leaving.as_ref().is_some_and(|leaving| leaving.successor == branch))
+        };
+        if waited_for {
+            self.expire(&found, now);
+        }
+    }
+}
+
+/// Whether the right that is shown reaches this home address.
+fn permit(state: &HomeState, home: HomeAddress, authority: &Authority, now: Now) -> Result<(), SteeringError> {
+    let permitted = match authority {
+        Authority::Operator => true,
+        Authority::HomeKey => !state.key_has_ended(now),
+        Authority::Owner(owner) => *owner == state.owner && *owner != Owner::KeyHolder,
+        Authority::Grant(grant) => grant.home == home && state.honours(grant, now),
+    };
+    if permitted { Ok(()) } else { Err(SteeringError::NotPermitted) }
+}

@@ -1,0 +1,146 @@
+//! Real players against the real server: each of them × UDP and interleaved × IPv4 and IPv6, compared with the file unit by unit.
+//!
+//! What is compared: coded slices, SEI messages and audio frames, in order, by their hashes. Debian's VLC has no RTSP module; what its
+//! library live555 says on the wire is in `e2e_transcript.rs`.
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::elementary::Digest;
+use support::film::{Film, locate};
+use support::namespaces::Family;
+use support::players::{Player, Received, play_with_retina};
+use support::scene::Scene;
+use support::viewer::Carriage;
+
+/// Ten seconds, a key picture every two.
+const TITLE: &str = "short.mp4";
+/// How long a player may take to start, and to end after the title has.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// The title from its first unit to its last; then the player ends by itself.
+fn gets_the_whole_title_and_ends_with_it(player: Player, carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let (film, url, device) = (Film::named(TITLE), scene.url(family, TITLE), &scene.network.a);
+    let start = Instant::now();
+    let received = match player {
+        Player::Retina => play_with_retina(device, &url, carriage, |_| false),
+        _ => player.play(device, &url, carriage).end(Duration::from_secs(10) + SLACK),
+    };
+    assert!(start.elapsed() > Duration::from_secs(9), "a title of 10 s plays in real time, not in {:?}", start.elapsed());
+    assert_eq!(film.locate_pictures("pictures", &received.pictures), 0);
+    assert_eq!(film.locate_frames("sound", &received.frames), 0);
+    assert_eq!((received.pictures.len(), received.frames.len()), (film.video.len(), film.audio.len()), "pictures and audio frames");
+}
+
+/// A seek to the middle starts at the last key picture at or before, and from there on nothing is missing.
+fn seeks_to_the_middle(player: Player, carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let (film, url, device) = (Film::named(TITLE), scene.url(family, TITLE), &scene.network.a);
+    let received = match player {
+        // Retina cannot seek; it opens the title at a position.
+        Player::Retina => play_with_retina(device, &format!("{url}?t=5"), carriage, |_| false),
+        _ => player.play_from(device, &url, carriage, 5).end(Duration::from_secs(10) + SLACK),
+    };
+    let first = film.locate_pictures("pictures after the seek", &received.pictures);
+    assert_eq!(first, film.key_at_or_before(5.0), "the position of the first picture");
+    assert_eq!(received.pictures.len(), film.video.len() - first, "pictures up to the end");
+    let first_frame = film.locate_frames("sound after the seek", &received.frames);
+    let (sound, picture) = (film.audio[first_frame].time, film.video[first].time);
+    assert!((sound - picture).abs() < 0.1, "the sound starts at {sound} s, the picture at {picture} s");
+    assert_eq!(received.frames.len(), film.audio.len() - first_frame, "audio frames up to the end");
+}
+
+/// While it is paused the presentation stands still; afterwards it goes on where it was.
+fn pauses_and_resumes(player: Player, carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let (film, url, device) = (Film::named(TITLE), scene.url(family, TITLE), &scene.network.a);
+    let received = if player == Player::Retina {
+        // Retina cannot pause; the operator does.
+        thread::scope(|scope| {
+            let playing = scope.spawn(|| play_with_retina(device, &url, carriage, |received| received.pictures.len() >= 75));
+            let session = scene.operator().wait_for_state("playing");
+            thread::sleep(Duration::from_secs(1));
+            scene.operator().control(&session, "pause", &json!({}));
+            assert_stands_still(&scene);
+            scene.operator().control(&session, "play", &json!({}));
+            playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    } else {
+        let mut running = player.play_with_a_pause(device, &url, carriage, 30, 45);
+        running.wait_until_it_says("paused", SLACK);
+        assert_stands_still(&scene);
+        running.tell("resume");
+        running.end(SLACK)
+    };
+    let Received { pictures, frames } = received;
+    if player != Player::Retina && player != Player::GStreamer && carriage == Carriage::Interleaved {
+        // libavformat throws away the interleaved packets that come between its PAUSE and the answer.
+        assert_in_one_or_two_pieces("pictures", &film.pictures(), &pictures);
+        assert_in_one_or_two_pieces("sound", &film.frames(), &frames);
+    } else {
+        assert_eq!(film.locate_pictures("pictures across the pause", &pictures), 0);
+        assert_eq!(film.locate_frames("sound across the pause", &frames), 0);
+    }
+}
+
+#[track_caller]
+fn assert_stands_still(scene: &Scene) {
+    let before = scene.operator().wait_for_state("paused");
+    thread::sleep(Duration::from_millis(700));
+    let after = scene.operator().session();
+    assert_eq!((&after["state"], &after["positionSeconds"]), (&json!("paused"), &before["positionSeconds"]), "half a second later");
+}
+
+/// As in the file from the first unit on, with at most one gap of at most three units, around which a unit may be damaged.
+#[track_caller]
+fn assert_in_one_or_two_pieces(whose: &str, whole: &[Digest], part: &[Digest]) {
+    let same = whole.iter().zip(part).take_while(|(in_file, came)| in_file == came).count();
+    if same == part.len() {
+        return;
+    }
+    let rest = &part[same..];
+    let known = rest.iter().take(3).position(|digest| whole[same..].contains(digest));
+    let known = known.unwrap_or_else(|| panic!("{whose}: units after {same} that are not in the file"));
+    let next = same + locate(whose, &whole[same..], &rest[known..]);
+    assert!(next - same <= 4, "{whose}: of the units after {same} so many are missing: {}", next - same);
+}
+
+macro_rules! rows {
+    ($player:ident, $variant:expr) => {
+        mod $player {
+            rows!(over_udp_and_ipv6, $variant, Udp, V6);
+            rows!(over_udp_and_ipv4, $variant, Udp, V4);
+            rows!(interleaved_over_ipv6, $variant, Interleaved, V6);
+            rows!(interleaved_over_ipv4, $variant, Interleaved, V4);
+        }
+    };
+    ($network:ident, $variant:expr, $carriage:ident, $family:ident) => {
+        mod $network {
+            use crate::support::{namespaces::Family::$family, players::Player, viewer::Carriage::$carriage};
+
+            #[test]
+            fn gets_the_whole_title_and_ends_with_it() {
+                crate::gets_the_whole_title_and_ends_with_it($variant, $carriage, $family);
+            }
+
+            #[test]
+            fn seeks_to_the_middle() {
+                crate::seeks_to_the_middle($variant, $carriage, $family);
+            }
+
+            #[test]
+            fn pauses_and_resumes() {
+                crate::pauses_and_resumes($variant, $carriage, $family);
+            }
+        }
+    };
+}
+
+rows!(ffmpeg, Player::Ffmpeg);
+rows!(pyav, Player::PyAv);
+rows!(gstreamer, Player::GStreamer);
+rows!(retina, Player::Retina);

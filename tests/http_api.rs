@@ -1,0 +1,578 @@
+//! The HTTP API over loopback: the real listener, the real binding cache and a real file; presentations are plain data, kept by a
+//! stand-in for the data plane, so that nothing here waits for media.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use flowsteer::http::api::{Api, ApiSettings};
+use flowsteer::http::event::{Announcer, ApiEvent};
+use flowsteer::library::{Library, Title, TitlePath};
+use flowsteer::net::now;
+use flowsteer::playback::{
+    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Perform, PlaybackError, Playing, PresentationId, PresentationSnapshot,
+    PresentationState, Stage,
+};
+use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
+use flowsteer::steering::{BindingCache, Expectation, HomeAddress, Owner, Reserve, SteeringSettings};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+const PRESENTATION: PresentationId = PresentationId(7);
+
+/// Presentations as plain data.
+struct Presentations {
+    known: Mutex<BTreeMap<PresentationId, PresentationSnapshot>>,
+    steering: Arc<BindingCache>,
+}
+
+impl Presentations {
+    /// A presentation with the branches that steering knows of.
+    fn shown(&self, snapshot: &PresentationSnapshot) -> PresentationSnapshot {
+        let mut shown = snapshot.clone();
+        for flow in &mut shown.flows {
+            let view = self.steering.home_view(flow.facts.home, now());
+            let of = |known: flowsteer::steering::BranchView| BranchSnapshot {
+                branch: known.branch,
+                priming: false,
+                served: Duration::from_millis(1500),
+                lag: Duration::ZERO,
+                packets: 10,
+                octets: 1000,
+                loss_fraction: Some(0.25),
+                jitter: None,
+                round_trip: None,
+            };
+            flow.branches = view.map(|view| view.branches.into_iter().map(of).collect()).unwrap_or_default();
+        }
+        shown
+    }
+
+    fn change<T>(&self, id: PresentationId, act: impl FnOnce(&mut PresentationSnapshot) -> T) -> Result<T, PlaybackError> {
+        self.known.lock().expect("no panic under the lock").get_mut(&id).map(act).ok_or(PlaybackError::Unknown)
+    }
+}
+
+impl Perform for Presentations {
+    fn perform(&self, command: Command) {
+        match command {
+            Command::Open { presentation, title, start, reply, .. } => {
+                let snapshot = PresentationSnapshot {
+                    id: presentation,
+                    title,
+                    state: PresentationState::Paused,
+                    position: start,
+                    scale: 1.0,
+                    flows: vec![],
+                };
+                self.known.lock().expect("no panic under the lock").insert(presentation, snapshot);
+                reply(Ok(()));
+            }
+            Command::AddFlow { presentation, track, home, label, reply } => reply(self.change(presentation, |snapshot| {
+                let found = &snapshot.title.tracks[track];
+                let payload_type = PayloadType::dynamic(track).expect("few tracks");
+                let facts = FlowFacts { track, home, label, ssrc: Ssrc(0xabcd), payload_type, clock_rate: ClockRate::VIDEO };
+                let (kind, codec) = (found.kind, found.codec.name());
+                let flow = FlowSnapshot { facts, kind, codec, dropped: vec![], last_sequence: 9, last_timestamp: 90, branches: vec![] };
+                snapshot.flows.push(flow);
+                facts
+            })),
+            Command::Play { presentation, request, reply } => {
+                let outcome = self.change(presentation, |snapshot| {
+                    let end = snapshot.title.duration;
+                    let start = request.range.and_then(|range| range.start).unwrap_or(snapshot.position);
+                    if start > end {
+                        return Err(PlaybackError::InvalidRange);
+                    }
+                    snapshot.state = PresentationState::Playing;
+                    snapshot.position = start;
+                    Ok(Playing { start, end, scale: 1.0, flows: Vec::<FlowStart>::new() })
+                });
+                reply(outcome.and_then(|outcome| outcome));
+            }
+            Command::Pause { presentation, reply } => reply(self.change(presentation, |snapshot| {
+                snapshot.state = PresentationState::Paused;
+                snapshot.position
+            })),
+            Command::End { presentation, reply } => {
+                let ended = self.known.lock().expect("no panic under the lock").remove(&presentation);
+                self.steering.release_owner(Owner::Presentation(presentation.0), now());
+                reply(ended.map(|_| ()).ok_or(PlaybackError::Unknown));
+            }
+            Command::Snapshot { presentation, reply } => {
+                let known = self.known.lock().expect("no panic under the lock").clone();
+                let shown = known.values().filter(|snapshot| presentation.is_none_or(|id| id == snapshot.id));
+                let found: Vec<_> = shown.map(|snapshot| self.shown(snapshot)).collect();
+                reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
+            }
+            Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } => {}
+        }
+    }
+}
+
+fn prometheus() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("no other recorder in this process"))
+}
+
+/// A listener with everything behind it.
+struct Server {
+    address: SocketAddr,
+    steering: Arc<BindingCache>,
+    stage: Stage,
+    announcer: Announcer,
+    library: Arc<Library>,
+    runtime: Runtime,
+    _stop: watch::Sender<bool>,
+    _media: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(tokens: &[&str]) -> Self {
+        let media = tempfile::tempdir().expect("a temporary folder");
+        let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        std::fs::copy(film, media.path().join("a film.mp4")).expect("the library's film can be copied");
+        std::fs::write(media.path().join("broken.mp4"), b"no film at all").expect("a file can be written");
+        let library = Arc::new(Library::open(media.path()).expect("the folder is there"));
+        let random = |octets: &mut [u8]| getrandom::fill(octets).expect("random octets");
+        let settings = SteeringSettings::new("fd00:1::/64".parse().expect("a prefix"));
+        let steering = Arc::new(BindingCache::new(settings, Box::new(random), Box::new(|_, _| {})));
+        let presentations = Presentations { known: Mutex::default(), steering: Arc::clone(&steering) };
+        let stage = Stage::new(Arc::new(presentations));
+        let announcer = Announcer::default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = watch::channel(false);
+        let api = Api {
+            stage: stage.clone(),
+            steering: Arc::clone(&steering),
+            library: Arc::clone(&library),
+            announcer: announcer.clone(),
+            metrics: Box::new(|| prometheus().render()),
+            settings: ApiSettings {
+                tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
+                hosts: vec![],
+                rtsp_port: 8554,
+                rtp_port: 8000,
+                max_packet: 1400,
+                transition: Duration::from_secs(2),
+                context: Duration::from_secs(600),
+            },
+        };
+        prometheus();
+        runtime.spawn(flowsteer::http::server::serve(listener, Arc::new(api), stopped));
+        Self { address, steering, stage, announcer, library, runtime, _stop: stop, _media: media }
+    }
+
+    fn title(&self) -> Arc<Title> {
+        let path = TitlePath::new("a film.mp4").expect("a path");
+        self.library.entry(&path).expect("the film is there").outcome.clone().expect("the film can be played")
+    }
+
+    /// A presentation of the film, each track at a home address of its own.
+    fn play(&self) -> Vec<HomeAddress> {
+        let title = self.title();
+        let owner = Owner::Presentation(PRESENTATION.0);
+        // Flows that leave from elsewhere would be named by that address in take-over URLs.
+        let media_source = "::1".parse().expect("an address");
+        self.runtime.block_on(async {
+            self.stage.open(PRESENTATION, Arc::clone(&title), MediaTime::ZERO, false).await.expect("room for one");
+            let mut homes = Vec::new();
+            for track in 0..title.tracks.len() {
+                let request = Reserve { owner, address: None, lifetime: None, media_source };
+                let home = self.steering.reserve(&request, now()).expect("a free address").home;
+                let label = FlowLabel::new(0x10001 + track as u32).expect("20 bits");
+                self.steering.authorise(home, label, Expectation::default()).expect("no label yet");
+                self.stage.add_flow(PRESENTATION, track, home, label).await.expect("a flow");
+                homes.push(home);
+            }
+            self.stage.play(PRESENTATION, Default::default()).await.expect("it plays");
+            homes
+        })
+    }
+
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let host = self.address.to_string();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let length = body.len().to_string();
+        let mut fields = vec![("Connection", "close"), ("Content-Length", length.as_str())];
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            fields.push(("Host", &host));
+        }
+        if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            fields.push(("Content-Type", "application/json"));
+        }
+        fields.extend(headers);
+        let head: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut stream = self.connect();
+        stream.write_all(format!("{method} {target} HTTP/1.1\r\n{head}\r\n{body}").as_bytes()).expect("the request is taken");
+        let mut octets = Vec::new();
+        stream.read_to_end(&mut octets).expect("the response ends");
+        Answer::read(&octets)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout above zero");
+        stream
+    }
+
+    fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[], None)
+    }
+
+    fn post(&self, target: &str, body: &Value) -> Answer {
+        self.ask("POST", target, &[], Some(body))
+    }
+
+    fn put(&self, target: &str, body: &Value) -> Answer {
+        self.ask("PUT", target, &[], Some(body))
+    }
+
+    fn delete(&self, target: &str) -> Answer {
+        self.ask("DELETE", target, &[], None)
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn read(octets: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(octets);
+        let (head, body) = text.split_once("\r\n\r\n").expect("a response has a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    #[track_caller]
+    fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:#?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// Checks that it is a refusal with that status and type, in the form of RFC 9457.
+    #[track_caller]
+    fn refused(&self, status: u16, kind: &str) {
+        let problem = self.json(status);
+        assert!(self.head.contains("content-type: application/problem+json"), "{self:#?}");
+        assert_eq!(problem["status"], status, "{self:#?}");
+        assert!(problem["type"].as_str().is_some_and(|text| text.rsplit(':').next() == Some(kind)), "{self:#?}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{self:#?}");
+    }
+}
+
+fn home_path(home: HomeAddress) -> String {
+    format!("/api/v1/home-addresses/{home}")
+}
+
+#[test]
+fn titles_health_and_readiness_are_open_to_all() {
+    let server = Server::start(&["secret"]);
+    for target in ["/healthz", "/readyz"] {
+        assert_eq!(server.get(target).status, 200, "{target}");
+    }
+    let titles = server.get("/api/v1/titles").json(200);
+    let film = &titles[0];
+    assert_eq!(film["path"], "a film.mp4");
+    assert_eq!(film["url"], "rtsp://127.0.0.1:8554/a%20film.mp4");
+    assert!((film["durationSeconds"].as_f64().expect("a number") - 10.0).abs() < 0.2, "{film}");
+    assert_eq!(film["sizeBytes"], std::fs::metadata("media/short.mp4").expect("it is there").len());
+    assert_eq!((&film["tracks"][0]["kind"], &film["tracks"][0]["codec"]), (&json!("video"), &json!("h264")));
+    assert_eq!((&film["tracks"][0]["width"], &film["tracks"][0]["height"]), (&json!(320), &json!(180)));
+    assert_eq!((&film["tracks"][1]["sampleRate"], &film["tracks"][1]["channels"]), (&json!(48_000), &json!(1)));
+    assert!(film.get("problem").is_none());
+    assert_eq!(titles[1]["path"], "broken.mp4");
+    assert!(titles[1]["problem"].is_string());
+}
+
+#[test]
+fn where_tokens_are_configured_only_their_bearers_are_operators() {
+    let server = Server::start(&["secret", "other"]);
+    server.get("/api/v1/sessions").refused(401, "unauthorized");
+    let with = |value: &str| server.ask("GET", "/api/v1/sessions", &[("Authorization", value)], None);
+    assert_eq!(with("Bearer secret").status, 200);
+    assert_eq!(with("bearer other").status, 200);
+    for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic secret", "secret"] {
+        let answer = with(wrong);
+        assert_eq!(answer.status, 401, "{wrong}: {answer:?}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{answer:?}");
+    }
+}
+
+#[test]
+fn without_tokens_this_machine_operates_but_no_page_and_no_proxy_on_it() {
+    let server = Server::start(&[]);
+    let with = |headers: &[(&str, &str)]| server.ask("GET", "/api/v1/sessions", headers, None).status;
+    assert_eq!(with(&[]), 200);
+    assert_eq!(with(&[("Host", "localhost:8080")]), 200);
+    assert_eq!(with(&[("Host", "[::1]:8080")]), 200);
+    for (name, value) in [
+        ("Host", "rebound.example"),
+        ("Host", "127.0.0.1.rebound.example"),
+        ("Origin", "https://elsewhere.example"),
+        ("Origin", "null"),
+        ("Forwarded", "for=192.0.2.7"),
+        ("X-Forwarded-For", "192.0.2.7"),
+    ] {
+        let status = with(&[(name, value)]);
+        assert!(matches!(status, 401 | 403), "{name}: {value} gave {status}");
+    }
+}
+
+#[test]
+fn bodies_are_json_bounded_and_known() {
+    let server = Server::start(&[]);
+    let target = "/api/v1/home-addresses";
+    let form = server.ask("POST", target, &[("Content-Type", "application/x-www-form-urlencoded")], Some(&json!({})));
+    assert_eq!(form.status, 415, "{form:?}");
+    let unknown = server.post(target, &json!({"lifetimeSecond": 5}));
+    assert_eq!(unknown.status, 400, "{unknown:?}");
+    assert!(unknown.body.contains("lifetimeSecond"), "{unknown:?}");
+    let large = server.post(target, &json!({"name": "x".repeat(70_000)}));
+    assert_eq!(large.status, 413, "{large:?}");
+    assert_eq!(server.steering.home_views(now()).len(), 0, "nothing was reserved");
+}
+
+#[test]
+fn sessions_are_shown_and_controlled() {
+    let server = Server::start(&[]);
+    assert_eq!(server.get("/api/v1/sessions").json(200), json!([]));
+    let homes = server.play();
+    let target = format!("/api/v1/sessions/{PRESENTATION}");
+    let session = server.get(&target).json(200);
+    assert_eq!((&session["title"], &session["state"], &session["scale"]), (&json!("a film.mp4"), &json!("playing"), &json!(1.0)));
+    assert_eq!(session["flows"][0]["homeAddress"], homes[0].to_string());
+    assert_eq!(session["flows"][0]["flowLabel"], "0x10001");
+    assert_eq!(session["flows"][0]["track"], json!({"kind": "video", "codec": "h264"}));
+    assert_eq!(server.get("/api/v1/sessions").json(200)[0]["id"], session["id"]);
+
+    let told = |verb: &str, body: &Value| server.post(&format!("{target}/{verb}"), body);
+    assert_eq!(told("pause", &json!({})).json(200)["state"], "paused");
+    let sought = told("seek", &json!({"positionSeconds": 4.0})).json(200);
+    assert_eq!((&sought["state"], &sought["positionSeconds"]), (&json!("paused"), &json!(4.0)), "a seek leaves what stands standing");
+    assert_eq!(told("play", &json!({})).json(200)["state"], "playing");
+    told("seek", &json!({"positionSeconds": 4000.0})).refused(400, "invalid-range");
+    assert_eq!(told("seek", &json!({"positionSeconds": -1.0})).status, 400);
+    assert_eq!(told("seek", &json!({})).status, 400);
+    assert_eq!(told("dance", &json!({})).status, 404);
+    assert_eq!(server.get("/api/v1/sessions/7").status, 404);
+    assert_eq!(told("end", &json!({})).status, 204);
+    assert_eq!(server.get(&target).status, 404);
+    assert_eq!(server.steering.home_views(now()).len(), 0, "its home addresses went with it");
+}
+
+#[test]
+fn a_home_address_is_reserved_bound_moved_forked_and_released() {
+    let server = Server::start(&[]);
+    let reserved = server.post("/api/v1/home-addresses", &json!({"lifetimeSeconds": 300})).json(201);
+    let home = reserved["homeAddress"].as_str().expect("an address");
+    assert_eq!(reserved["key"].as_str().map(str::len), Some(64));
+    assert!(reserved["spi"].as_str().is_some_and(|spi| spi.starts_with("0x") && spi.len() == 10));
+    assert!(reserved["expiresAt"].as_str().is_some_and(|end| end.ends_with('Z')));
+    let encoded = home.replace(':', "%3A");
+    for target in [format!("/api/v1/home-addresses/{home}"), format!("/api/v1/home-addresses/{encoded}")] {
+        assert_eq!(server.get(&target).json(200)["state"], "reserved", "{target}");
+    }
+
+    let bind = |id: u16, body: &Value| server.put(&format!("/api/v1/home-addresses/{encoded}/bindings/{id}"), body);
+    let label = bind(1, &json!({"careOf": "127.0.0.1:5000", "flowLabel": "0x12345"})).json(200);
+    assert_eq!((&label["state"], &label["flowLabel"]), (&json!("flowing"), &json!("0x12345")));
+    bind(1, &json!({"careOf": "127.0.0.1:5000", "flowLabel": "0x54321"})).refused(409, "other-label");
+    assert_eq!(bind(2, &json!({"careOf": "127.0.0.1:6000", "mode": "fork"})).json(200)["state"], "forked");
+    assert_eq!(bind(3, &json!({"careOf": "127.0.0.1:7000", "transitionMs": 5000})).json(200)["state"], "moving");
+    assert_eq!(bind(0, &json!({"careOf": "127.0.0.1:7000"})).status, 400);
+    assert_eq!(bind(4, &json!({"careOf": "not an address"})).status, 400);
+
+    assert_eq!(server.delete(&format!("/api/v1/home-addresses/{home}/bindings/3")).status, 204);
+    assert_eq!(server.delete(&format!("/api/v1/home-addresses/{home}/bindings/3")).status, 404);
+    assert_eq!(server.delete(&format!("/api/v1/home-addresses/{home}")).status, 204);
+    assert_eq!(server.get(&format!("/api/v1/home-addresses/{home}")).status, 404);
+}
+
+#[test]
+fn a_care_of_without_proof_is_a_conflict_and_nothing_is_stored() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    let target = format!("{}/bindings/1", home_path(homes[0]));
+    let before = server.steering.home_view(homes[0], now()).expect("it is reserved");
+    for body in [
+        json!({"careOf": "192.0.2.9:5000"}),
+        json!({"careOf": "[2001:db8::9]:5000"}),
+        json!({"careOf": "192.0.2.9:5000", "proof": {"nonceIndex": 1, "token": "0011223344556677"}}),
+        // Trusted, but not below 1024.
+        json!({"careOf": "127.0.0.2:53"}),
+    ] {
+        server.put(&target, &body).refused(409, "care-of-unproven");
+    }
+    assert_eq!(server.steering.home_view(homes[0], now()), Some(before));
+    // A reservation whose care-of is refused is none.
+    let count = server.steering.home_views(now()).len();
+    server.post("/api/v1/home-addresses", &json!({"careOf": "192.0.2.9:5000"})).refused(409, "care-of-unproven");
+    assert_eq!(server.steering.home_views(now()).len(), count);
+}
+
+#[test]
+fn a_context_is_as_its_schema_says_and_its_url_covers_every_flow() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    assert_eq!(server.put(&format!("{}/bindings/1", home_path(homes[0])), &json!({"careOf": "127.0.0.1:5000"})).status, 200);
+    let schema: Value = serde_json::from_str(include_str!("../docs/context.schema.json")).expect("the schema is JSON");
+    let schema = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).expect("the schema is one");
+    let valid = |context: &Value| schema.iter_errors(context).map(|error| error.to_string()).collect::<Vec<_>>();
+
+    let made = server.post(&format!("{}/context", home_path(homes[0])), &json!({"identity": "tv@living-room"})).json(200);
+    assert_eq!(valid(&made["context"]), Vec::<String>::new(), "{made:#}");
+    assert_eq!(made["context"]["flows"].as_array().map(Vec::len), Some(homes.len()));
+    assert_eq!(made["context"]["flows"][0]["bid"], json!({"previous": 1, "yours": 2}));
+    assert!(made["expiresAt"].as_str().is_some_and(|end| end.ends_with('Z')));
+    let url = made["takeoverUrl"].as_str().expect("a URL");
+    let (place, token) = url.split_once("?key=").expect("a key");
+    assert_eq!(place, format!("rtsp://127.0.0.1:8554/home/{}/all", homes[0]));
+    let grants = server.steering.verify_token(token, None, now()).expect("the token is good");
+    assert_eq!(grants.iter().map(|grant| grant.home).collect::<Vec<_>>(), homes);
+    // The session keys are in the context alone.
+    for flow in made["context"]["flows"].as_array().expect("flows") {
+        let key = flow["authorization"]["session_key"].as_str().expect("a key");
+        assert!(!url.contains(key));
+    }
+
+    let one = server.post(&format!("{}/context", home_path(homes[1])), &json!({"scope": "flow"})).json(200);
+    assert_eq!(valid(&one["context"]), Vec::<String>::new(), "{one:#}");
+    assert_eq!(one["context"]["flows"].as_array().map(Vec::len), Some(1));
+    assert!(one["takeoverUrl"].as_str().is_some_and(|url| url.contains(&format!("/home/{}?key=", homes[1]))));
+}
+
+#[test]
+fn a_context_that_lacks_a_flow_fails_its_schema() {
+    let schema: Value = serde_json::from_str(include_str!("../docs/context.schema.json")).expect("the schema is JSON");
+    let schema = jsonschema::draft202012::new(&schema).expect("the schema is one");
+    assert!(
+        !schema
+            .is_valid(&json!({"version": 1, "transfer_id": "0x00000001", "media_source": {"address": "::1"}, "protocol": {}, "flows": []}))
+    );
+}
+
+/// A take-over token for what plays at a home address, made without HTTP.
+fn token_for(server: &Server, home: HomeAddress) -> String {
+    let grant = server.steering.issue_grant(home, &Default::default(), now()).expect("something plays there");
+    flowsteer::steering::token(&[grant])
+}
+
+#[test]
+fn a_take_over_token_sees_and_moves_its_own_home_address_and_nothing_else() {
+    let server = Server::start(&["secret"]);
+    let homes = server.play();
+    let bearer = format!("Bearer {}", token_for(&server, homes[0]));
+    let with = |method: &str, target: &str, body: Option<&Value>| server.ask(method, target, &[("Authorization", &bearer)], body);
+    let (own, other) = (home_path(homes[0]), home_path(homes[1]));
+
+    assert_eq!(with("GET", &own, None).json(200)["homeAddress"], homes[0].to_string());
+    let care_of = json!({"careOf": "127.0.0.1:5000"});
+    assert_eq!(with("PUT", &format!("{own}/bindings/9"), Some(&care_of)).status, 200, "its own address is proven by its connection");
+    let elsewhere = json!({"careOf": "127.0.0.2:5000"});
+    with("PUT", &format!("{own}/bindings/10"), Some(&elsewhere)).refused(409, "care-of-unproven");
+
+    for (method, target, body) in [
+        ("GET", other.clone(), None),
+        ("PUT", format!("{other}/bindings/9"), Some(&care_of)),
+        ("DELETE", own.clone(), None),
+        ("DELETE", format!("{own}/bindings/9"), None),
+        ("DELETE", format!("{own}/keys"), None),
+        ("POST", format!("{own}/context"), None),
+        ("GET", "/api/v1/sessions".to_owned(), None),
+        ("POST", format!("/api/v1/sessions/{PRESENTATION}/end"), None),
+        ("GET", "/metrics".to_owned(), None),
+    ] {
+        assert_eq!(with(method, &target, body).status, 403, "{method} {target}");
+    }
+}
+
+#[test]
+fn wrong_and_revoked_tokens_are_refused_and_change_nothing() {
+    let server = Server::start(&["secret"]);
+    let homes = server.play();
+    let token = token_for(&server, homes[0]);
+    let with = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        server.ask(
+            "PUT",
+            &format!("{}/bindings/9", home_path(homes[0])),
+            &[("Authorization", &bearer)],
+            Some(&json!({"careOf": "127.0.0.1:5000"})),
+        )
+    };
+    let last = token.chars().last().expect("a token is not empty");
+    let mut altered = token[..token.len() - 2].to_owned();
+    altered.push_str(if last == 'A' { "BA" } else { "AA" });
+    for wrong in [altered.as_str(), &token[..20], "", "äöü"] {
+        assert_eq!(with(wrong).status, 401, "{wrong}");
+    }
+    let operator = ("Authorization", "Bearer secret");
+    assert_eq!(server.ask("DELETE", &format!("{}/keys", home_path(homes[0])), &[operator], None).status, 204);
+    with(&token).refused(401, "unauthorized");
+    assert_eq!(server.steering.home_view(homes[0], now()).map(|view| view.branches.len()), Some(0));
+}
+
+#[test]
+fn a_receiver_without_rtsp_gets_its_sdp() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    let answer = server.get(&format!("{}/sdp?rtp=5004", home_path(homes[0])));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.head.contains("content-type: application/sdp"), "{answer:?}");
+    for line in ["c=IN IP4 127.0.0.1", "m=video 5004 RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=rtcp:5005"] {
+        assert!(answer.body.lines().any(|found| found == line), "{line} in {}", answer.body);
+    }
+    assert!(answer.body.contains("a=range:npt=0-10"), "{}", answer.body);
+    for port in ["0", "65535", "x", "70000"] {
+        assert_eq!(server.get(&format!("{}/sdp?rtp={port}", home_path(homes[0]))).status, 400, "{port}");
+    }
+}
+
+#[test]
+fn events_are_told_as_they_happen() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    stream.write_all(request.as_bytes()).expect("the request is taken");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line comes in time"));
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    assert!(lines.by_ref().take_while(|line| !line.is_empty()).any(|line| line.eq_ignore_ascii_case("content-type: text/event-stream")));
+    // The head is out: the listener is heard.
+    server.announcer.tell(ApiEvent { name: "title", data: json!({"path": "new.mp4"}) });
+    assert!(lines.by_ref().any(|line| line == "event: title"));
+    assert!(lines.by_ref().any(|line| line == "data: {\"path\":\"new.mp4\"}"));
+}
+
+#[test]
+fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
+    let server = Server::start(&[]);
+    server.play();
+    let text = server.get("/metrics").body;
+    for line in ["flowsteer_sessions 1", "flowsteer_titles 2", "flowsteer_branches 0"] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    let closed = Server::start(&["secret"]);
+    closed.get("/metrics").refused(401, "unauthorized");
+}
+
+#[test]
+fn wrong_methods_and_addresses_are_told_apart() {
+    let server = Server::start(&[]);
+    assert_eq!(server.delete("/api/v1/sessions").status, 405);
+    assert_eq!(server.post("/api/v1/titles", &json!({})).status, 405);
+    server.get("/api/v1/nothing").refused(404, "not-found");
+    server.get("/api/v1/home-addresses/fd00:1::9").refused(404, "not-found");
+    server.get("/api/v1/home-addresses/nobody").refused(404, "not-found");
+}

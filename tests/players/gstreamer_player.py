@@ -1,0 +1,112 @@
+"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [seek SECONDS | pause PICTURES MORE]
+
+It ends when the title does. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "pause" pauses after
+PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictures later.
+"""
+
+import sys
+import threading
+
+import gi
+
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst  # noqa: E402
+
+from tape import Tape, tell, wait_to_be_told  # noqa: E402
+
+# No sink synchronises to the clock, and the jitter buffer gives up nothing. What arrives is taken in front of the sinks, since a sink
+# shows nothing beyond the end of PLAY's Range, counted from the first packet's arrival: up to 100 ms at the end of a title.
+PIPELINE = """
+rtspsrc name=source latency=500 drop-on-latency=false udp-buffer-size=8388608
+source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=video ! rtph264depay
+  ! video/x-h264,stream-format=byte-stream,alignment=au ! fakesink name=v sync=false async=false
+source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=audio ! rtpmp4gdepay
+  ! fakesink name=a sync=false async=false
+"""
+
+
+class Player:
+    def __init__(self, url, transport):
+        self.changed = threading.Condition()
+        self.received = []
+        self.pictures = 0
+        self.ended = False
+        self.pipeline = Gst.parse_launch(PIPELINE)
+        source = self.pipeline.get_by_name("source")
+        source.set_property("location", url)
+        source.set_property("protocols", transport)
+        for kind in "va":
+            pad = self.pipeline.get_by_name(kind).get_static_pad("sink")
+            pad.add_probe(Gst.PadProbeType.BUFFER, self.on_buffer, kind)
+            pad.add_probe(Gst.PadProbeType.EVENT_FLUSH, self.on_flush, kind)
+        self.bus = self.pipeline.get_bus()
+        threading.Thread(target=self.watch_bus, daemon=True).start()
+
+    def on_buffer(self, _pad, info, kind):
+        buffer = info.get_buffer()
+        with self.changed:
+            self.received.append((kind, buffer.extract_dup(0, buffer.get_size())))
+            self.pictures += kind == "v"
+            self.changed.notify_all()
+        return Gst.PadProbeReturn.OK
+
+    def on_flush(self, _pad, info, kind):
+        if info.get_event().type == Gst.EventType.FLUSH_STOP:
+            with self.changed:
+                self.received = [unit for unit in self.received if unit[0] != kind]
+                if kind == "v":
+                    self.pictures = 0
+        return Gst.PadProbeReturn.OK
+
+    def watch_bus(self):
+        kinds = Gst.MessageType.EOS | Gst.MessageType.ERROR
+        message = self.bus.timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
+        if message.type == Gst.MessageType.ERROR:
+            print(*message.parse_error(), file=sys.stderr)
+        with self.changed:
+            self.ended = message.type
+            self.changed.notify_all()
+
+    def wait_for(self, condition, what, seconds=40):
+        with self.changed:
+            if not self.changed.wait_for(lambda: condition() or self.ended, seconds) or not condition():
+                sys.exit(f"no {what}; ended: {self.ended}, {len(self.received)} units received")
+
+    def keep(self, path):
+        tape = Tape(path)
+        with self.changed:
+            for kind, octets in self.received:
+                tape.add(kind, octets)
+        tape.close()
+
+
+def main():
+    url, transport, path = sys.argv[1:4]
+    what, *numbers = sys.argv[4:] or ["whole"]
+    Gst.init(None)
+    player = Player(url, transport)
+    player.pipeline.set_state(Gst.State.PLAYING)
+    if what == "pause":
+        pictures, more = map(int, numbers)
+        player.wait_for(lambda: player.pictures >= pictures, f"{pictures} pictures")
+        player.pipeline.set_state(Gst.State.PAUSED)
+        tell("paused")
+        wait_to_be_told("resume")
+        before = player.pictures
+        player.pipeline.set_state(Gst.State.PLAYING)
+        player.wait_for(lambda: player.pictures >= before + more, f"{more} pictures after the pause")
+    else:
+        if what == "seek":
+            # Both tracks have to be linked, or the sink of the one that is not refuses.
+            player.wait_for(lambda: {kind for kind, _ in player.received} == {"v", "a"}, "picture and sound")
+            flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
+            if not player.pipeline.seek_simple(Gst.Format.TIME, flags, int(float(numbers[0]) * Gst.SECOND)):
+                sys.exit("the seek is refused")
+            tell("sought")
+        player.wait_for(lambda: player.ended == Gst.MessageType.EOS, "end of stream")
+    player.keep(path)
+    player.pipeline.set_state(Gst.State.NULL)
+    tell("end")
+
+
+main()

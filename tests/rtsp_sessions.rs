@@ -1,0 +1,529 @@
+//! RTSP sessions against a whole server on loopback: who may do what, what a request in the wrong place gets, what a
+//! take-over changes and what it leaves alone.
+
+mod rtsp_server;
+
+use std::time::{Duration, Instant};
+
+use flowsteer::library::TitlePath;
+use flowsteer::net::now;
+use flowsteer::playback::PresentationState;
+use flowsteer::steering::HomeAddress;
+use md5::{Digest, Md5};
+use rtsp_server::{Player, Reply, Server};
+
+const UDP: &str = "RTP/AVP;unicast;client_port=40000-40001";
+const UDP_TWO: &str = "RTP/AVP;unicast;client_port=40002-40003";
+const TCP: &str = "RTP/AVP/TCP;unicast";
+
+/// Sets both tracks up, and gives the last answer.
+#[track_caller]
+fn set_up(player: &mut Player, url: &str, transports: [&str; 2]) -> Reply {
+    let mut last = None;
+    for (track, transport) in transports.iter().enumerate() {
+        let reply = player.ask("SETUP", &format!("{url}/trackID={track}"), &[("Transport", transport)]).ok();
+        player.session = Some(reply.session());
+        last = Some(reply);
+    }
+    last.expect("two tracks")
+}
+
+#[track_caller]
+fn play(player: &mut Player, url: &str, headers: &[(&str, &str)]) -> Reply {
+    player.ask("PLAY", &format!("{url}/"), headers).ok()
+}
+
+/// A player that plays a title.
+#[track_caller]
+fn playing(server: &Server, title: &str, transports: [&str; 2]) -> (Player, String) {
+    let url = server.url(title);
+    let mut player = Player::connect(server);
+    set_up(&mut player, &url, transports);
+    play(&mut player, &url, &[]);
+    (player, url)
+}
+
+/// A second player that has taken over what plays.
+#[track_caller]
+fn taken_over(server: &Server, query: &str, transports: [&str; 2]) -> (Player, String, Reply) {
+    let (url, key) = server.takeover();
+    let mut player = Player::connect(server);
+    player.ask("DESCRIBE", &format!("{url}?key={key}{query}"), &[]).ok();
+    set_up(&mut player, &url, transports);
+    let reply = play(&mut player, &url, &[("Range", "npt=0-")]);
+    (player, url, reply)
+}
+
+#[test]
+fn each_refusal_has_its_status() {
+    let media = tempfile::tempdir().expect("a folder");
+    std::fs::write(media.path().join("broken.mp4"), b"this is no film at all").expect("written");
+    std::fs::copy("media/short.mp4", media.path().join("short.mp4")).expect("copied");
+    let server = Server::with(media.path(), |_| {}, |_| {});
+    let mut player = Player::connect(&server);
+    let url = |path: &str| server.url(path);
+    let video = url("short.mp4/trackID=0");
+    type Row<'a> = (&'a str, String, Vec<(&'a str, &'a str)>, u16);
+    let table: Vec<Row<'_>> = vec![
+        ("DESCRIBE", url("short.mp4"), vec![], 200),
+        ("DESCRIBE", url("short.mp4"), vec![("Accept", "application/sdp, text/plain")], 200),
+        ("DESCRIBE", url("short.mp4"), vec![("Accept", "*/*")], 200),
+        ("DESCRIBE", url("short.mp4"), vec![("Accept", "text/plain")], 406),
+        ("DESCRIBE", url("missing.mp4"), vec![], 404),
+        ("DESCRIBE", url("broken.mp4"), vec![], 404),
+        ("DESCRIBE", url("../short.mp4"), vec![], 404),
+        ("DESCRIBE", url("a/%2e%2e/short.mp4"), vec![], 404),
+        ("DESCRIBE", url(""), vec![], 404),
+        ("DESCRIBE", "*".into(), vec![], 404),
+        ("DESCRIBE", "short.mp4".into(), vec![], 400),
+        ("DESCRIBE", url("home/fd00::1"), vec![], 401),
+        ("DESCRIBE", url("home/fd00::1?key=x"), vec![], 401),
+        ("SETUP", url("short.mp4"), vec![("Transport", UDP)], 459),
+        ("SETUP", url("short.mp4/trackID=9"), vec![("Transport", UDP)], 404),
+        ("SETUP", video.clone(), vec![], 461),
+        ("SETUP", video.clone(), vec![("Transport", "RTP/AVP;multicast")], 461),
+        ("SETUP", video.clone(), vec![("Transport", "RTP/AVP;unicast;client_port=40000-40001;destination=192.0.2.1")], 461),
+        ("SETUP", video.clone(), vec![("Transport", "RTP/AVP;unicast;client_port=40000-40001;destination=fd00::1")], 401),
+        ("SETUP", url("short.mp4/trackID=0?t=9999"), vec![("Transport", UDP)], 457),
+        ("PLAY", url("short.mp4"), vec![], 454),
+        ("PLAY", url("short.mp4"), vec![("Session", "AAAAAAAAAAAAAAAAAAAAAA")], 454),
+        ("PAUSE", url("short.mp4"), vec![("Session", "x")], 454),
+        ("TEARDOWN", url("short.mp4"), vec![], 454),
+        ("OPTIONS", "*".into(), vec![], 200),
+        ("OPTIONS", url("anything"), vec![("Session", "x")], 454),
+        ("GET_PARAMETER", "*".into(), vec![], 200),
+        ("SET_PARAMETER", "*".into(), vec![], 200),
+        ("RECORD", url("short.mp4"), vec![], 501),
+        ("FROBNICATE", url("short.mp4"), vec![], 501),
+        ("OPTIONS", "*".into(), vec![("Require", "www.onvif.org/ver20/backchannel")], 551),
+        ("OPTIONS", "*".into(), vec![("Proxy-Require", "a"), ("Require", "b")], 551),
+    ];
+    for (method, url, headers, status) in &table {
+        let reply = player.ask(method, url, headers);
+        assert_eq!(reply.status, *status, "{method} {url} {headers:?}: {reply:#?}");
+    }
+    assert_eq!(player.ask("OPTIONS", "*", &[("Require", "a"), ("Require", "b")]).expect("Unsupported"), "a, b");
+    let broken = player.ask("DESCRIBE", &url("broken.mp4"), &[]);
+    assert!(broken.phrase.contains("not a media file"), "{broken:#?}");
+    player.send(b"OPTIONS * RTSP/1.0\r\n\r\n");
+    assert_eq!(player.reply().status, 400, "no CSeq");
+    player.send(b"OPTIONS * RTSP/2.0\r\nCSeq: 5\r\n\r\n");
+    assert_eq!(player.reply().status, 505);
+    server.wait("what was refused has left nothing", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_challenge_is_spelled_as_players_scan_for_it() {
+    let server = Server::start();
+    let mut player = Player::connect(&server);
+    let reply = player.ask("DESCRIBE", &server.url("home/fd00::1"), &[]);
+    let challenge = reply.expect("WWW-Authenticate");
+    let nonce = challenge.strip_prefix("Digest realm=\"flowsteer\", nonce=\"").and_then(|rest| rest.strip_suffix('"'));
+    assert!(nonce.is_some_and(|nonce| nonce.len() == 32 && !nonce.contains('"')), "{challenge}");
+    assert_eq!(reply.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("WWW-Authenticate")).count(), 1);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_and_find_the_session_being_made() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let pipeline = ("Pipelined-Requests", "7");
+    player.post("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP), pipeline]);
+    player.post("SETUP", &format!("{url}/trackID=1"), &[("Transport", TCP), pipeline]);
+    player.post("PLAY", &format!("{url}/"), &[pipeline]);
+    let replies = [player.reply().ok(), player.reply().ok(), player.reply().ok()];
+    for (index, reply) in replies.iter().enumerate() {
+        assert_eq!(reply.expect("CSeq"), (index + 1).to_string());
+        assert_eq!(reply.session(), replies[0].session());
+    }
+    assert!(replies[0].expect("Transport").contains("interleaved=0-1"));
+    assert!(replies[1].expect("Transport").contains("interleaved=2-3"));
+    assert!(player.packets.is_empty(), "no media before the response");
+    player.packet(0);
+    assert_eq!(player.ask("PLAY", &url, &[("Pipelined-Requests", "8")]).status, 454);
+    player.ask("TEARDOWN", &url, &[]).ok();
+    server.wait("it is over", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_play_without_session_means_the_only_one_of_the_connection() {
+    let server = Server::start();
+    let url = server.url("short.mp4");
+    let mut player = Player::connect(&server);
+    let first = player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", UDP)]).ok();
+    assert_eq!(play(&mut player, &url, &[]).session(), first.session());
+    player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", UDP_TWO)]).ok();
+    assert_eq!(player.ask("PLAY", &url, &[]).status, 454, "there are two now");
+}
+
+#[test]
+fn a_session_is_good_from_its_own_address_only() {
+    let server = Server::start();
+    let (player, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let mut other = Player::connect_from(&server, "127.0.0.2".parse().expect("an address"));
+    other.session.clone_from(&player.session);
+    for method in ["PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "OPTIONS"] {
+        assert_eq!(other.ask(method, &url, &[]).status, 454, "{method}");
+    }
+    let set_up = other.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", UDP)]);
+    assert_eq!(set_up.status, 454);
+    assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
+    let mut again = Player::connect(&server);
+    again.session = player.session;
+    again.ask("PAUSE", &url, &[]).ok();
+    server.wait("another connection from the same address may", |presentation| {
+        presentation.is_some_and(|presentation| presentation.state == PresentationState::Paused)
+    });
+}
+
+#[test]
+fn requests_in_the_wrong_state_or_for_one_of_several_tracks_are_refused() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    assert_eq!(player.ask("PAUSE", &url, &[]).status, 455);
+    assert_eq!(player.ask("PLAY", &format!("{url}/trackID=0"), &[]).status, 460);
+    for (range, status) in [("clock=19961108T142300Z-", 457), ("npt=x-", 457), ("npt=61-", 457), ("npt=9-8", 457), ("npt=-0", 457)] {
+        assert_eq!(player.ask("PLAY", &url, &[("Range", range)]).status, status, "{range}");
+    }
+    assert_eq!(server.presentation().expect("opened").state, PresentationState::Lingering, "nothing was bound");
+    let started = play(&mut player, &url, &[("Range", "npt=10.5-20"), ("Scale", "2.0"), ("Speed", "4")]);
+    assert_eq!(started.expect("Range"), "npt=10.000000-20.000000");
+    assert_eq!((started.expect("Scale"), started.expect("Speed")), ("1.0", "1.0"));
+    assert_eq!(player.ask("PAUSE", &format!("{url}/trackID=0"), &[]).status, 460);
+    player.ask("PAUSE", &url, &[]).ok();
+    player.ask("PAUSE", &url, &[]).ok();
+    player.ask("TEARDOWN", &format!("{url}/trackID=0"), &[]).ok();
+    player.ask("PLAY", &format!("{url}/trackID=1"), &[]).ok();
+    player.ask("PAUSE", &format!("{url}/trackID=1"), &[]).ok();
+    player.ask("TEARDOWN", &format!("{url}/trackID=1"), &[]).ok();
+    server.wait("the last track was torn down", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_title_opened_at_a_position_starts_there_whatever_the_first_range_says() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    player.ask("DESCRIBE", &format!("{url}?t=0:31"), &[]).ok();
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    assert_eq!(play(&mut player, &url, &[("Range", "npt=0.000-")]).start(), 30.0);
+    assert_eq!(play(&mut player, &url, &[("Range", "npt=0.000-")]).start(), 0.0, "the second one is a seek");
+}
+
+#[test]
+fn a_take_over_goes_on_from_where_it_is_and_leaves_the_old_player_behind() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [TCP, TCP]);
+    play(&mut first, &url, &[("Range", "npt=20-")]);
+    let (mut second, taken, reply) = taken_over(&server, "", [TCP, TCP]);
+    assert!((20.0..22.0).contains(&reply.start()), "{reply:#?}");
+    assert_eq!(reply.expect("RTP-Info").matches("url=").count(), 2);
+    assert!(second.packets.is_empty(), "no media before the response");
+    second.packet(0);
+    // While its window runs, the old one controls only itself.
+    if server.presentation().expect("it plays").flows[0].branches.iter().any(|branch| branch.branch.leaving) {
+        assert_eq!(first.ask("PLAY", &url, &[("Range", "npt=0-")]).status, 455);
+    }
+    server.wait("the old branches have ended", |presentation| {
+        presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
+    });
+    assert_eq!(first.ask("PLAY", &url, &[("Range", "npt=0-")]).status, 454);
+    assert_eq!(first.ask("PAUSE", &url, &[]).status, 454);
+    let position = server.presentation().expect("it plays").position;
+    assert!(position.as_seconds() < 30.0);
+    let waited = first.closed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
+    assert_eq!(server.presentation().expect("it plays on").state, PresentationState::Playing);
+    second.ask("PAUSE", &taken, &[]).ok();
+    assert_eq!(play(&mut second, &taken, &[("Range", "npt=50-")]).start(), 50.0);
+    second.ask("TEARDOWN", &taken, &[]).ok();
+    server.wait("the last one has left", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_pause_by_who_is_leaving_stops_nobody_else() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (mut second, taken, _) = taken_over(&server, "", [TCP, TCP]);
+    let reply = first.ask("PAUSE", &url, &[]);
+    assert!(matches!(reply.status, 200 | 454), "{reply:#?}");
+    assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
+    first.ask("TEARDOWN", &url, &[]).ok();
+    assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
+    second.ask("TEARDOWN", &taken, &[]).ok();
+    server.wait("it is over", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_fork_serves_both_and_ends_with_the_last() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (mut second, taken, _) = taken_over(&server, "&mode=fork", [TCP, TCP]);
+    let both = |snapshot: &flowsteer::playback::PresentationSnapshot| {
+        snapshot.flows.iter().all(|flow| flow.branches.iter().filter(|branch| !branch.branch.leaving).count() == 2)
+    };
+    server.wait("both are served", |presentation| presentation.is_some_and(both));
+    // The first changes its transport: the second keeps what it has.
+    first.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", "RTP/AVP;unicast;client_port=40004-40005")]).ok();
+    assert!(both(&server.presentation().expect("it plays")));
+    first.ask("PAUSE", &url, &[]).ok();
+    server.wait("who is current controls", |presentation| {
+        presentation.is_some_and(|presentation| presentation.state == PresentationState::Paused)
+    });
+    first.ask("TEARDOWN", &url, &[]).ok();
+    play(&mut second, &taken, &[]);
+    second.ask("TEARDOWN", &taken, &[]).ok();
+    server.wait("it is over", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_set_up_take_over_changes_nothing_and_a_wrong_key_neither() {
+    let server = Server::start();
+    let (_first, _) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (url, key) = server.takeover();
+    let before = server.presentation().expect("it plays").flows;
+    let mut second = Player::connect(&server);
+    let mut wrong = key.clone();
+    wrong.replace_range(60..61, if wrong.as_bytes()[60] == b'A' { "B" } else { "A" });
+    for query in ["", "?key=", &format!("?key={wrong}"), &format!("?key={key}A")] {
+        assert_eq!(second.ask("DESCRIBE", &format!("{url}{query}"), &[]).status, 401, "{query}");
+        assert_eq!(second.ask("SETUP", &format!("{url}/trackID=0{query}"), &[("Transport", UDP)]).status, 401, "{query}");
+    }
+    let described = second.ask("DESCRIBE", &format!("{url}?key={key}"), &[]).ok();
+    assert_eq!(described.expect("Content-Base"), format!("{url}/"));
+    assert!(!described.body.contains('?'));
+    set_up(&mut second, &url, [UDP, UDP_TWO]);
+    drop(second);
+    let after = server.presentation().expect("it plays").flows;
+    let branches = |flows: &[flowsteer::playback::FlowSnapshot]| -> Vec<_> {
+        flows.iter().flat_map(|flow| flow.branches.iter().map(|branch| branch.branch)).collect()
+    };
+    assert_eq!(branches(&before), branches(&after));
+}
+
+#[test]
+fn one_flow_alone_can_be_taken_over() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let video = server.presentation().expect("it plays").flows[0].facts.home;
+    let taken = server.url(&format!("home/{video}"));
+    let key = server.token(&[video]);
+    let mut second = Player::connect(&server);
+    let described = second.ask("DESCRIBE", &format!("{taken}?key={key}"), &[]).ok();
+    assert_eq!(described.body.matches("m=").count(), 1, "{}", described.body);
+    // The URL of the whole names its only flow.
+    let reply = second.ask("SETUP", &taken, &[("Transport", TCP)]).ok();
+    second.session = Some(reply.session());
+    assert_eq!(second.ask("SETUP", &format!("{taken}/trackID=1"), &[("Transport", TCP)]).status, 404);
+    play(&mut second, &taken, &[]);
+    server.wait("the pictures have moved", |presentation| {
+        presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
+    });
+    // Who still has the sound still controls, but does not get the pictures back by asking.
+    first.ask("PAUSE", &url, &[]).ok();
+    first.ask("TEARDOWN", &format!("{url}/trackID=0"), &[]).ok();
+    first.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", UDP)]).ok();
+    assert_eq!(first.ask("PLAY", &url, &[]).status, 401);
+    first.ask("TEARDOWN", &url, &[]).ok();
+    assert!(server.presentation().is_some(), "the pictures are still wanted");
+    second.ask("TEARDOWN", &taken, &[]).ok();
+    server.wait("it is over", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_lost_connection_ends_what_was_interleaved_in_it_and_the_url_resumes() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [TCP, TCP]);
+    play(&mut first, &url, &[("Range", "npt=30-")]);
+    first.packet(0);
+    let (takeover, key) = server.takeover();
+    drop(first);
+    server.wait("it lingers", |presentation| presentation.is_some_and(|presentation| presentation.state == PresentationState::Lingering));
+    let mut second = Player::connect(&server);
+    second.ask("DESCRIBE", &format!("{takeover}?key={key}"), &[]).ok();
+    set_up(&mut second, &takeover, [TCP, TCP]);
+    assert!((30.0..33.0).contains(&play(&mut second, &takeover, &[("Range", "npt=0-60")]).start()));
+    second.packet(0);
+    assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
+}
+
+#[test]
+fn a_udp_session_outlives_its_connection_until_it_is_silent_for_too_long() {
+    let server = Server::with("media".as_ref(), |settings| settings.session_timeout = Duration::from_secs(2), |_| {});
+    let (first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let session = first.session.clone();
+    drop(first);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        let mut again = Player::connect(&server);
+        again.session.clone_from(&session);
+        again.ask("GET_PARAMETER", &url, &[]).ok();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
+    server.wait("silence ends it", |presentation| {
+        presentation.is_some_and(|presentation| presentation.state == PresentationState::Lingering)
+    });
+    let mut again = Player::connect(&server);
+    again.session = session;
+    assert_eq!(again.ask("GET_PARAMETER", &url, &[]).status, 454);
+    assert_eq!(server.service.sessions.len(), 0);
+}
+
+#[test]
+fn credentials_do_what_a_key_in_the_url_does() {
+    let server = Server::start();
+    let (_first, _) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (url, key) = server.takeover();
+    let path = url.split_at(url.find("/home").expect("its path")).1.to_owned();
+    let hex = |text: String| Md5::digest(text).iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let credentials = |method: &str, uri: &str, nonce: &str, user: &str, password: &str| {
+        let secret = hex(format!("{user}:flowsteer:{password}"));
+        let response = hex(format!("{secret}:{nonce}:{}", hex(format!("{method}:{uri}"))));
+        format!("Digest username=\"{user}\", realm=\"flowsteer\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"")
+    };
+    let mut second = Player::connect(&server);
+    let challenge = second.ask("DESCRIBE", &url, &[]);
+    assert_eq!(challenge.status, 401);
+    let nonce = challenge.expect("WWW-Authenticate").split('"').nth(3).expect("a nonce").to_owned();
+    let slash = format!("{url}/");
+    for uri in [&url, &slash, &path] {
+        let shown = credentials("DESCRIBE", uri, &nonce, "flow", &key);
+        second.ask("DESCRIBE", &url, &[("Authorization", &shown)]).ok();
+    }
+    let refused = [
+        credentials("DESCRIBE", &url, &nonce, "flow", "another"),
+        credentials("DESCRIBE", &url, &nonce, "root", &key),
+        credentials("DESCRIBE", &url, "0123", "flow", &key),
+        credentials("SETUP", &url, &nonce, "flow", &key),
+        credentials("DESCRIBE", &server.url("countdown.mp4"), &nonce, "flow", &key),
+        "Basic Zmxvdzp4".into(),
+        "Digest".into(),
+    ];
+    for shown in &refused {
+        assert_eq!(second.ask("DESCRIBE", &url, &[("Authorization", shown)]).status, 401, "{shown}");
+    }
+    for (track, transport) in [UDP, UDP_TWO].iter().enumerate() {
+        let control = format!("{url}/trackID={track}");
+        let shown = credentials("SETUP", &control, &nonce, "flow", &key);
+        let reply = second.ask("SETUP", &control, &[("Transport", transport), ("Authorization", &shown)]).ok();
+        second.session = Some(reply.session());
+    }
+    play(&mut second, &url, &[]);
+    server.wait("it has moved", |presentation| {
+        presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
+    });
+}
+
+#[test]
+fn a_key_is_good_for_the_first_peer_that_plays_with_it() {
+    let server = Server::start();
+    let (_first, _) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (url, key) = server.takeover();
+    let mut second = Player::connect(&server);
+    let mut third = Player::connect_from(&server, "127.0.0.2".parse().expect("an address"));
+    for player in [&mut second, &mut third] {
+        player.ask("DESCRIBE", &format!("{url}?key={key}"), &[]).ok();
+        set_up(player, &url, [TCP, TCP]);
+    }
+    play(&mut second, &url, &[]);
+    assert_eq!(third.ask("PLAY", &url, &[]).status, 401);
+    assert_eq!(third.ask("DESCRIBE", &url, &[]).status, 401);
+}
+
+#[test]
+fn a_named_home_address_starts_its_title_and_keeps_its_address() {
+    let wall: HomeAddress = HomeAddress("fd00::77".parse().expect("an address"));
+    let title = TitlePath::new("countdown.mp4").expect("a path");
+    let server = Server::with(
+        "media".as_ref(),
+        |settings| {
+            settings.homes.insert("wall".into(), Some(title));
+            settings.homes.insert("bare".into(), None);
+        },
+        |steering| steering.keep("wall", wall),
+    );
+    let mut other = Player::connect(&server);
+    assert_eq!(other.ask("DESCRIBE", &server.url("home/bare"), &[]).status, 404);
+    // The same title by its own URL has nothing to do with the name.
+    let plain = server.url("countdown.mp4");
+    let reply = set_up(&mut other, &plain, [UDP, UDP_TWO]);
+    assert!(!reply.expect("Home-Address").starts_with("fd00::77;"));
+    assert_eq!(server.steering.home_view(wall, now()), None);
+    other.ask("TEARDOWN", &plain, &[]).ok();
+
+    let url = server.url("home/wall");
+    let mut player = Player::connect(&server);
+    let described = player.ask("DESCRIBE", &url, &[]).ok();
+    assert_eq!(described.body.matches("m=").count(), 2);
+    let reply = player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", UDP)]).ok();
+    assert!(reply.expect("Home-Address").starts_with("fd00::77;"), "{reply:#?}");
+    player.session = Some(reply.session());
+    play(&mut player, &url, &[]);
+    let mut second = Player::connect(&server);
+    assert_eq!(second.ask("DESCRIBE", &url, &[]).status, 401, "something plays there now");
+    let key = server.token(&[wall]);
+    let described = second.ask("DESCRIBE", &format!("{url}?key={key}"), &[]).ok();
+    assert_eq!(described.body.matches("m=").count(), 1);
+    let held = format!("{UDP};destination=fd00::77");
+    let occupied = second.ask("SETUP", &format!("{plain}/trackID=0?key={key}"), &[("Transport", &held)]);
+    assert_eq!(occupied.status, 461, "{occupied:#?}");
+}
+
+#[test]
+fn limits_have_clear_answers() {
+    let server = Server::with(
+        "media".as_ref(),
+        |settings| {
+            settings.connections_per_address = 2;
+            settings.sessions_per_connection = 1;
+            settings.request_timeout = Duration::from_millis(200);
+            settings.message.header = 1024;
+            settings.message.body = 64;
+        },
+        |_| {},
+    );
+    let mut first = Player::connect(&server);
+    let url = server.url("short.mp4/trackID=0");
+    first.ask("SETUP", &url, &[("Transport", UDP)]).ok();
+    assert_eq!(first.ask("SETUP", &url, &[("Transport", UDP)]).status, 503);
+    let mut second = Player::connect(&server);
+    second.ask("OPTIONS", "*", &[]).ok();
+    let mut third = Player::connect(&server);
+    assert_eq!(third.reply().status, 503);
+    third.closed();
+    let mut elsewhere = Player::connect_from(&server, "127.0.0.2".parse().expect("an address"));
+    elsewhere.send(b"OPTIONS * RTSP/1.0\r\nCSeq: 9\r\nContent-Length: 65\r\n\r\n");
+    let reply = elsewhere.reply();
+    assert_eq!((reply.status, reply.header("CSeq")), (413, Some("9")));
+    elsewhere.closed();
+    let mut elsewhere = Player::connect_from(&server, "127.0.0.2".parse().expect("an address"));
+    elsewhere.send(&[b'A'; 1100]);
+    assert_eq!(elsewhere.reply().status, 413);
+    elsewhere.closed();
+    second.send(b"OPTIONS * RTSP/1.0\r\nCSe");
+    assert_eq!(second.reply().status, 408, "half a request");
+    second.closed();
+    let mut noise = Player::connect_from(&server, "127.0.0.3".parse().expect("an address"));
+    noise.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(noise.reply().status, 400);
+    noise.closed();
+}
+
+#[test]
+fn a_player_that_reads_nothing_disturbs_nobody() {
+    let server = Server::with("media".as_ref(), |settings| settings.interleaved_queue = 64 * 1024, |_| {});
+    let (mut slow, slow_url) = playing(&server, "countdown.mp4", [TCP, TCP]);
+    for _ in 0..2000 {
+        slow.post("GET_PARAMETER", &slow_url, &[]);
+    }
+    let url = server.url("short.mp4");
+    let mut other = Player::connect(&server);
+    set_up(&mut other, &url, [TCP, TCP]);
+    play(&mut other, &url, &[]);
+    other.packet(0);
+    other.ask("TEARDOWN", &url, &[]).ok();
+}

@@ -1,0 +1,439 @@
+//! The reference: what steering is to do, written naively with vectors and loops, without caches, deadlines or locks.
+//!
+//! It is told what the real one drew by chance (addresses, identifiers, serials) and computes all else by itself.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use flowsteer::steering::{BindingId, BranchSerial, CareOf, DropReason, HomeAddress, Mode, Owner, SteeringError};
+
+pub const SECOND: u64 = 1_000_000_000;
+/// Fewer than the default, so that the table is full at times.
+pub const MOST_BINDINGS: usize = 4;
+const WINDOW: u64 = 2 * SECOND;
+const LONGEST_WINDOW: u64 = 15 * SECOND;
+const LIVENESS: u64 = 75 * SECOND;
+const REST: u64 = 30 * SECOND;
+
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    pub until: u64,
+    pub latest: u64,
+    pub successor: BranchSerial,
+    pub roamed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub id: BindingId,
+    pub serial: BranchSerial,
+    pub place: CareOf,
+    pub holder: u64,
+    pub ends: Option<u64>,
+    pub heard: u64,
+    pub started: bool,
+    pub leaving: Option<Leaving>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Home {
+    pub address: HomeAddress,
+    pub owner: Owner,
+    pub label: Option<u32>,
+    pub ports: Option<(u16, u16)>,
+    /// When the reservation ends, and the second in which its key does.
+    pub until: Option<u64>,
+    pub validity: u64,
+    pub bindings: Vec<Binding>,
+    pub dropped: [u64; 5],
+    /// Every address that somebody has proven to be at, for this home address.
+    pub proven: Vec<IpAddr>,
+}
+
+/// What a test asks for in an update, after everything that is drawn.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub home: HomeAddress,
+    pub right: Right,
+    pub binding: Option<BindingId>,
+    pub place: CareOf,
+    pub proof: Shown,
+    pub lifetime: Option<u64>,
+    pub mode: Mode,
+    pub window: Option<u64>,
+    pub holder: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Right {
+    Owner(Owner),
+    Operator,
+    HomeKey,
+    /// Until that second.
+    Grant(u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Shown {
+    Peer(IpAddr),
+    Trusted,
+    Missing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum What {
+    Moved,
+    Roamed,
+    Expired,
+    Removed,
+    Released,
+}
+
+pub struct Packet {
+    pub home: HomeAddress,
+    pub label: u32,
+    pub port: u16,
+    pub from_source: bool,
+}
+
+#[derive(Default)]
+pub struct Reference {
+    pub homes: Vec<Home>,
+    pub resting: Vec<(HomeAddress, u64)>,
+    pub kept: Vec<HomeAddress>,
+    /// What has ended and was not compared yet.
+    pub told: Vec<(HomeAddress, BindingId, What)>,
+    pub mono: u64,
+    pub utc: u64,
+}
+
+impl Reference {
+    pub fn home(&mut self, address: HomeAddress) -> Option<&mut Home> {
+        self.homes.iter_mut().find(|home| home.address == address)
+    }
+
+    fn second(&self) -> u64 {
+        self.utc / SECOND
+    }
+
+    fn end_of(home: &Home, binding: &Binding) -> Option<u64> {
+        let mut ends = Vec::new();
+        if let Some(leaving) = &binding.leaving {
+            let mut waits = false;
+            for other in &home.bindings {
+                if other.serial == leaving.successor && !other.started {
+                    waits = true;
+                }
+            }
+            ends.push(if waits { leaving.latest } else { leaving.until });
+        }
+        if let Some(lifetime) = binding.ends {
+            ends.push(lifetime);
+            ends.push(binding.heard + LIVENESS);
+        }
+        ends.into_iter().min()
+    }
+
+    /// Ends bindings whose time is over, always the one that ended first, until none is left.
+    pub fn end_bindings(&mut self) {
+        for home in &mut self.homes {
+            loop {
+                let mut first: Option<(u64, Binding)> = None;
+                for binding in &home.bindings {
+                    let end = Self::end_of(home, binding).filter(|end| *end <= self.mono);
+                    if let Some(end) = end.filter(|end| first.as_ref().is_none_or(|(earliest, _)| end < earliest)) {
+                        first = Some((end, binding.clone()));
+                    }
+                }
+                let Some((_, gone)) = first else { break };
+                let lifetime = gone.ends.map(|ends| ends.min(gone.heard + LIVENESS));
+                let window = Self::end_of(home, &Binding { ends: None, ..gone.clone() });
+                // Of two ends the earlier counts, the window's where they fall together.
+                let left = window.is_some_and(|window| lifetime.is_none_or(|lifetime| window <= lifetime));
+                let what = match &gone.leaving {
+                    Some(leaving) if left && leaving.roamed => What::Roamed,
+                    Some(_) if left => What::Moved,
+                    _ => What::Expired,
+                };
+                self.told.push((home.address, gone.id, what));
+                home.bindings.retain(|other| other.serial != gone.serial);
+            }
+        }
+    }
+
+    /// Frees home addresses whose reservation is over: with the timer, or when a command concerns them.
+    pub fn free_over(&mut self, only: Option<HomeAddress>) {
+        for home in self.homes.clone() {
+            let over = home.until.is_some_and(|until| until <= self.mono) && home.bindings.is_empty();
+            if over && only.is_none_or(|only| only == home.address) {
+                self.free(home.address);
+            }
+        }
+    }
+
+    fn free(&mut self, address: HomeAddress) {
+        self.homes.retain(|home| home.address != address);
+        self.resting.retain(|(resting, _)| *resting != address);
+        self.resting.push((address, self.mono + REST));
+        self.told.push((address, BindingId(0), What::Released));
+    }
+
+    pub fn may_give(&self, address: HomeAddress) -> bool {
+        let rests = self.resting.iter().any(|(resting, until)| *resting == address && *until > self.mono);
+        !self.homes.iter().any(|home| home.address == address) && (self.kept.contains(&address) || !rests)
+    }
+
+    pub fn reserved(&mut self, address: HomeAddress, owner: Owner, lifetime: Option<u64>) {
+        let lifetime = match (lifetime, owner) {
+            (Some(seconds), _) => Some(seconds.clamp(4, 7200)),
+            (None, Owner::KeyHolder) => Some(7200),
+            (None, Owner::Presentation(_)) => None,
+        };
+        self.homes.push(Home {
+            address,
+            owner,
+            label: None,
+            ports: None,
+            until: lifetime.map(|seconds| self.mono + seconds * SECOND),
+            validity: lifetime.map_or(u64::MAX, |seconds| (self.utc + seconds * SECOND) / SECOND),
+            bindings: Vec::new(),
+            dropped: [0; 5],
+            proven: Vec::new(),
+        });
+    }
+
+    pub fn release(&mut self, address: HomeAddress) -> Result<(), SteeringError> {
+        self.free_over(Some(address));
+        if self.home(address).is_none() {
+            return Err(SteeringError::UnknownHome);
+        }
+        self.free(address);
+        Ok(())
+    }
+
+    pub fn authorise(&mut self, address: HomeAddress, label: u32, ports: Option<(u16, u16)>) -> Result<(), SteeringError> {
+        let home = self.home(address).ok_or(SteeringError::UnknownHome)?;
+        match home.label {
+            Some(authorised) if authorised != label => Err(SteeringError::OtherLabel),
+            _ => {
+                home.label = Some(label);
+                home.ports = ports;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an update is accepted; nothing changes but what is over anyway.
+    pub fn check(&mut self, updates: &[Asked]) -> Result<(), SteeringError> {
+        for (index, one) in updates.iter().enumerate() {
+            if updates[..index].iter().any(|other| other.home == one.home) {
+                return Err(SteeringError::NotPermitted);
+            }
+        }
+        let mut ordered: Vec<&Asked> = updates.iter().collect();
+        ordered.sort_by_key(|asked| asked.home);
+        if ordered.iter().any(|asked| self.home(asked.home).is_none()) {
+            return Err(SteeringError::UnknownHome);
+        }
+        for asked in &ordered {
+            self.free_over(Some(asked.home));
+        }
+        let second = self.second();
+        for asked in ordered {
+            let home = self.home(asked.home).ok_or(SteeringError::UnknownHome)?;
+            let existing = home.bindings.iter().find(|binding| Some(binding.id) == asked.binding);
+            let permitted = match asked.right {
+                Right::Owner(owner) => owner == home.owner && owner != Owner::KeyHolder,
+                Right::Operator => true,
+                Right::HomeKey => second < home.validity,
+                Right::Grant(until) => {
+                    second < home.validity && second < until && existing.is_none_or(|binding| binding.holder == asked.holder)
+                }
+            };
+            if !permitted {
+                return Err(SteeringError::NotPermitted);
+            }
+            if asked.mode == Mode::Refresh && existing.is_none() {
+                return Err(SteeringError::UnknownBinding);
+            }
+            let address = asked.place.ip();
+            let proven = match asked.proof {
+                Shown::Peer(peer) => peer == address,
+                Shown::Trusted => asked.right == Right::Operator && address.is_loopback(),
+                Shown::Missing => home.bindings.iter().any(|binding| binding.place.ip() == address),
+            };
+            if !proven {
+                return Err(SteeringError::CareOfUnproven);
+            }
+            if existing.is_none() && home.bindings.len() == MOST_BINDINGS {
+                return Err(SteeringError::TooManyBindings);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what was checked, with the identifier and serial that the real one drew.
+    pub fn apply(&mut self, asked: &Asked, id: BindingId, serial: BranchSerial) {
+        let (mono, second) = (self.mono, self.second());
+        let home = self.home(asked.home).expect("checked");
+        if asked.proof != Shown::Missing {
+            home.proven.push(asked.place.ip());
+        }
+        let key_end = match asked.right {
+            Right::Grant(until) => until.min(home.validity),
+            _ => home.validity,
+        };
+        let ends = asked.lifetime.map(|seconds| {
+            let granted = seconds.min(600).min(key_end.saturating_sub(second)).max(4);
+            mono + granted * SECOND
+        });
+        match home.bindings.iter_mut().find(|binding| Some(binding.id) == asked.binding) {
+            Some(existing) => {
+                assert_eq!((existing.id, existing.serial), (id, serial), "an existing binding keeps its branch");
+                existing.place = asked.place;
+                existing.ends = ends;
+                existing.heard = mono;
+                if asked.mode == Mode::Refresh || existing.leaving.is_none() {
+                    return;
+                }
+                existing.leaving = None;
+            }
+            None => {
+                assert!(home.bindings.iter().all(|binding| binding.id != id && binding.serial != serial), "drawn anew");
+                home.bindings.push(Binding {
+                    id,
+                    serial,
+                    place: asked.place,
+                    holder: asked.holder,
+                    ends,
+                    heard: mono,
+                    started: false,
+                    leaving: None,
+                });
+            }
+        }
+        for other in &mut home.bindings {
+            if other.serial == serial {
+                continue;
+            }
+            let roamed = other.holder == asked.holder && asked.right != Right::Operator;
+            let forever = asked.window == Some(u64::from(u32::MAX) * 1_000_000);
+            let goes = match asked.mode {
+                Mode::Move => !forever,
+                Mode::Fork => roamed && asked.binding.is_none(),
+                Mode::Refresh => unreachable!("returned above"),
+            };
+            if goes {
+                let window = asked.window.unwrap_or(WINDOW).min(LONGEST_WINDOW);
+                other.leaving = Some(Leaving { until: mono + window, latest: mono + LONGEST_WINDOW, successor: serial, roamed });
+            } else if asked.mode == Mode::Move {
+                other.leaving = None;
+            }
+        }
+    }
+
+    pub fn remove(&mut self, address: HomeAddress, serial: BranchSerial) -> Result<(), SteeringError> {
+        if self.home(address).is_none() {
+            return Err(SteeringError::UnknownHome);
+        }
+        self.free_over(Some(address));
+        let home = self.home(address).ok_or(SteeringError::UnknownHome)?;
+        let position = home.bindings.iter().position(|binding| binding.serial == serial).ok_or(SteeringError::UnknownBinding)?;
+        let removed = home.bindings.remove(position);
+        self.told.push((address, removed.id, What::Removed));
+        self.end_bindings();
+        self.free_over(Some(address));
+        Ok(())
+    }
+
+    pub fn started(&mut self, address: HomeAddress, serial: BranchSerial) {
+        self.free_over(Some(address));
+        if let Some(home) = self.home(address) {
+            for binding in &mut home.bindings {
+                if binding.serial == serial {
+                    binding.started = true;
+                }
+            }
+        }
+        self.end_bindings();
+    }
+
+    pub fn heard(&mut self, address: HomeAddress, serial: BranchSerial) {
+        let mono = self.mono;
+        if let Some(home) = self.home(address) {
+            for binding in &mut home.bindings {
+                if binding.serial == serial {
+                    binding.heard = mono;
+                }
+            }
+        }
+    }
+
+    /// Where a home address's packets go: each place once, by one that stays if there is one.
+    pub fn visible(home: &Home) -> Vec<Binding> {
+        let mut visible: Vec<Binding> = Vec::new();
+        for staying in [true, false] {
+            for binding in &home.bindings {
+                if binding.leaving.is_none() == staying && !visible.iter().any(|other| other.place == binding.place) {
+                    visible.push(binding.clone());
+                }
+            }
+        }
+        visible.sort_by_key(|binding| binding.serial);
+        visible
+    }
+
+    /// The verdict on a packet; a drop is counted, a label learned.
+    pub fn send(&mut self, packet: &Packet) -> Result<Vec<BranchSerial>, DropReason> {
+        let Some(home) = self.home(packet.home) else { return Err(DropReason::NoHome) };
+        let refused = if home.bindings.is_empty() {
+            Some(DropReason::NoBinding)
+        } else if packet.label == 0 {
+            Some(DropReason::LabelZero)
+        } else if home.label.is_some_and(|label| label != packet.label) {
+            Some(DropReason::Label)
+        } else if home.label.is_none() {
+            let expected = packet.from_source && home.ports.is_none_or(|(low, high)| low <= packet.port && packet.port <= high);
+            if expected { None } else { Some(DropReason::NotExpected) }
+        } else {
+            None
+        };
+        match refused {
+            Some(reason) => {
+                home.dropped[reason as usize] += 1;
+                Err(reason)
+            }
+            None => {
+                home.label = Some(packet.label);
+                Ok(Self::visible(home).iter().map(|binding| binding.serial).collect())
+            }
+        }
+    }
+
+    /// When something ends next.
+    pub fn next_end(&self) -> Option<u64> {
+        let mut ends = Vec::new();
+        for home in &self.homes {
+            ends.extend(home.bindings.iter().filter_map(|binding| Self::end_of(home, binding)));
+            if home.bindings.is_empty() {
+                ends.extend(home.until);
+            }
+        }
+        ends.into_iter().min()
+    }
+}
+
+/// The rule for sequence numbers, by counting: a number is new iff it comes within the next 32,767.
+pub fn is_new(last: Option<u16>, number: u16) -> bool {
+    let Some(mut at) = last else { return true };
+    for _ in 1..32_768 {
+        at = if at == u16::MAX { 0 } else { at + 1 };
+        if at == number {
+            return true;
+        }
+    }
+    false
+}
+
+pub fn media_source() -> Ipv6Addr {
+    "2001:db8:5::1".parse().expect("an address")
+}

@@ -1,0 +1,57 @@
+//! What the end-to-end tests stand on: a network of namespaces with a server and two devices in it, real players, an RTSP client and RTP
+//! receivers of our own, and an independent reader of the library's files.
+//!
+//! Nothing here uses the crate under test: the server is the built binary, reached over the wire. Everything waits by probing, up to a
+//! limit after which the test fails with what it saw.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+// setns, the receive option for flow labels: tests only.
+#![allow(unsafe_code)]
+
+pub mod elementary;
+pub mod film;
+pub mod http;
+pub mod namespaces;
+pub mod players;
+pub mod recording;
+pub mod rtsp;
+pub mod scene;
+pub mod server;
+pub mod transcript;
+pub mod viewer;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+/// How soon something must happen that needs no media time.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Asks again every few milliseconds until there is an answer.
+///
+/// # Panics
+/// When there is none within `limit`, naming `what` was waited for.
+#[track_caller]
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a missing tool or privilege is a failure (`FLOWSTEER_REQUIRE_TOOLS`) and not a reason to skip.
+pub fn tools_are_required() -> bool {
+    std::env::var("FLOWSTEER_REQUIRE_TOOLS").is_ok_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Skips the running test by name, or fails it where skipping is not allowed.
+#[track_caller]
+pub fn skip(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(!tools_are_required(), "{test}: {reason}, and FLOWSTEER_REQUIRE_TOOLS is set");
+    eprintln!("skipped: {test}: {reason}");
+}

@@ -1,0 +1,166 @@
+//! Network namespaces without names: they live as long as somebody holds them, so nothing clashes and nothing is left behind.
+//!
+//! ```text
+//!        server            device A           device B
+//!   2001:db8:f10::1    2001:db8:f10::a    2001:db8:f10::b
+//!      10.15.0.1          10.15.0.10         10.15.0.11
+//!         eth0               eth0               eth0
+//!           └──────── bridge in a namespace ──────┘
+//! ```
+//! See network_namespaces(7), veth(4), setns(2).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// One network namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    handle: File,
+}
+
+impl Namespace {
+    /// Makes one; needs CAP_SYS_ADMIN.
+    pub fn new() -> io::Result<Self> {
+        let made = thread::spawn(|| {
+            // SAFETY: no pointers; only this thread's membership changes, and the thread ends here.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            File::open("/proc/thread-self/ns/net")
+        });
+        let handle = made.join().expect("the thread does not panic")?;
+        Ok(Self { handle })
+    }
+
+    /// A path that `ip link … netns` takes.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd())
+    }
+
+    /// Does `work` on a thread of its own inside: sockets made there stay there.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let running = scope.spawn(|| {
+                enter(self.handle.as_raw_fd()).expect("a namespace that is held can be entered");
+                work()
+            });
+            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A program that will run inside.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let handle = self.handle.as_raw_fd();
+        // SAFETY: between fork and exec only setns(2) and prctl(2) are called, which are async-signal-safe; the handle is open in the child
+        // too, as close-on-exec acts later.
+        unsafe {
+            command.pre_exec(move || {
+                // Whatever becomes of the test, its programs end with the thread that started them.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                enter(handle)
+            })
+        };
+        command
+    }
+
+    /// Lines for `ip -batch`.
+    fn ip(&self, lines: &str) {
+        let mut ip = self.command("ip");
+        let mut ip = ip.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ip starts");
+        ip.stdin.take().expect("stdin is a pipe").write_all(lines.as_bytes()).expect("ip reads its lines");
+        let output = ip.wait_with_output().expect("ip ends");
+        assert!(output.status.success(), "ip -batch:\n{lines}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn enter(handle: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; changes this thread's membership only.
+    if unsafe { libc::setns(handle, libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// A machine on the network: a namespace with one interface, `eth0`.
+#[derive(Debug)]
+pub struct Host {
+    pub name: &'static str,
+    pub v4: Ipv4Addr,
+    pub v6: Ipv6Addr,
+    namespace: Namespace,
+}
+
+impl Host {
+    /// Its address of that family.
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.v4.into(),
+            Family::V6 => self.v6.into(),
+        }
+    }
+
+    /// See [`Namespace::run`].
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.run(work)
+    }
+
+    /// See [`Namespace::command`].
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.namespace.command(program)
+    }
+
+    /// From now on datagrams leave `eth0` one by one, as they would leave a network card: captures see what is on the wire.
+    pub fn switch_segmentation_offload_off(&self) {
+        let output = self.command("ethtool").args(["-K", "eth0", "tx-udp-segmentation", "off"]).output().expect("ethtool runs");
+        assert!(output.status.success(), "ethtool: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Nothing passes its interface any more, as when a device leaves the network.
+    pub fn unplug(&self) {
+        self.namespace.ip("link set eth0 down\n");
+    }
+}
+
+/// A server and two devices on one bridge.
+#[derive(Debug)]
+pub struct Network {
+    pub server: Host,
+    pub a: Host,
+    pub b: Host,
+    _bridge: Namespace,
+}
+
+impl Network {
+    /// Makes it; an error means that this process may not make namespaces.
+    pub fn new() -> io::Result<Self> {
+        let bridge = Namespace::new()?;
+        // No spanning tree and no multicast snooping: ports forward at once, neighbour discovery reaches everybody.
+        bridge.ip("link add name bridge type bridge stp_state 0 mcast_snooping 0\nlink set bridge up\n");
+        let host = |name, last: u16, v4_last: u8| -> io::Result<Host> {
+            let namespace = Namespace::new()?;
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0xf10, 0, 0, 0, 0, last);
+            let v4 = Ipv4Addr::new(10, 15, 0, v4_last);
+            bridge.ip(&format!(
+                "link add to-{last} type veth peer name eth0 netns {}\nlink set to-{last} master bridge up\n",
+                namespace.path()
+            ));
+            namespace.ip(&format!("link set lo up\naddr add {v6}/64 dev eth0 nodad\naddr add {v4}/24 dev eth0\nlink set eth0 up\n"));
+            Ok(Host { name, v4, v6, namespace })
+        };
+        Ok(Self { server: host("server", 1, 1)?, a: host("device A", 0xa, 10)?, b: host("device B", 0xb, 11)?, _bridge: bridge })
+    }
+}

@@ -1,0 +1,269 @@
+//! Real players that keep what they get: ffmpeg (Debian's), PyAV, GStreamer, retina.
+//!
+//! What is told apart is only how each is started; what they received comes back in one form.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use retina::client::{PlayOptions, Session, SessionOptions, SetupOptions, Transport};
+use retina::codec::{CodecItem, FrameFormat};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::support::elementary::{Digest, Pictures, adts_frames};
+use crate::support::namespaces::Host;
+use crate::support::recording::BYE;
+use crate::support::viewer::Carriage;
+
+/// A player's program or library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Player {
+    Ffmpeg,
+    PyAv,
+    GStreamer,
+    Retina,
+}
+
+/// What a player got, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    pub pictures: Vec<Digest>,
+    pub frames: Vec<Digest>,
+}
+
+/// A player that is running; killed when dropped. Its standard error is printed where the test has failed.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    stdin: ChildStdin,
+    says: mpsc::Receiver<String>,
+    out: TempDir,
+    raw: bool,
+}
+
+/// The Python that has PyAV and GStreamer's bindings.
+fn python() -> PathBuf {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin/python");
+    assert!(venv.exists(), "{} is missing: tests/run --prepare makes it", venv.display());
+    venv
+}
+
+fn script(host: &Host, name: &str) -> Command {
+    let mut command = host.command(python());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players").join(name));
+    // No compiled files beside the sources.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+impl Player {
+    /// Plays from where the server starts to the title's end.
+    pub fn play(self, host: &Host, url: &str, carriage: Carriage) -> Running {
+        self.start(host, url, carriage, None)
+    }
+
+    /// Plays from `seconds` on, by a seek of the player's own, to the title's end.
+    pub fn play_from(self, host: &Host, url: &str, carriage: Carriage, seconds: u32) -> Running {
+        self.start(host, url, carriage, Some(seconds))
+    }
+
+    fn start(self, host: &Host, url: &str, carriage: Carriage, seek: Option<u32>) -> Running {
+        let out = TempDir::new().expect("a temporary folder");
+        let tape = out.path().join("tape");
+        let transport = transport(carriage);
+        let seconds = seek.map(|seconds| seconds.to_string());
+        let command = match self {
+            Self::Ffmpeg => {
+                let mut command = host.command("ffmpeg");
+                command.args(["-nostdin", "-loglevel", "warning", "-y", "-rtsp_transport", transport]);
+                command.args(["-buffer_size", "8388608", "-reorder_queue_size", "1000"]);
+                command.args(seconds.iter().flat_map(|seconds| ["-ss", seconds.as_str()]));
+                command.args(["-i", url, "-map", "0:v", "-c", "copy", "-f", "h264"]).arg(out.path().join("video"));
+                command.args(["-map", "0:a", "-c", "copy", "-f", "adts"]).arg(out.path().join("audio"));
+                command
+            }
+            Self::PyAv => {
+                let mut command = script(host, "pyav_player.py");
+                command.args([url, transport]).arg(tape).args(seconds);
+                command
+            }
+            Self::GStreamer => {
+                let mut command = script(host, "gstreamer_player.py");
+                command.args([url, transport]).arg(tape).args(seconds.iter().flat_map(|seconds| ["seek", seconds.as_str()]));
+                command
+            }
+            Self::Retina => panic!("retina is no program: see play_with_retina"),
+        };
+        Running::start(self, command, out, self == Self::Ffmpeg)
+    }
+
+    /// Plays `pictures`, pauses and says "paused", resumes when told, and ends `more` pictures later.
+    pub fn play_with_a_pause(self, host: &Host, url: &str, carriage: Carriage, pictures: u32, more: u32) -> Running {
+        let out = TempDir::new().expect("a temporary folder");
+        let tape = out.path().join("tape");
+        let counts = [pictures.to_string(), more.to_string()];
+        let mut command = match self {
+            Self::Ffmpeg | Self::PyAv => {
+                let mut command = script(host, "libav_player.py");
+                command.arg(if self == Self::Ffmpeg { "system" } else { "pyav" });
+                command
+            }
+            Self::GStreamer => script(host, "gstreamer_player.py"),
+            Self::Retina => panic!("retina cannot pause"),
+        };
+        command.args([url, transport(carriage)]).arg(tape);
+        command.args((self == Self::GStreamer).then_some("pause")).args(counts);
+        Running::start(self, command, out, false)
+    }
+}
+
+fn transport(carriage: Carriage) -> &'static str {
+    match carriage {
+        Carriage::Udp => "udp",
+        Carriage::Interleaved => "tcp",
+    }
+}
+
+impl Running {
+    fn start(player: Player, mut command: Command, out: TempDir, raw: bool) -> Self {
+        let stderr = fs::File::create(out.path().join("stderr")).expect("a file in a temporary folder");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the player starts");
+        let (lines, says) = mpsc::channel();
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let stdin = child.stdin.take().expect("stdin is a pipe");
+        Self { name: format!("{player:?}"), child, stdin, says, out, raw }
+    }
+
+    /// Waits until the player has said this.
+    #[track_caller]
+    pub fn wait_until_it_says(&mut self, what: &str, limit: Duration) {
+        let line = self.says.recv_timeout(limit);
+        assert_eq!(line.as_deref(), Ok(what), "what {} says", self.name);
+    }
+
+    /// Tells the player to go on.
+    pub fn tell(&mut self, what: &str) {
+        writeln!(self.stdin, "{what}").expect("the player listens");
+    }
+
+    /// Ends it with SIGINT, as a person does: it still says TEARDOWN and writes what it has.
+    pub fn interrupt(&self) {
+        let id = libc::pid_t::try_from(self.child.id()).expect("a process id");
+        // SAFETY: no pointers; the process is our child and not yet waited for.
+        unsafe { libc::kill(id, libc::SIGINT) };
+    }
+
+    /// Waits until the player ends by itself, and gives what it got.
+    ///
+    /// # Panics
+    /// Where it does not end within `limit`, or fails.
+    #[track_caller]
+    pub fn end(mut self, limit: Duration) -> Received {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("our child can be waited for") {
+                break status;
+            }
+            assert!(start.elapsed() < limit, "{} has not ended by itself within {limit:?}", self.name);
+            thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{}: {status}", self.name);
+        self.received()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("our child can be waited for").is_none()
+    }
+
+    fn received(&self) -> Received {
+        if self.raw {
+            let read = |name| fs::read(self.out.path().join(name)).expect("the player wrote it");
+            let pictures = Pictures::of_annex_b(&read("video"));
+            let pictures = pictures.into_iter().map(|picture| picture.digest).collect();
+            return Received { pictures, frames: adts_frames(&read("audio")).into_iter().map(Digest::of).collect() };
+        }
+        let (mut pictures, mut frames) = (Vec::new(), Vec::new());
+        let tape = fs::read(self.out.path().join("tape")).expect("the player wrote a tape");
+        let mut rest = &tape[..];
+        while let [kind, a, b, c, d, tail @ ..] = rest {
+            let (record, tail) = tail.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+            match kind {
+                b'v' => pictures.extend(Pictures::of_annex_b(record).into_iter().map(|picture| picture.digest)),
+                b'a' => frames.push(Digest::of(record)),
+                other => panic!("a record of kind {other} on a tape"),
+            }
+            rest = tail;
+        }
+        Received { pictures, frames }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let mut said = String::new();
+            let _ = fs::File::open(self.out.path().join("stderr")).and_then(|mut stderr| stderr.read_to_string(&mut said));
+            eprintln!("--- standard error of {}\n{said}--- end of it", self.name);
+        }
+    }
+}
+
+/// Plays with retina until every track has said BYE or `enough` says so of what came.
+pub fn play_with_retina(host: &Host, url: &str, carriage: Carriage, enough: impl Fn(&Received) -> bool + Send) -> Received {
+    let url = Url::parse(url).expect("a URL");
+    host.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let playing = retina(url, carriage, enough);
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), playing).await }).expect("retina ends within 30 s")
+    })
+}
+
+async fn retina(url: Url, carriage: Carriage, enough: impl Fn(&Received) -> bool) -> Received {
+    let options = SessionOptions::default().user_agent("flowsteer-test (retina)".to_owned());
+    let mut session = Session::describe(url, options).await.expect("retina describes");
+    let tracks = session.streams().len();
+    for track in 0..tracks {
+        let transport = match carriage {
+            Carriage::Udp => Transport::Udp(Default::default()),
+            Carriage::Interleaved => Transport::Tcp(Default::default()),
+        };
+        let options = SetupOptions::default()
+            .transport(transport)
+            .frame_format(FrameFormat { aac_framing: FrameFormat::MP4.aac_framing, ..FrameFormat::SIMPLE });
+        session.setup(track, options).await.expect("retina sets a track up");
+    }
+    let options = PlayOptions::default();
+    let mut demuxed = session.play(options).await.expect("retina plays").demuxed().expect("retina knows the formats");
+    let (mut received, mut byes) = (Received::default(), 0);
+    while byes < tracks && !enough(&received) {
+        let item = demuxed.next().await.expect("the session goes on until we end it").expect("retina finds nothing wrong");
+        match item {
+            CodecItem::VideoFrame(frame) => {
+                assert_eq!(frame.loss(), 0, "packets lost before a picture");
+                received.pictures.extend(Pictures::of_annex_b(frame.data()).into_iter().map(|picture| picture.digest));
+            }
+            CodecItem::AudioFrame(frame) => {
+                assert_eq!(frame.loss(), 0, "packets lost before an audio frame");
+                received.frames.push(Digest::of(frame.data()));
+            }
+            CodecItem::Rtcp(compound) => byes += compound.pkts().filter(|packet| packet.payload_type() == BYE).count(),
+            _ => {}
+        }
+    }
+    received
+}

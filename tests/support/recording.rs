@@ -1,0 +1,286 @@
+//! RTP and RTCP packets as they arrived, with the time and the IPv6 flow label, from UDP sockets or from an interleaved connection.
+//!
+//! RFC 3550 sections 5.1 and 6. The flow label comes with Linux's option `IPV6_FLOWINFO`, which RFC 3542 does not have.
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::namespaces::Host;
+
+/// One datagram or interleaved frame.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub at: Instant,
+    pub octets: Vec<u8>,
+    /// The flow label it bore; `None` over IPv4 and TCP.
+    pub label: Option<u32>,
+    /// Who sent it; `None` over TCP.
+    pub from: Option<SocketAddr>,
+}
+
+impl Packet {
+    fn word(&self, at: usize) -> u32 {
+        self.octets[at..at + 4].iter().fold(0, |word, octet| word << 8 | u32::from(*octet))
+    }
+
+    pub fn sequence(&self) -> u16 {
+        (self.word(0) & 0xffff) as u16
+    }
+
+    pub fn timestamp(&self) -> u32 {
+        self.word(4)
+    }
+
+    pub fn ssrc(&self) -> u32 {
+        self.word(8)
+    }
+
+    pub fn payload_type(&self) -> u8 {
+        self.octets[1] & 0x7f
+    }
+
+    pub fn marker(&self) -> bool {
+        self.octets[1] & 0x80 != 0
+    }
+
+    /// What follows the fixed header; the server sends neither contributing sources nor extensions nor padding.
+    pub fn payload(&self) -> &[u8] {
+        assert_eq!(self.octets[0], 0x80, "version 2, no padding, no extension, no CSRC");
+        &self.octets[12..]
+    }
+
+    /// The packet types of a compound RTCP packet, in order.
+    pub fn reports(&self) -> Vec<u8> {
+        let mut types = Vec::new();
+        let mut rest = &self.octets[..];
+        while rest.len() >= 4 {
+            assert_eq!(rest[0] >> 6, 2, "RTCP version");
+            types.push(rest[1]);
+            let length = (usize::from(rest[2]) << 8 | usize::from(rest[3])) * 4 + 4;
+            assert!(length <= rest.len(), "an RTCP packet runs over the end of its compound");
+            rest = &rest[length..];
+        }
+        types
+    }
+
+    pub fn is_bye(&self) -> bool {
+        self.reports().contains(&BYE)
+    }
+
+    /// The (NTP seconds as 32.32 fixed point, RTP timestamp) of the Sender Report in it.
+    pub fn sender_report(&self) -> Option<(u64, u32)> {
+        (self.octets.len() >= 28 && self.octets[1] == SENDER_REPORT)
+            .then(|| (u64::from(self.word(8)) << 32 | u64::from(self.word(12)), self.word(16)))
+    }
+}
+
+/// RTCP packet types.
+pub const SENDER_REPORT: u8 = 200;
+pub const BYE: u8 = 203;
+
+/// What arrived so far on one track.
+#[derive(Clone, Debug, Default)]
+pub struct Arrived {
+    pub rtp: Vec<Packet>,
+    pub rtcp: Vec<Packet>,
+}
+
+impl Arrived {
+    /// When the BYE came, if it did.
+    pub fn bye_at(&self) -> Option<Instant> {
+        self.rtcp.iter().find(|packet| packet.is_bye()).map(|packet| packet.at)
+    }
+}
+
+/// A track's packets while they arrive.
+#[derive(Debug, Default)]
+pub struct Recording {
+    arrived: Mutex<Arrived>,
+    changed: Condvar,
+}
+
+impl Recording {
+    pub fn add_rtp(&self, packet: Packet) {
+        assert!(packet.octets.len() >= 12, "{} octets are no RTP packet", packet.octets.len());
+        self.arrived.lock().expect("nobody panics while holding it").rtp.push(packet);
+        self.changed.notify_all();
+    }
+
+    pub fn add_rtcp(&self, packet: Packet) {
+        self.arrived.lock().expect("nobody panics while holding it").rtcp.push(packet);
+        self.changed.notify_all();
+    }
+
+    /// A copy of what is there now.
+    pub fn so_far(&self) -> Arrived {
+        self.arrived.lock().expect("nobody panics while holding it").clone()
+    }
+
+    /// How many RTP packets there are now.
+    pub fn count(&self) -> usize {
+        self.arrived.lock().expect("nobody panics while holding it").rtp.len()
+    }
+
+    /// Waits until `probe` finds what it looks for.
+    #[track_caller]
+    pub fn wait_for<T>(&self, what: &str, limit: Duration, mut probe: impl FnMut(&Arrived) -> Option<T>) -> T {
+        let start = Instant::now();
+        let mut arrived = self.arrived.lock().expect("nobody panics while holding it");
+        loop {
+            if let Some(found) = probe(&arrived) {
+                return found;
+            }
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                let (rtp, rtcp) = (arrived.rtp.len(), arrived.rtcp.len());
+                drop(arrived);
+                panic!("waited {limit:?} in vain for {what}; {rtp} RTP and {rtcp} RTCP packets came");
+            }
+            arrived = self.changed.wait_timeout(arrived, left).expect("nobody panics while holding it").0;
+        }
+    }
+
+    /// Waits until nothing has come for `quiet`.
+    #[track_caller]
+    pub fn wait_for_silence(&self, quiet: Duration, limit: Duration) {
+        let start = Instant::now();
+        let mut arrived = self.arrived.lock().expect("nobody panics while holding it");
+        loop {
+            let silent_for = arrived.rtp.last().map_or(start, |packet| packet.at).elapsed();
+            if silent_for >= quiet {
+                return;
+            }
+            assert!(start.elapsed() < limit, "packets still come after {limit:?}");
+            arrived = self.changed.wait_timeout(arrived, quiet - silent_for).expect("nobody panics while holding it").0;
+        }
+    }
+}
+
+/// A pair of UDP ports, RTP even and RTCP odd, that fills a recording.
+#[derive(Debug)]
+pub struct PortPair {
+    pub rtp_port: u16,
+    rtp: Arc<UdpSocket>,
+    rtcp: Arc<UdpSocket>,
+    stop: Arc<AtomicBool>,
+}
+
+impl PortPair {
+    /// Binds a free pair on that address of the host.
+    pub fn open(host: &Host, address: IpAddr, recording: &Arc<Recording>) -> Self {
+        let (rtp, rtcp) = host.run(|| free_pair(address));
+        let rtp_port = rtp.local_addr().expect("a bound socket has an address").port();
+        let pair = Self { rtp_port, rtp: Arc::new(rtp), rtcp: Arc::new(rtcp), stop: Arc::default() };
+        for (socket, add) in [(&pair.rtp, Recording::add_rtp as fn(&Recording, Packet)), (&pair.rtcp, Recording::add_rtcp)] {
+            let (socket, recording, stop) = (Arc::clone(socket), Arc::clone(recording), Arc::clone(&pair.stop));
+            thread::spawn(move || {
+                let mut buffer = vec![0; 65536];
+                while !stop.load(Ordering::Relaxed) {
+                    if let Ok(packet) = receive(&socket, &mut buffer) {
+                        add(&recording, packet);
+                    }
+                }
+            });
+        }
+        pair
+    }
+
+    /// Sends a datagram from the RTP port.
+    pub fn send_from_rtp(&self, octets: &[u8], to: SocketAddr) {
+        self.rtp.send_to(octets, to).expect("a datagram leaves");
+    }
+
+    /// Sends a datagram from the RTCP port.
+    pub fn send_from_rtcp(&self, octets: &[u8], to: SocketAddr) {
+        self.rtcp.send_to(octets, to).expect("a datagram leaves");
+    }
+}
+
+impl Drop for PortPair {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn free_pair(address: IpAddr) -> (UdpSocket, UdpSocket) {
+    for _ in 0..1000 {
+        let rtp = UdpSocket::bind((address, 0)).expect("a free port");
+        let port = rtp.local_addr().expect("a bound socket has an address").port();
+        if port % 2 == 1 {
+            continue;
+        }
+        if let Ok(rtcp) = UdpSocket::bind((address, port + 1)) {
+            for socket in [&rtp, &rtcp] {
+                set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 8 << 20);
+                socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
+                if address.is_ipv6() {
+                    set_option(socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO, 1);
+                }
+            }
+            return (rtp, rtcp);
+        }
+    }
+    panic!("no free pair of ports on {address}");
+}
+
+/// Linux's socket option and control message for the flow label of what is received (linux/in6.h).
+const IPV6_FLOWINFO: libc::c_int = 11;
+
+fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
+    let length = mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the pointer is to an int that lives during the call, and the length is that int's.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    assert_eq!(result, 0, "setsockopt {level} {name}: {}", io::Error::last_os_error());
+}
+
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Packet> {
+    let mut control = [0u64; 16];
+    // SAFETY: both are plain C structures for which all zeros is a value.
+    let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    message.msg_name = (&raw mut name).cast();
+    message.msg_namelen = mem::size_of_val(&name) as libc::socklen_t;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control) as _;
+    // SAFETY: every pointer in `message` is to a local or to the buffer, which outlive the call, with its true length.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let at = Instant::now();
+    let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
+    let octets = buffer[..length].to_vec();
+    let v6 = i32::from(name.ss_family) == libc::AF_INET6;
+    // Without a control message the label was zero: the kernel leaves it out then.
+    let mut label = v6.then_some(0);
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the control buffer that the kernel filled; the data of IPV6_FLOWINFO is four octets.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::IPPROTO_IPV6 && (*header).cmsg_type == IPV6_FLOWINFO {
+                let flow_info = u32::from_be(libc::CMSG_DATA(header).cast::<u32>().read_unaligned());
+                label = Some(flow_info & 0x000f_ffff);
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+    }
+    Ok(Packet { at, octets, label, from: Some(socket_address(&name)) })
+}
+
+fn socket_address(name: &libc::sockaddr_storage) -> SocketAddr {
+    // SAFETY: the family says which structure the kernel wrote, and sockaddr_storage is large and aligned enough for either.
+    unsafe {
+        if i32::from(name.ss_family) == libc::AF_INET6 {
+            let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>();
+            SocketAddr::new(IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port))
+        } else {
+            let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>();
+            SocketAddr::new(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port))
+        }
+    }
+}
