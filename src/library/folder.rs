@@ -32,7 +32,8 @@ pub struct Entry {
     pub size_bytes: u64,
     /// The title, or why it is none.
     pub outcome: Result<Arc<Title>, Problem>,
-    stamp: Stamp,
+    /// `None` where the file could not be opened: it is tried again.
+    stamp: Option<Stamp>,
 }
 
 /// What tells whether a file has changed.
@@ -71,6 +72,19 @@ pub struct Change {
 }
 
 type Entries = BTreeMap<TitlePath, Arc<Entry>>;
+
+/// What a look at the folder gives.
+#[derive(Default)]
+struct Listing {
+    found: Vec<(TitlePath, PathBuf)>,
+    /// Folders that are there, but could not be read: what lies below them is not known.
+    unread: Vec<PathBuf>,
+}
+
+/// Whether an error says that there is nothing of that name.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
 
 /// A folder of titles.
 pub struct Library {
@@ -118,25 +132,44 @@ impl Library {
         self.entries.load().get(path).map(Arc::clone)
     }
 
-    /// Looks at the folder again: what has appeared, changed or vanished. Files that stand as before are not read.
+    /// Looks at the folder again: what has appeared, changed or vanished. Files that stand as before are not read. What cannot be
+    /// looked at just now (no descriptor is left, the disk fails) stays as it was known: only what is certainly gone has vanished.
     pub fn rescan(&self) -> Vec<Change> {
         let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.entries.load_full();
-        let mut found = Vec::new();
-        self.list(&self.root, 0, &mut found);
+        let mut listing = Listing::default();
+        self.list(&self.root, 0, &mut listing);
         let mut now = Entries::new();
         let mut changes = Vec::new();
-        for (path, file) in found {
-            let Ok(metadata) = fs::metadata(&file) else { continue };
-            let stamp = Stamp::of(&metadata);
+        for (path, file) in listing.found {
             let known = before.get(&path);
-            if let Some(known) = known.filter(|known| known.stamp == stamp) {
+            let metadata = match fs::metadata(&file) {
+                Ok(metadata) => metadata,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(title = %path, "the file cannot be looked at: {error}");
+                    now.extend(known.map(|known| (path, Arc::clone(known))));
+                    continue;
+                }
+            };
+            let stamp = Stamp::of(&metadata);
+            if let Some(known) = known.filter(|known| known.stamp == Some(stamp)) {
+                now.insert(path, Arc::clone(known));
+                continue;
+            }
+            let (outcome, stamp) = match index(&file, &path, stamp) {
+                Ok(outcome) => (outcome, Some(stamp)),
+                Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), None),
+            };
+            // Still not to be opened, for the same reason: nothing new.
+            if let Some(known) =
+                known.filter(|known| stamp.is_none() && known.stamp.is_none() && known.outcome.as_ref().err() == outcome.as_ref().err())
+            {
                 now.insert(path, Arc::clone(known));
                 continue;
             }
             let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
             changes.push(Change { path: path.clone(), kind });
-            let outcome = index(&file, &path, stamp);
             match &outcome {
                 Ok(title) => {
                     if let Some(remark) = &title.remark {
@@ -146,6 +179,11 @@ impl Library {
                 Err(problem) => tracing::warn!(title = %path, "not playable: {problem}"),
             }
             now.insert(path.clone(), Arc::new(Entry { path, size_bytes: metadata.len(), outcome, stamp }));
+        }
+        for (path, known) in
+            before.iter().filter(|(path, _)| listing.unread.iter().any(|folder| self.root.join(path.as_str()).starts_with(folder)))
+        {
+            now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
         }
         let vanished = before.keys().filter(|path| !now.contains_key(*path));
         changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
@@ -160,13 +198,23 @@ impl Library {
         link.canonicalize().is_ok_and(|target| target.starts_with(&self.root) && target.is_file())
     }
 
-    fn list(&self, folder: &Path, depth: usize, found: &mut Vec<(TitlePath, PathBuf)>) {
-        let Ok(children) = fs::read_dir(folder) else {
-            tracing::warn!(folder = %folder.display(), "the folder cannot be read");
-            return;
+    fn list(&self, folder: &Path, depth: usize, listing: &mut Listing) {
+        let unread = |listing: &mut Listing, error: &io::Error| {
+            if !is_gone(error) {
+                tracing::warn!(folder = %folder.display(), "the folder cannot be read: {error}");
+                listing.unread.push(folder.to_owned());
+            }
         };
-        for child in children.flatten() {
-            if found.len() >= MAX_FILES {
+        let children = match fs::read_dir(folder) {
+            Ok(children) => children,
+            Err(error) => return unread(listing, &error),
+        };
+        for child in children {
+            let child = match child {
+                Ok(child) => child,
+                Err(error) => return unread(listing, &error),
+            };
+            if listing.found.len() >= MAX_FILES {
                 return;
             }
             let name = child.file_name();
@@ -178,14 +226,14 @@ impl Library {
             if kind.is_dir() {
                 // Links to folders are not followed: they would show titles twice, or for ever.
                 if depth < MAX_DEPTH {
-                    self.list(&path, depth + 1, found);
+                    self.list(&path, depth + 1, listing);
                 }
             } else if (kind.is_file() || kind.is_symlink() && self.leads_to_file_inside(&path))
                 && is_media_name(&path)
                 && let Ok(relative) = path.strip_prefix(&self.root)
                 && let Some(title) = relative.to_str().and_then(TitlePath::new)
             {
-                found.push((title, path));
+                listing.found.push((title, path));
             }
         }
     }
@@ -196,11 +244,15 @@ fn is_media_name(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-fn index(file: &Path, path: &TitlePath, stamp: Stamp) -> Result<Arc<Title>, Problem> {
+/// The title, or why it is none.
+///
+/// # Errors
+/// The file cannot be opened: nothing is known of what is in it.
+fn index(file: &Path, path: &TitlePath, stamp: Stamp) -> io::Result<Result<Arc<Title>, Problem>> {
     let source = Arc::new(TitleFile { path: file.to_owned(), stamp, open: Mutex::new(Weak::new()) });
     // Kept open while the index is read.
-    let _open = source.file().map_err(|error| container::problem(format!("the file cannot be opened: {error}")))?;
-    container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone()).map(Arc::new)
+    let _open = source.file()?;
+    Ok(container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone()).map(Arc::new))
 }
 
 /// A title's file, open only while somebody reads from it.

@@ -270,6 +270,8 @@ pub struct SampleIndex {
     access_points: Box<[u32]>,
     every_is_access: bool,
     last_duration: u32,
+    /// Of all samples together.
+    octets: u64,
 }
 
 impl SampleIndex {
@@ -282,7 +284,8 @@ impl SampleIndex {
         } else {
             (0u32..).zip(&samples).filter(|(_, sample)| sample.is_random_access()).map(|(position, _)| position).collect()
         };
-        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration }
+        let octets = samples.iter().map(|sample| u64::from(sample.size())).sum();
+        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration, octets }
     }
 
     fn len(&self) -> usize {
@@ -298,11 +301,10 @@ impl SampleIndex {
     }
 
     fn bitrate(&self, timescale: ClockRate) -> u64 {
-        let octets: u64 = self.samples.iter().map(|sample| u64::from(sample.size())).sum();
         let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return 0 };
         let ticks = last.decode_time.saturating_sub(first.decode_time).saturating_add(i64::from(self.last_duration));
         let ticks = u128::try_from(ticks).unwrap_or(0).max(1);
-        u64::try_from(u128::from(octets) * 8 * u128::from(timescale.hertz()) / ticks).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(self.octets) * 8 * u128::from(timescale.hertz()) / ticks).unwrap_or(u64::MAX)
     }
 
     /// Presentation times of random access points ascend in any stream that can be sought at all; where a hostile file
