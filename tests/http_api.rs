@@ -17,7 +17,7 @@ use flowsteer::playback::{
     PresentationState, Stage,
 };
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
-use flowsteer::steering::{BindingCache, Expectation, HomeAddress, Owner, Reserve, SteeringSettings};
+use flowsteer::steering::{BindingCache, DropReason, Expectation, HomeAddress, Owner, PacketFacts, Reserve, SteeringSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -558,11 +558,30 @@ fn events_are_told_as_they_happen() {
 #[test]
 fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
     let server = Server::start(&[]);
-    server.play();
+    let homes = server.play();
+    let facts = PacketFacts {
+        source: "::1".parse().expect("an address"),
+        home: homes[0],
+        label: 0x10001,
+        destination_port: 5004,
+        payload_type: None,
+    };
+    let dropped = server.steering.gate(homes[0]).expect("reserved").pass(&facts, 3, now()).expect_err("nobody is bound");
     let text = server.get("/metrics").body;
     for line in ["flowsteer_sessions 1", "flowsteer_titles 2", "flowsteer_branches 0"] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
+    let number = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in\n{text}")).parse().expect("a number")
+    };
+    assert!(number(&format!("flowsteer_dropped_packets_total{{reason=\"{}\"}}", dropped.as_str())) >= 3.0);
+    for reason in DropReason::ALL {
+        number(&format!("flowsteer_dropped_packets_total{{reason=\"{}\"}}", reason.as_str()));
+    }
+    assert!(number("flowsteer_steering_total{event=\"reserved\"}") >= 1.0);
+    assert!(number("process_resident_memory_bytes") > 0.0);
+    assert!(number("process_open_fds") > 0.0);
     let closed = Server::start(&["secret"]);
     closed.get("/metrics").refused(401, "unauthorized");
 }

@@ -18,7 +18,7 @@ use crate::http::api::{Api, ApiSettings};
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
-use crate::net::{Connections, now};
+use crate::net::{Connections, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::MediaKind;
@@ -34,6 +34,16 @@ use crate::store::{FileStore, Kept, NoStore, Store, unique_local};
 /// What keeps it from starting.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     log(config)?;
+    if let Err(error) = process::forbid_dumps() {
+        tracing::warn!("other processes of this user may read this one's memory: {error}");
+    }
+    match process::raise_descriptor_limit() {
+        Ok(limit) if limit < config.rtsp.connections as u64 => {
+            tracing::warn!("{limit} file descriptors are allowed, rtsp.connections is {}", config.rtsp.connections);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the limit of file descriptors stays as it is: {error}"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve(config))
 }
@@ -46,11 +56,12 @@ fn log(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
         .context("metrics")?
         .install_recorder()
         .context("metrics")?;
+    let rendered = recorder.clone();
     let store = store(config)?;
     let mut kept = store.load()?;
     let prefix = match config.steering.home_prefix.or(kept.home_prefix) {
@@ -99,7 +110,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         announcer: announcer.clone(),
-        metrics: Box::new(move || metrics.render()),
+        metrics: Box::new(move || rendered.render()),
         settings: ApiSettings {
             tokens: config.http.tokens.clone(),
             hosts: config.http.hosts.clone(),
@@ -112,6 +123,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));
     let rtsp_task = tokio::spawn(crate::rtsp::server::serve(listener, Arc::clone(&service), Arc::clone(&connections), stopped));
+    let upkeep_task = tokio::spawn(keep_metrics(recorder));
     let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone()));
     let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
 
@@ -126,6 +138,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 
     wait_for_signals(&watch_library).await?;
     let _ = stop.send(true);
+    upkeep_task.abort();
     steering_task.abort();
     session_task.abort();
     // The watch ends first: what it would tell has nobody to tell it to.
@@ -251,6 +264,15 @@ fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
     }
     socket.bind(address)?;
     socket.listen(1024)
+}
+
+/// Sums up what histograms have been given: until then every sample is kept, and nobody may ever ask for the metrics.
+async fn keep_metrics(recorder: metrics_exporter_prometheus::PrometheusHandle) {
+    const INTERVAL: Duration = Duration::from_secs(5);
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        recorder.run_upkeep();
+    }
 }
 
 /// Ends windows, lifetimes and silence when they are over.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::http::authority::{Requester, requester};
 use crate::http::context::{self, Parts};
 use crate::http::event::Announcer;
+use crate::http::gauges;
 use crate::http::problem::Problem;
 use crate::http::shape;
 use crate::library::{Library, Title};
@@ -225,11 +226,11 @@ impl Api {
 
     async fn render_metrics(&self) -> String {
         if let Ok(snapshots) = self.stage.snapshots().await {
-            let flows = || snapshots.iter().flat_map(|snapshot| &snapshot.flows);
-            metrics::gauge!("flowsteer_sessions").set(snapshots.len() as f64);
-            metrics::gauge!("flowsteer_branches").set(flows().map(|flow| flow.branches.len()).sum::<usize>() as f64);
+            gauges::of_sessions(&snapshots);
         }
-        metrics::gauge!("flowsteer_titles").set(self.library.len() as f64);
+        gauges::of_library(self.library.len());
+        gauges::of_steering(&self.steering);
+        gauges::of_process();
         (self.metrics)()
     }
 

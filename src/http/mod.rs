@@ -6,6 +6,7 @@ pub mod api;
 pub mod authority;
 pub mod context;
 pub mod event;
+pub mod gauges;
 pub mod problem;
 pub mod server;
 pub mod shape;

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod connection;
+pub mod process;
 pub mod udp;
 pub mod wait;
 

@@ -1,0 +1,51 @@
+//! What this process asks of the system for itself.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Raises the limit of open descriptors to the most that is allowed; what it is then. Each connection takes one, and the
+/// usual limit of 1,024 is far below what is configured to be served.
+///
+/// # Errors
+/// The system's; the limit stays as it was.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit, written by the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid rlimit, only read by the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Keeps other processes of the same user, and core dumps, from reading the memory in which keys are.
+///
+/// # Errors
+/// The system's.
+pub fn forbid_dumps() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_to_what_is_allowed() {
+        let raised = raise_descriptor_limit().expect("the hard limit may always be reached");
+        assert_eq!(raise_descriptor_limit().expect("and again"), raised);
+        let shown = std::fs::read_to_string("/proc/self/limits").expect("Linux");
+        let line = shown.lines().find(|line| line.starts_with("Max open files")).expect("listed");
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(fields[3], fields[4], "soft and hard: {line}");
+    }
+}
