@@ -34,7 +34,7 @@ const FOR_ALL: [&str; 2] = ["now", "quantities"];
 const PURE: [&str; 12] = [
     "now.rs",
     "quantities.rs",
-    "config.rs",
+    "config",
     "library/title.rs",
     "library/container",
     "payload",

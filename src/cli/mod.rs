@@ -8,9 +8,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Flag, Layers, Loaded};
 
 /// A media-source server with built-in flow steering: serve a video library over RTSP, and move a playing film from one
 /// device to another.
@@ -27,7 +28,7 @@ struct Cli {
 enum Command {
     /// Serve a folder of films.
     Serve(ServeArgs),
-    /// Print the configuration in force, or what is wrong with it.
+    /// Print the configuration in force with where each value is from, or every error in it.
     Check(ServeArgs),
     #[command(flatten)]
     Operate(operate::Operation),
@@ -64,27 +65,29 @@ struct ServeArgs {
 }
 
 impl ServeArgs {
-    fn config(&self) -> anyhow::Result<Config> {
+    /// The configuration that file, environment and flags make now.
+    fn load(&self) -> anyhow::Result<Loaded> {
         let text = match &self.config {
-            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?),
+            Some(file) => Some(std::fs::read_to_string(file).with_context(|| file.display().to_string())?),
             None => None,
         };
         let name = self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let media = self.media.as_ref().map(|media| media.display().to_string());
-        let given: [(&'static str, &Option<String>); 8] = [
-            ("library.path", &media),
-            ("rtsp.listen", &self.rtsp),
-            ("rtp.port", &self.rtp_port),
-            ("http.listen", &self.http),
-            ("steering.home_prefix", &self.home_prefix),
-            ("steering.transition_ms", &self.transition),
-            ("state.dir", &self.state),
-            ("log.level", &self.log),
+        let given: [(&'static str, &'static str, &Option<String>); 8] = [
+            ("library.path", "MEDIA", &media),
+            ("rtsp.listen", "--rtsp", &self.rtsp),
+            ("rtp.port", "--rtp-port", &self.rtp_port),
+            ("http.listen", "--http", &self.http),
+            ("steering.home_prefix", "--home-prefix", &self.home_prefix),
+            ("steering.transition_ms", "--transition", &self.transition),
+            ("state.dir", "--state", &self.state),
+            ("log.level", "--log", &self.log),
         ];
-        let flags: Vec<(&'static str, String)> =
-            given.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value))).collect();
+        let flags = given.into_iter().filter_map(|(key, name, value)| value.clone().map(|value| Flag { key, name, value })).collect();
+        // A variable that is no text sets nothing.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let file = text.as_deref().map(|text| (name.as_str(), text));
-        Ok(Config::layered(file, std::env::vars(), &flags)?)
+        Ok(Layers { file, environment: environment.collect(), flags }.load()?)
     }
 }
 
@@ -100,16 +103,18 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Serve(arguments) => match arguments.config() {
-            Ok(config) => finish(serve::run(&config)),
-            Err(error) => usage(&error),
+        Command::Serve(arguments) => match arguments.load() {
+            Ok(loaded) => finish(serve::run(&loaded)),
+            Err(error) => refuse(&error),
         },
-        Command::Check(arguments) => match arguments.config() {
-            Ok(config) => match toml::to_string_pretty(&config) {
-                Ok(text) => finish(print(&format!("{text}\n"))),
-                Err(error) => finish(Err(error.into())),
-            },
-            Err(error) => usage(&error),
+        Command::Check(arguments) => match arguments.load() {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    eprintln!("flowsteer: warning: {warning}");
+                }
+                finish(print(&loaded.shown()))
+            }
+            Err(error) => refuse(&error),
         },
         Command::Operate(operation) => finish(operate::run(&operation, &cli.reach)),
     }
@@ -123,8 +128,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn usage(error: &anyhow::Error) -> ExitCode {
-    eprintln!("flowsteer: {error:#}");
+/// Tells what is wrong with the configuration, one line for each error.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    for line in format!("{error:#}").lines() {
+        eprintln!("flowsteer: {line}");
+    }
     ExitCode::from(2)
 }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::event::{Announcer, ApiEvent};
@@ -32,7 +32,8 @@ use crate::store::{FileStore, Kept, NoStore, Store, unique_local};
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
     log(config)?;
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("other processes of this user may read this one's memory: {error}");
@@ -43,6 +44,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!("the limit of file descriptors stays as it is: {error}"),
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve(config))

@@ -1,0 +1,227 @@
+//! The configuration: a TOML file, environment variables over it, flags over both, checked once.
+//!
+//! Pure: text comes in; a [`Config`] that knows where each value is from, or all errors with their places, go out.
+//! `layers` puts the sources together, `rules` holds what one value alone cannot tell, `shown` writes it out.
+
+mod error;
+mod layers;
+mod rules;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
+pub use layers::{Flag, Layers, Loaded};
+
+/// Everything that can be set. Each field is a key of the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The library.
+    pub library: LibraryConfig,
+    /// RTSP.
+    pub rtsp: RtspConfig,
+    /// RTP and RTCP.
+    pub rtp: RtpConfig,
+    /// The API.
+    pub http: HttpConfig,
+    /// Home addresses, filter and map.
+    pub steering: SteeringConfig,
+    /// What is kept.
+    pub state: StateConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The data plane.
+    pub data: DataConfig,
+    /// Home addresses that are kept under names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub home: Vec<HomeConfig>,
+}
+
+/// `[library]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LibraryConfig {
+    /// The folder that is served.
+    pub path: PathBuf,
+}
+
+impl Default for LibraryConfig {
+    fn default() -> Self {
+        Self { path: "media".into() }
+    }
+}
+
+/// `[rtsp]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RtspConfig {
+    /// Where RTSP is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one address.
+    pub connections_per_address: usize,
+    /// Sessions made over one connection.
+    pub sessions_per_connection: usize,
+    /// Octets of request line and headers.
+    pub header_bytes: usize,
+    /// Octets of a request's body.
+    pub body_bytes: usize,
+    /// Seconds a request may take to arrive.
+    pub request_timeout_s: u64,
+    /// Seconds after which a session that says nothing ends.
+    pub session_timeout_s: u64,
+    /// Octets of media that wait for an interleaved connection.
+    pub interleaved_queue: usize,
+}
+
+impl Default for RtspConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8554)),
+            connections: 10_000,
+            connections_per_address: 4096,
+            sessions_per_connection: 16,
+            header_bytes: 16 * 1024,
+            body_bytes: 64 * 1024,
+            request_timeout_s: 10,
+            session_timeout_s: 75,
+            interleaved_queue: 1 << 20,
+        }
+    }
+}
+
+/// `[rtp]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RtpConfig {
+    /// The RTP port, RTCP is the next one; 0 takes a free even one.
+    pub port: u16,
+    /// Octets of an RTP packet.
+    pub mtu: usize,
+    /// DSCP of video packets, 0 to 63.
+    pub dscp_video: u8,
+    /// DSCP of audio packets, 0 to 63.
+    pub dscp_audio: u8,
+}
+
+impl Default for RtpConfig {
+    fn default() -> Self {
+        Self { port: 8000, mtu: 1400, dscp_video: 0, dscp_audio: 0 }
+    }
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where the API is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Bearer tokens of operators; without any, operators are who come from this machine.
+    #[serde(skip_serializing)]
+    pub tokens: Vec<String>,
+    /// Host names, beside `localhost` and loopback addresses, under which operators reach this machine.
+    pub hosts: Vec<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)), tokens: Vec::new(), hosts: Vec::new() }
+    }
+}
+
+/// `[steering]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SteeringConfig {
+    /// Where home addresses are drawn from; else a prefix drawn once and kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home_prefix: Option<Ipv6Net>,
+    /// Milliseconds for which the old care-of is served beside the new one.
+    pub transition_ms: u64,
+    /// The longest such time.
+    pub max_window_ms: u64,
+    /// Seconds a presentation waits for a device when the last one is gone.
+    pub linger_s: u64,
+    /// Milliseconds a new branch is primed back at most.
+    pub max_prime_ms: u64,
+    /// Seconds for which a take-over token is good.
+    pub context_s: u64,
+    /// The address that packets to home addresses are to come from; else the one a player came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_source: Option<Ipv6Addr>,
+    /// Care-ofs that operators may name without proof.
+    pub trusted_care_of: Vec<IpNet>,
+}
+
+impl Default for SteeringConfig {
+    fn default() -> Self {
+        Self {
+            home_prefix: None,
+            transition_ms: 2000,
+            max_window_ms: 15_000,
+            linger_s: 60,
+            max_prime_ms: 20_000,
+            context_s: 600,
+            media_source: None,
+            trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
+        }
+    }
+}
+
+/// `[state]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// The folder in which what must survive is kept; `none` keeps nothing; unset is the user's state folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into() }
+    }
+}
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Threads that send media; 0 leaves one processor to everything else.
+    pub shards: usize,
+    /// Presentations in all.
+    pub presentations: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { shards: 0, presentations: 10_000 }
+    }
+}
+
+/// `[[home]]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HomeConfig {
+    /// The name in URLs.
+    pub name: String,
+    /// The title that starts there when nothing plays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}

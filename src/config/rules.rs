@@ -1,0 +1,83 @@
+//! What one value alone cannot tell: ranges, and how keys stand to each other.
+
+use std::net::Ipv6Addr;
+
+use crate::config::Config;
+
+/// A rule that a configuration breaks.
+pub(super) struct Broken {
+    /// The keys that it is about, first the one that is shown unless another one was set.
+    pub keys: Vec<String>,
+    /// The key as it is told.
+    pub shown: String,
+    /// What should be.
+    pub rule: &'static str,
+}
+
+impl Config {
+    /// All rules that are broken.
+    pub(super) fn broken_rules(&self) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let (rtsp, rtp, steering) = (&self.rtsp, &self.rtp, &self.steering);
+        let at_least_one = "is at least 1";
+        let table: [(&[&str], bool, &'static str); 18] = [
+            (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
+            (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
+            (&["rtp.dscp_video"], rtp.dscp_video <= 63, "a DSCP is 0 to 63"),
+            (&["rtp.dscp_audio"], rtp.dscp_audio <= 63, "a DSCP is 0 to 63"),
+            (&["rtsp.connections"], rtsp.connections >= 1, at_least_one),
+            (&["rtsp.connections_per_address"], rtsp.connections_per_address >= 1, at_least_one),
+            (&["rtsp.sessions_per_connection"], rtsp.sessions_per_connection >= 1, at_least_one),
+            (&["rtsp.header_bytes"], rtsp.header_bytes >= 1024, "is at least 1024"),
+            (&["rtsp.interleaved_queue"], rtsp.interleaved_queue >= 64 * 1024, "is at least 65536"),
+            (&["rtsp.request_timeout_s"], rtsp.request_timeout_s >= 1, at_least_one),
+            (&["rtsp.session_timeout_s"], rtsp.session_timeout_s >= 1, at_least_one),
+            (
+                &["steering.home_prefix"],
+                steering.home_prefix.is_none_or(|prefix| prefix.prefix_len() <= 120),
+                "the prefix leaves fewer than 256 addresses",
+            ),
+            (
+                &["steering.transition_ms", "steering.max_window_ms"],
+                steering.transition_ms <= steering.max_window_ms,
+                "steering.transition_ms is at most steering.max_window_ms",
+            ),
+            (&["steering.context_s"], (1..=86_400).contains(&steering.context_s), "is 1 to 86400"),
+            (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
+            (&["data.presentations"], self.data.presentations >= 1, at_least_one),
+            (&["data.shards"], self.data.shards <= 256, "is at most 256"),
+            (
+                &["log.level"],
+                tracing_subscriber::EnvFilter::try_new(&self.log.level).is_ok(),
+                "is error, warn, info, debug, trace, or a filter like flowsteer=debug",
+            ),
+        ];
+        for (keys, holds, rule) in table {
+            if !holds {
+                let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+                broken.push(Broken { shown: keys[0].clone(), keys, rule });
+            }
+        }
+        self.check_homes(&mut broken);
+        broken
+    }
+
+    fn check_homes(&self, broken: &mut Vec<Broken>) {
+        for (index, home) in self.home.iter().enumerate() {
+            let mut fail = |field: &str, rule| {
+                broken.push(Broken { keys: vec![format!("home[{index}].{field}")], shown: format!("home.{field}"), rule });
+            };
+            let name = home.name.as_str();
+            if name.is_empty() || name.contains(['/', '?', '#']) || name.parse::<Ipv6Addr>().is_ok() {
+                fail("name", "a name is not empty, no address, and has no /, ? or #");
+            }
+            if self.home[..index].iter().any(|other| other.name == name) {
+                fail("name", "two homes have the same name");
+            }
+            let is_path = |title: &str| !title.is_empty() && title.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+            if home.title.as_deref().is_some_and(|title| !is_path(title)) {
+                fail("title", "is a title's path below the folder");
+            }
+        }
+    }
+}

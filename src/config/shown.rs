@@ -1,0 +1,43 @@
+//! The configuration in force, as a file would have it, with where each value is from. Secrets are not shown.
+
+use std::fmt::Write as _;
+
+use crate::config::layers::{Loaded, SECRET, keys};
+
+impl Loaded {
+    /// TOML with each key's origin behind it.
+    pub fn shown(&self) -> String {
+        let values = toml::Table::try_from(&self.config).unwrap_or_default();
+        let mut text = String::new();
+        let mut current = String::new();
+        for key in keys().into_keys() {
+            let Some((section, name)) = key.split_once('.') else { continue };
+            if section != current {
+                let _ = writeln!(text, "{}[{section}]", if current.is_empty() { "" } else { "\n" });
+                section.clone_into(&mut current);
+            }
+            let origin = self.origin(&key);
+            let _ = match values.get(section).and_then(|section| section.get(name)) {
+                Some(value) => writeln!(text, "{name} = {value}  # {origin}"),
+                None if SECRET.contains(&key.as_str()) => writeln!(text, "# {name}: {}  # {origin}", self.secret(&key)),
+                None => writeln!(text, "# {name} is not set"),
+            };
+        }
+        for (index, home) in self.config.home.iter().enumerate() {
+            let _ = writeln!(text, "\n[[home]]  # {}", self.origin(&format!("home[{index}]")));
+            let _ = writeln!(text, "name = {}", toml::Value::from(home.name.as_str()));
+            if let Some(title) = &home.title {
+                let _ = writeln!(text, "title = {}", toml::Value::from(title.as_str()));
+            }
+        }
+        text
+    }
+
+    /// How many there are, not which.
+    fn secret(&self, key: &str) -> String {
+        match key {
+            "http.tokens" => format!("{}, not shown", self.config.http.tokens.len()),
+            _ => "not shown".to_owned(),
+        }
+    }
+}

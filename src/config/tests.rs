@@ -1,0 +1,125 @@
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Result<Loaded, ConfigErrors> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let flags = flags.iter().map(|(key, name, value)| Flag { key, name, value: (*value).to_owned() }).collect();
+    Layers { file: Some(("f.toml", file)), environment, flags }.load()
+}
+
+fn wrong(file: &str) -> Vec<String> {
+    load(file, &[], &[]).expect_err("wrong").0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn flags_go_over_the_environment_and_that_over_the_file() {
+    let file = "[rtp]\nport = 6000\nmtu = 1200\n[rtsp]\nlisten = \"127.0.0.1:1\"";
+    let environment = [("FLOWSTEER_RTP_PORT", "7000"), ("PATH", "x"), ("FLOWSTEER_HTTP_TOKENS", "a, b")];
+    let loaded = load(file, &environment, &[("rtsp.listen", "--rtsp", "[::1]:2")]).expect("sound");
+    let config = &loaded.config;
+    assert_eq!((config.rtp.port, config.rtp.mtu), (7000, 1200));
+    assert_eq!(config.rtsp.listen.to_string(), "[::1]:2");
+    assert_eq!(config.http.tokens, ["a", "b"]);
+    assert_eq!(config.steering, SteeringConfig::default());
+    let origins = ["rtp.port", "rtp.mtu", "rtsp.listen", "rtp.dscp_video"].map(|key| loaded.origin(key).to_string());
+    assert_eq!(origins, ["FLOWSTEER_RTP_PORT", "f.toml:3", "--rtsp", "default"]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_with_its_place() {
+    let file = "[rtp]\nport = 8001\nmut = 3\n[rtsp]\nlisten = \"here\"\nmtu = 1400\nconnections = -1\nbody_bytes = \"many\"\n\n[lgo]\nlevel = \"debug\"\n\
+                [steering]\ncontext_s = 100000\nhome_prefix = \"fd00::/121\"\n[[home]]\nname = \"wall\"\n[[home]]\nname = \"wall\"\ntitel = \"a.mp4\"\n";
+    assert_eq!(
+        wrong(file),
+        [
+            "f.toml:2: rtp.port: RTP takes an even port, RTCP the next one",
+            "f.toml:3: rtp.mut: no such key, did you mean rtp.mtu?",
+            "f.toml:5: rtsp.listen: invalid socket address syntax",
+            "f.toml:6: rtsp.mtu: no such key, did you mean rtp.mtu?",
+            "f.toml:7: rtsp.connections: invalid value: integer `-1`, expected usize",
+            "f.toml:8: rtsp.body_bytes: invalid type: string \"many\", expected usize",
+            "f.toml:10: lgo: no such key, did you mean log?",
+            "f.toml:13: steering.context_s: is 1 to 86400",
+            "f.toml:14: steering.home_prefix: the prefix leaves fewer than 256 addresses",
+            "f.toml:19: home.titel: no such key, did you mean home.title?",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_line_by_line_and_what_can_be_read_is_checked() {
+    let told = wrong("[rtp]\nport = = 3\nmut = 3\n[rtsp\nlisten = \"x\"\n");
+    assert!(told.iter().any(|line| line.starts_with("f.toml:2: ")), "{told:#?}");
+    assert!(told.iter().any(|line| line == "f.toml:3: rtp.mut: no such key, did you mean rtp.mtu?"), "{told:#?}");
+    assert!(told.iter().any(|line| line.starts_with("f.toml:4: ")), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("rtp.port")), "what a broken line says is not judged: {told:#?}");
+    let twice = wrong("[rtp]\nport = 8000\nport = 8002\n");
+    assert!(twice.len() == 1 && twice[0].starts_with("f.toml:3: "), "{twice:#?}");
+}
+
+#[test]
+fn variables_and_flags_are_told_by_name_and_unknown_variables_are_a_warning() {
+    let environment = [("FLOWSTEER_RTP_PORT", "many"), ("FLOWSTEER_RTP_MTU", "9"), ("FLOWSTEER_RTP_PROT", "1"), ("FLOWSTEER_X", "1")];
+    let told = load("", &environment, &[("steering.transition_ms", "--transition", "99999")]).expect_err("wrong").to_string();
+    assert_eq!(
+        told.lines().collect::<Vec<_>>(),
+        [
+            "FLOWSTEER_RTP_MTU: rtp.mtu: a packet has 64 to 1500 octets",
+            "FLOWSTEER_RTP_PORT: rtp.port: invalid type: string \"many\", expected u16",
+            "--transition: steering.transition_ms: steering.transition_ms is at most steering.max_window_ms",
+        ]
+    );
+    let warnings = load("", &environment[2..], &[]).expect("sound").warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["FLOWSTEER_RTP_PROT: no such setting, did you mean FLOWSTEER_RTP_PORT?", "FLOWSTEER_X: no such setting"]
+    );
+}
+
+#[test]
+fn a_rule_about_two_keys_blames_the_one_that_was_set() {
+    let told = wrong("[steering]\nmax_window_ms = 1000\n");
+    assert_eq!(told, ["f.toml:2: steering.transition_ms: steering.transition_ms is at most steering.max_window_ms"]);
+    let told = wrong("[steering]\nmax_window_ms = \"long\"\ntransition_ms = 20000\n");
+    assert_eq!(told.len(), 1, "with one of them wrong nothing is said of both: {told:#?}");
+}
+
+#[test]
+fn sections_and_entries_in_the_wrong_shape_are_told() {
+    assert_eq!(wrong("rtp = 3\n"), ["f.toml:1: rtp: is a section: [rtp]"]);
+    assert_eq!(wrong("listen = 3\n"), ["f.toml:1: listen: no such key, did you mean http.listen?"]);
+    assert_eq!(wrong("[home]\nname = \"x\"\n"), ["f.toml:1: home: its entries are written as [[home]]"]);
+    assert_eq!(wrong("[[home]]\ntitle = \"a.mp4\"\n"), ["f.toml:1: home.name: is missing"]);
+    assert_eq!(wrong("[[home]]\nname = 3\n"), ["f.toml:2: home.name: is a text"]);
+    assert_eq!(wrong("[[home]]\nname = \"a/b\"\n"), ["f.toml:2: home.name: a name is not empty, no address, and has no /, ? or #"]);
+    let twice = wrong("[[home]]\nname = \"wall\"\n[[home]]\nname = \"wall\"\ntitle = \"../x\"\n");
+    assert_eq!(twice, ["f.toml:4: home.name: two homes have the same name", "f.toml:5: home.title: is a title's path below the folder"]);
+    assert_eq!(wrong("[rtp]\nport = 99999999999999999999\n"), ["f.toml:2: rtp.port: the number is too large"]);
+}
+
+#[test]
+fn what_is_shown_is_a_file_that_says_the_same_and_tells_no_secret() {
+    let file = "[http]\ntokens = [\"hush\"]\n[rtp]\nmtu = 1_200\n[[home]]\nname = \"wall\"\ntitle = \"a \\\"b\\\".mp4\"\n";
+    let loaded = load(file, &[("FLOWSTEER_RTP_PORT", "7000")], &[("log.level", "--log", "debug")]).expect("sound");
+    let shown = loaded.shown();
+    for line in [
+        "port = 7000  # FLOWSTEER_RTP_PORT",
+        "mtu = 1200  # f.toml:4",
+        "level = \"debug\"  # --log",
+        "linger_s = 60  # default",
+        "# tokens: 1, not shown  # f.toml:2",
+        "[[home]]  # f.toml:5",
+        "# home_prefix is not set",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("hush"), "{shown}");
+    for key in layers::keys().into_keys() {
+        let (_, name) = key.split_once('.').expect("a section");
+        assert!(shown.contains(name), "{key}: {shown}");
+    }
+    let mut again = load(&shown, &[], &[]).expect("what is shown is a configuration").config;
+    again.http.tokens = vec!["hush".into()];
+    assert_eq!(again, loaded.config);
+    let leaked = load("[http]\ntokens = \"hush\"\n", &[], &[]).expect_err("wrong").to_string();
+    assert_eq!(leaked, "f.toml:2: http.tokens: is a list of texts");
+}
