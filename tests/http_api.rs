@@ -17,7 +17,9 @@ use flowsteer::playback::{
     PresentationState, Stage,
 };
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
-use flowsteer::steering::{BindingCache, DropReason, Expectation, HomeAddress, Owner, PacketFacts, Reserve, SteeringSettings};
+use flowsteer::steering::{
+    BindingCache, DropReason, Expectation, HomeAddress, Join, JoinWay, Owner, PacketFacts, Reserve, SteeringSettings,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -163,6 +165,7 @@ impl Server {
                 max_packet: 1400,
                 transition: Duration::from_secs(2),
                 context: Duration::from_secs(600),
+                join: Join { way: JoinWay::AtOnce, rate_milli: 4000 },
             },
         };
         prometheus();
@@ -420,6 +423,29 @@ fn a_care_of_without_proof_is_a_conflict_and_nothing_is_stored() {
     let count = server.steering.home_views(now()).len();
     server.post("/api/v1/home-addresses", &json!({"careOf": "192.0.2.9:5000"})).refused(409, "care-of-unproven");
     assert_eq!(server.steering.home_views(now()).len(), count);
+}
+
+#[test]
+fn a_device_joins_as_the_update_or_else_the_settings_say() {
+    let server = Server::start(&[]);
+    let home = server.play()[0];
+    let target = format!("{}/bindings/1", home_path(home));
+    let before = server.steering.home_view(home, now()).expect("it is reserved");
+    for join in ["aligned", "sideways"] {
+        server.put(&target, &json!({"careOf": "127.0.0.1:5000", "join": join})).refused(400, "invalid-request");
+    }
+    assert_eq!(server.steering.home_view(home, now()), Some(before), "nothing is stored");
+    let joined = |port: u16, body: Value| {
+        let mut body = body;
+        body["careOf"] = json!(format!("127.0.0.1:{port}"));
+        // Another binding is another device.
+        assert_eq!(server.put(&format!("{}/bindings/{port}", home_path(home)), &body).status, 200);
+        let view = server.steering.home_view(home, now()).expect("it is reserved");
+        view.branches.into_iter().find(|known| known.branch.care_of.endpoint().port() == port).expect("bound").branch.join
+    };
+    assert_eq!(joined(5000, json!({})), Join { way: JoinWay::AtOnce, rate_milli: 4000 });
+    assert_eq!(joined(5002, json!({"join": "primed"})), Join { way: JoinWay::Primed, rate_milli: 4000 });
+    assert_eq!(joined(5004, json!({"join": "at-once"})), Join { way: JoinWay::AtOnce, rate_milli: 4000 });
 }
 
 #[test]

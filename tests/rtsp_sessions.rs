@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flowsteer::library::TitlePath;
 use flowsteer::net::now;
 use flowsteer::playback::PresentationState;
-use flowsteer::steering::HomeAddress;
+use flowsteer::steering::{HomeAddress, Join, JoinWay};
 use md5::{Digest, Md5};
 use rtsp_server::{Player, Reply, Server};
 
@@ -471,6 +471,25 @@ fn a_named_home_address_starts_its_title_and_keeps_its_address() {
     let held = format!("{UDP};destination=fd00::77");
     let occupied = second.ask("SETUP", &format!("{plain}/trackID=0?key={key}"), &[("Transport", &held)]);
     assert_eq!(occupied.status, 461, "{occupied:#?}");
+}
+
+#[test]
+fn settings_and_urls_say_how_a_player_joins() {
+    let join_of_second = |query: &str| {
+        let change = |settings: &mut flowsteer::rtsp::service::RtspSettings| {
+            settings.join = JoinWay::AtOnce;
+            settings.prime_rate_milli = Some(4000);
+        };
+        let server = Server::with("media".as_ref(), change, |_| {});
+        let (_first, _) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+        let (_second, ..) = taken_over(&server, &format!("{query}&mode=fork"), [TCP, TCP]);
+        let flows = server.presentation().expect("it plays").flows;
+        let joins: Vec<Join> = flows.iter().map(|flow| flow.branches.last().expect("the second").branch.join).collect();
+        assert_eq!(joins.len(), 2);
+        joins[0]
+    };
+    assert_eq!(join_of_second(""), Join { way: JoinWay::AtOnce, rate_milli: 4000 });
+    assert_eq!(join_of_second("&join=primed"), Join { way: JoinWay::Primed, rate_milli: 4000 });
 }
 
 #[test]

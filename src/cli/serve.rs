@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, Loaded};
+use crate::config::{Config, JoinDefault, Loaded, PrimeRate};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::event::{Announcer, ApiEvent};
@@ -25,7 +25,7 @@ use crate::quantities::MediaKind;
 use crate::rtsp::message::MessageLimits;
 use crate::rtsp::service::{RtspSettings, Service};
 use crate::rtsp::session::Sessions;
-use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Owner, SteeringSettings};
+use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Owner, SteeringSettings};
 use crate::store::{FileStore, Kept, NoStore, Store, unique_local};
 
 /// Serves until a signal says otherwise.
@@ -123,6 +123,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             max_packet: config.rtp.mtu,
             transition: Duration::from_millis(config.steering.transition_ms),
             context: Duration::from_secs(config.steering.context_s),
+            join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));
@@ -245,7 +246,23 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         rtp_port,
         max_packet: config.rtp.mtu,
         media_source: config.steering.media_source,
+        join: join_way(config),
+        prime_rate_milli: prime_rate(config),
         homes: config.home.iter().map(start).collect::<HashMap<_, _>>(),
+    }
+}
+
+const fn join_way(config: &Config) -> JoinWay {
+    match config.steering.join {
+        JoinDefault::Primed => JoinWay::Primed,
+        JoinDefault::AtOnce => JoinWay::AtOnce,
+    }
+}
+
+const fn prime_rate(config: &Config) -> Option<u16> {
+    match config.steering.prime_rate {
+        PrimeRate::Auto => None,
+        PrimeRate::Fixed { milli } => Some(milli),
     }
 }
 

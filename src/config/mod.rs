@@ -4,6 +4,7 @@
 //! `layers` puts the sources together, `rules` holds what one value alone cannot tell, `shown` writes it out.
 
 mod error;
+mod joining;
 mod layers;
 mod rules;
 mod shown;
@@ -17,6 +18,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
+pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
 
 /// Everything that can be set. Each field is a key of the file.
@@ -152,6 +154,10 @@ pub struct SteeringConfig {
     pub linger_s: u64,
     /// Milliseconds a new branch is primed back at most.
     pub max_prime_ms: u64,
+    /// How a device joins a flow that runs, unless it says.
+    pub join: JoinDefault,
+    /// How fast a new branch is caught up.
+    pub prime_rate: PrimeRate,
     /// Seconds for which a take-over token is good.
     pub context_s: u64,
     /// The address that packets to home addresses are to come from; else the one a player came to.
@@ -169,6 +175,8 @@ impl Default for SteeringConfig {
             max_window_ms: 15_000,
             linger_s: 60,
             max_prime_ms: 20_000,
+            join: JoinDefault::Primed,
+            prime_rate: PrimeRate::Auto,
             context_s: 600,
             media_source: None,
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],

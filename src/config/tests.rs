@@ -123,3 +123,28 @@ fn what_is_shown_is_a_file_that_says_the_same_and_tells_no_secret() {
     let leaked = load("[http]\ntokens = \"hush\"\n", &[], &[]).expect_err("wrong").to_string();
     assert_eq!(leaked, "f.toml:2: http.tokens: is a list of texts");
 }
+
+#[test]
+fn the_way_of_joining_and_its_rate_are_read_from_files_and_texts() {
+    let read = |file: &str| {
+        let config = load(file, &[], &[]).expect("sound").config;
+        (config.steering.join, config.steering.prime_rate)
+    };
+    assert_eq!(read(""), (JoinDefault::Primed, PrimeRate::Auto));
+    assert_eq!(read("[steering]\njoin = \"at-once\"\nprime_rate = 4"), (JoinDefault::AtOnce, PrimeRate::Fixed { milli: 4000 }));
+    assert_eq!(read("[steering]\njoin = \"primed\"\nprime_rate = 1.5"), (JoinDefault::Primed, PrimeRate::Fixed { milli: 1500 }));
+    for (text, rate) in [("auto", PrimeRate::Auto), ("32", PrimeRate::Fixed { milli: 32_000 }), ("1.25", PrimeRate::Fixed { milli: 1250 })]
+    {
+        let loaded = load("", &[("FLOWSTEER_STEERING_PRIME_RATE", text)], &[]).expect("sound");
+        assert_eq!(loaded.config.steering.prime_rate, rate, "{text}");
+        let again = load(&loaded.shown(), &[], &[]).expect("what is shown is a configuration");
+        assert_eq!(again.config.steering.prime_rate, rate, "{text}");
+    }
+    for rate in ["0", "0.99", "33", "\"fast\"", "inf", "nan", "-1"] {
+        let told = wrong(&format!("[steering]\nprime_rate = {rate}\n"));
+        assert_eq!(told, ["f.toml:2: steering.prime_rate: is \"auto\", or a number from 1 to 32"], "{rate}");
+    }
+    let told = wrong("[steering]\njoin = \"aligned\"\n");
+    assert_eq!(told, ["f.toml:2: steering.join: \"aligned\" is not served yet, only \"primed\" and \"at-once\""]);
+    assert_eq!(wrong("[steering]\njoin = \"later\"\n"), ["f.toml:2: steering.join: is \"primed\" or \"at-once\""]);
+}

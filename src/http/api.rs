@@ -61,6 +61,8 @@ pub struct ApiSettings {
     pub transition: Duration,
     /// How long a take-over token is good.
     pub context: Duration,
+    /// How a device joins a flow that runs, unless the update says.
+    pub join: Join,
 }
 
 /// A request.
@@ -132,6 +134,8 @@ enum JoinName {
     Primed,
     #[serde(rename = "at-once")]
     AtOnce,
+    #[serde(rename = "aligned")]
+    Aligned,
 }
 
 #[derive(Deserialize, Default)]
@@ -441,7 +445,7 @@ impl Api {
             lifetime: Some(LIFETIME),
             mode: Mode::Move,
             window: None,
-            join: Join::default(),
+            join: self.settings.join,
             holder,
         })
     }
@@ -468,8 +472,11 @@ impl Api {
         if body.mode == Some(ModeName::Fork) {
             update.mode = Mode::Fork;
         }
-        if body.join == Some(JoinName::AtOnce) {
-            update.join.way = JoinWay::AtOnce;
+        match body.join {
+            None => {}
+            Some(JoinName::Primed) => update.join.way = JoinWay::Primed,
+            Some(JoinName::AtOnce) => update.join.way = JoinWay::AtOnce,
+            Some(JoinName::Aligned) => return Err(Problem::invalid("join: aligned is not served yet, only primed and at-once")),
         }
         let outcome = self.steering.update(&[update], now);
         count_update(outcome.as_ref().err());

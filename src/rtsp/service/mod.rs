@@ -23,7 +23,7 @@ use crate::rtsp::header::session::SessionId;
 use crate::rtsp::message::{MessageLimits, Request, Response, Status};
 use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, TIMEOUT_S};
 use crate::rtsp::url::Query;
-use crate::steering::BindingCache;
+use crate::steering::{BindingCache, JoinWay};
 
 /// What the RTSP room goes by.
 #[derive(Clone, Debug)]
@@ -48,6 +48,10 @@ pub struct RtspSettings {
     pub max_packet: usize,
     /// The address that packets to home addresses pretend to come from; else the one the player came to.
     pub media_source: Option<Ipv6Addr>,
+    /// How a player joins a flow that runs, unless its URL says.
+    pub join: JoinWay,
+    /// How fast a new branch is caught up, in thousandths of real time; `None` goes by the player.
+    pub prime_rate_milli: Option<u16>,
     /// Names of home addresses and the titles that start there.
     pub homes: HashMap<String, Option<TitlePath>>,
 }
@@ -65,6 +69,8 @@ impl Default for RtspSettings {
             rtp_port: 8000,
             max_packet: 1400,
             media_source: None,
+            join: JoinWay::Primed,
+            prime_rate_milli: None,
             homes: HashMap::new(),
         }
     }

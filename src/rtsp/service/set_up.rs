@@ -11,7 +11,7 @@ use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered, TransportError};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::access::{Found, kept_name};
-use crate::rtsp::service::{Link, Service, pipeline};
+use crate::rtsp::service::{Link, RtspSettings, Service, pipeline};
 use crate::rtsp::session::{Role, Session, SessionError, SharedSession, State, TIMEOUT_S};
 use crate::rtsp::url::RtspUrl;
 use crate::steering::{CareOf, ConnectionId, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Reserve};
@@ -173,7 +173,7 @@ impl Service {
             presentation,
             role,
             holder: Holder(u64::from_be_bytes(random()?)),
-            join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref()),
+            join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref(), &self.settings),
             tracks: Vec::new(),
             state: State::Init,
             heard: now().mono,
@@ -245,15 +245,20 @@ fn care_of(session: &Session, track: usize, offered: &Offered, link: &Link) -> R
     }
 }
 
-/// How a player's branches enter: as fast as its kind was seen to take without loss.
-fn join_of(user_agent: &str, asked: Option<&str>) -> Join {
-    let rate_milli = match user_agent {
+/// How a player's branches enter: as its URL or the settings say, as fast as its kind was seen to take without loss.
+fn join_of(user_agent: &str, asked: Option<&str>, settings: &RtspSettings) -> Join {
+    let by_player = match user_agent {
         agent if agent.contains("Lavf") || agent.contains("libmpv") => 8000,
         agent if agent.contains("GStreamer") => 1500,
         _ => 2000,
     };
-    let way = if asked == Some("at-once") { JoinWay::AtOnce } else { JoinWay::Primed };
-    Join { way, rate_milli }
+    let way = match asked {
+        Some("at-once") => JoinWay::AtOnce,
+        // To begin with the next random access point is not served yet: such a branch is primed from the last one.
+        Some("primed" | "aligned") => JoinWay::Primed,
+        _ => settings.join,
+    };
+    Join { way, rate_milli: settings.prime_rate_milli.unwrap_or(by_player) }
 }
 
 #[cfg(test)]
@@ -266,9 +271,27 @@ mod tests {
         for (agent, rate) in
             [("Lavf61.7.100", 8000), ("libmpv", 8000), ("GStreamer/1.26.2", 1500), ("LibVLC/3.0.21 (LIVE555)", 2000), ("", 2000)]
         {
-            assert_eq!(join_of(agent, None), Join { way: JoinWay::Primed, rate_milli: rate }, "{agent}");
+            let settings = RtspSettings::default();
+            assert_eq!(join_of(agent, None, &settings), Join { way: JoinWay::Primed, rate_milli: rate }, "{agent}");
+            let settings = RtspSettings { prime_rate_milli: Some(3000), ..settings };
+            assert_eq!(join_of(agent, None, &settings).rate_milli, 3000, "{agent}");
         }
-        assert_eq!(join_of("", Some("at-once")).way, JoinWay::AtOnce);
+    }
+
+    #[test]
+    fn the_url_says_how_to_join_and_else_the_settings() {
+        for default in [JoinWay::Primed, JoinWay::AtOnce] {
+            let settings = RtspSettings { join: default, ..RtspSettings::default() };
+            for (asked, way) in [
+                (None, default),
+                (Some("sideways"), default),
+                (Some("primed"), JoinWay::Primed),
+                (Some("aligned"), JoinWay::Primed),
+                (Some("at-once"), JoinWay::AtOnce),
+            ] {
+                assert_eq!(join_of("", asked, &settings).way, way, "{asked:?} over {default:?}");
+            }
+        }
     }
 
     #[test]
