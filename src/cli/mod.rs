@@ -1,12 +1,15 @@
 //! The command line.
 
 mod client;
+mod keygen;
 pub mod operate;
+mod reload;
 pub mod serve;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +33,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print the configuration in force with where each value is from, or every error in it.
     Check(ServeArgs),
+    /// Make a key for the mobility signalling, and print it as an entry of the configuration.
+    Keygen(keygen::Keygen),
     #[command(flatten)]
     Operate(operate::Operation),
 }
@@ -50,6 +55,12 @@ struct ServeArgs {
     /// Where the API is served [default: [::]:8080].
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Where the mobility signalling is served [default: [::]:5436].
+    #[arg(long, value_name = "ADDR")]
+    mobility: Option<String>,
+    /// Serve it as IPv6 next header 135 as well; needs CAP_NET_RAW.
+    #[arg(long)]
+    mobility_raw: bool,
     /// Where home addresses are drawn from [default: a prefix drawn once and kept].
     #[arg(long, value_name = "PREFIX")]
     home_prefix: Option<String>,
@@ -73,11 +84,14 @@ impl ServeArgs {
         };
         let name = self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let media = self.media.as_ref().map(|media| media.display().to_string());
-        let given: [(&'static str, &'static str, &Option<String>); 8] = [
+        let raw = self.mobility_raw.then(|| "true".to_owned());
+        let given: [(&'static str, &'static str, &Option<String>); 10] = [
             ("library.path", "MEDIA", &media),
             ("rtsp.listen", "--rtsp", &self.rtsp),
             ("rtp.port", "--rtp-port", &self.rtp_port),
             ("http.listen", "--http", &self.http),
+            ("mobility.listen", "--mobility", &self.mobility),
+            ("mobility.raw", "--mobility-raw", &raw),
             ("steering.home_prefix", "--home-prefix", &self.home_prefix),
             ("steering.transition_ms", "--transition", &self.transition),
             ("state.dir", "--state", &self.state),
@@ -87,7 +101,10 @@ impl ServeArgs {
         // A variable that is no text sets nothing.
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let file = text.as_deref().map(|text| (name.as_str(), text));
-        Ok(Layers { file, environment: environment.collect(), flags }.load()?)
+        // Files that the configuration names lie beside it.
+        let beside = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let read_file = |path: &Path| std::fs::read_to_string(beside.join(path)).map_err(|error| error.to_string());
+        Ok(Layers { file, environment: environment.collect(), flags }.load(&read_file)?)
     }
 }
 
@@ -104,9 +121,10 @@ pub fn run() -> ExitCode {
     };
     match cli.command {
         Command::Serve(arguments) => match arguments.load() {
-            Ok(loaded) => finish(serve::run(&loaded)),
+            Ok(loaded) => finish(serve::run(&loaded, Arc::new(move || arguments.load()))),
             Err(error) => refuse(&error),
         },
+        Command::Keygen(arguments) => finish(keygen::run(&arguments)),
         Command::Check(arguments) => match arguments.load() {
             Ok(loaded) => {
                 for warning in &loaded.warnings {

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::config::{Config, JoinDefault, Loaded, PrimeRate};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
@@ -21,20 +22,19 @@ use crate::library::{Change, ChangeKind, Library, TitlePath};
 use crate::net::{Connections, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
-use crate::quantities::MediaKind;
 use crate::rtsp::message::MessageLimits;
-use crate::rtsp::service::{RtspSettings, Service};
+use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Owner, SteeringSettings};
-use crate::store::{FileStore, Kept, NoStore, Store, unique_local};
+use crate::store::{FileStore, NoStore, Store, unique_local};
 
-/// Serves until a signal says otherwise.
+/// Serves until a signal says otherwise; `reread` reads the configuration again.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(loaded: &Loaded) -> anyhow::Result<()> {
+pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
     let config = &loaded.config;
-    log(config)?;
+    let set_level = log(config)?;
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("other processes of this user may read this one's memory: {error}");
     }
@@ -49,17 +49,20 @@ pub fn run(loaded: &Loaded) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, reread, set_level))
 }
 
-fn log(config: &Config) -> anyhow::Result<()> {
+fn log(config: &Config) -> anyhow::Result<SetLevel> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level")?;
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    Ok(())
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let subscriber = subscriber.with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    subscriber.init();
+    Ok(Box::new(move |level| Ok(handle.reload(tracing_subscriber::EnvFilter::try_new(level)?)?)))
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::Result<()> {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
         .context("metrics")?
@@ -99,12 +102,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 
     let listener = listen(config.rtsp.listen).with_context(|| format!("rtsp.listen {}", config.rtsp.listen))?;
     let rtsp = listener.local_addr()?;
+    let rtsp_settings = rtsp_settings(config, data_plane.port());
+    let names = rtsp_settings.homes.clone();
     let service = Arc::new(Service {
         stage: stage.clone(),
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         sessions: Sessions::default(),
-        settings: rtsp_settings(config, data_plane.port()),
+        settings: rtsp_settings,
     });
     let (stop, stopped) = watch::channel(false);
     let http_listener = listen(config.http.listen).with_context(|| format!("http.listen {}", config.http.listen))?;
@@ -141,7 +146,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     out.flush()?;
     drop(out);
 
-    wait_for_signals(&watch_library).await?;
+    // Who serves the mobility signalling subscribes to its section here.
+    let (mobility, _) = watch::channel(config.mobility.clone());
+    let reload = Reload { reread, running: config.clone(), steering: Arc::clone(&steering), names, store, kept, mobility, set_level };
+    wait_for_signals(&watch_library, reload).await?;
     let _ = stop.send(true);
     upkeep_task.abort();
     steering_task.abort();
@@ -157,7 +165,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wait_for_signals(library: &Watch) -> anyhow::Result<()> {
+async fn wait_for_signals(library: &Watch, mut reload: Reload) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -165,7 +173,14 @@ async fn wait_for_signals(library: &Watch) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => library.rescan(),
+            _ = hang_up.recv() => {
+                library.rescan();
+                reload = tokio::task::spawn_blocking(move || {
+                    reload.run();
+                    reload
+                })
+                .await?;
+            }
         }
     }
 }
@@ -187,6 +202,9 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
     let settings = SteeringSettings {
         default_window: Duration::from_millis(config.steering.transition_ms),
         max_window: Duration::from_millis(config.steering.max_window_ms),
+        max_bindings: config.mobility.max_bids,
+        max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
+        max_reservation: Duration::from_secs(config.mobility.reserve_s),
         trusted_care_of: config.steering.trusted_care_of.clone(),
         ..SteeringSettings::new(prefix)
     };
@@ -198,22 +216,6 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
         }
     };
     BindingCache::new(settings, Box::new(random), Box::new(changed))
-}
-
-/// Gives each configured name its home addresses, the same as last time.
-fn keep_names(config: &Config, steering: &BindingCache, kept: &mut Kept) -> anyhow::Result<()> {
-    for home in &config.home {
-        for name in [home.name.clone(), format!("{}.{}", home.name, MediaKind::Audio), format!("{}.{}", home.name, MediaKind::Text)] {
-            let known = kept.homes.get(&name).copied().filter(|address| steering.is_home(*address));
-            let address = match known {
-                Some(address) => HomeAddress(address),
-                None => steering.draw(now()).context("the home prefix has no address left for a name")?,
-            };
-            steering.keep(&name, address);
-            kept.homes.insert(name, address.0);
-        }
-    }
-    Ok(())
 }
 
 fn data_plane_settings(config: &Config) -> DataPlaneSettings {
@@ -234,7 +236,8 @@ fn data_plane_settings(config: &Config) -> DataPlaneSettings {
 }
 
 fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
-    let start = |home: &crate::config::HomeConfig| (home.name.clone(), home.title.as_deref().and_then(TitlePath::new));
+    let homes = HomeNames::default();
+    homes.replace(home_titles(config));
     RtspSettings {
         message: MessageLimits { header: config.rtsp.header_bytes, body: config.rtsp.body_bytes },
         request_timeout: Duration::from_secs(config.rtsp.request_timeout_s),
@@ -248,8 +251,13 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         media_source: config.steering.media_source,
         join: join_way(config),
         prime_rate_milli: prime_rate(config),
-        homes: config.home.iter().map(start).collect::<HashMap<_, _>>(),
+        homes,
     }
+}
+
+/// The names of home addresses, and the titles that start there.
+pub(super) fn home_titles(config: &Config) -> impl Iterator<Item = (String, Option<TitlePath>)> + '_ {
+    config.home.iter().map(|home| (home.name.clone(), home.title.as_deref().and_then(TitlePath::new)))
 }
 
 const fn join_way(config: &Config) -> JoinWay {

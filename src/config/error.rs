@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::mobility::KeyError;
+
 /// Where a value is from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -67,6 +69,9 @@ pub enum Fault {
     /// An entry lacks what it cannot be without.
     #[error("is missing")]
     Missing,
+    /// It is no key; the digits themselves are not told.
+    #[error("{0}")]
+    Key(KeyError),
     /// The value breaks a rule of its key, or of several keys together.
     #[error("{0}")]
     Rule(&'static str),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::Config;
+use crate::config::entries::ENTRIES;
 use crate::config::error::{ConfigError, ConfigErrors, Fault, Origin, Warning, nearest};
+use crate::config::{Config, HomeConfig, ProvisionedKey};
 
 /// The prefix of environment variables.
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
@@ -17,16 +19,6 @@ const WITHOUT_DEFAULT: [&str; 4] = ["steering.home_prefix", "steering.media_sour
 
 /// Keys whose values are repeated nowhere.
 pub(in crate::config) const SECRET: [&str; 1] = ["http.tokens"];
-
-/// Lists of entries, each of which has these keys.
-struct Entries {
-    /// `[[name]]`
-    name: &'static str,
-    fields: &'static [&'static str],
-    needed: &'static [&'static str],
-}
-
-const ENTRIES: [Entries; 1] = [Entries { name: "home", fields: &["name", "title"], needed: &["name"] }];
 
 /// A value that a flag gives to a key.
 #[derive(Clone, Debug)]
@@ -69,12 +61,23 @@ impl Loaded {
 }
 
 impl Layers<'_> {
-    /// Puts the layers together and checks the result.
+    /// Puts the layers together and checks the result. `read_file` reads a file that the configuration names, relative to
+    /// the configuration's own place.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn load(self) -> Result<Loaded, ConfigErrors> {
-        let mut gathered = Gathered { known: keys(), table: toml::Table::new(), origins: BTreeMap::new(), errors: Vec::new() };
+    pub fn load(self, read_file: &dyn Fn(&Path) -> Result<String, String>) -> Result<Loaded, ConfigErrors> {
+        let mut gathered = Gathered {
+            known: keys(),
+            table: toml::Table::new(),
+            origins: BTreeMap::new(),
+            errors: Vec::new(),
+            read_file,
+            homes: Vec::new(),
+            keys: Vec::new(),
+            seen_spis: Vec::new(),
+            seen_nais: Vec::new(),
+        };
         let mut warnings = Vec::new();
         if let Some((name, text)) = self.file {
             File { name, text }.read(&mut gathered);
@@ -118,16 +121,22 @@ pub fn keys() -> BTreeMap<String, Option<toml::Value>> {
 }
 
 /// What the layers have given so far.
-struct Gathered {
+pub(super) struct Gathered<'a> {
     known: BTreeMap<String, Option<toml::Value>>,
     /// Values that fit, in their sections.
     table: toml::Table,
-    origins: BTreeMap<String, Origin>,
+    pub origins: BTreeMap<String, Origin>,
     errors: Vec<ConfigError>,
+    /// How a file that the configuration names is read.
+    pub read_file: &'a dyn Fn(&Path) -> Result<String, String>,
+    pub homes: Vec<HomeConfig>,
+    pub keys: Vec<ProvisionedKey>,
+    pub seen_spis: Vec<u32>,
+    pub seen_nais: Vec<String>,
 }
 
-impl Gathered {
-    fn fail(&mut self, origin: Origin, key: impl Into<String>, fault: Fault) {
+impl Gathered<'_> {
+    pub fn fail(&mut self, origin: Origin, key: impl Into<String>, fault: Fault) {
         self.errors.push(ConfigError { origin, key: Some(key.into()), fault });
     }
 
@@ -173,7 +182,7 @@ impl Gathered {
     }
 
     fn finish(mut self, warnings: Vec<Warning>) -> Result<Loaded, ConfigErrors> {
-        let config: Config = match self.table.try_into() {
+        let mut config: Config = match self.table.try_into() {
             Ok(config) => config,
             Err(error) => {
                 // Each value fits alone: not met, and not hidden if it is.
@@ -182,6 +191,8 @@ impl Gathered {
                 return Err(ConfigErrors(self.errors));
             }
         };
+        config.home = self.homes;
+        config.mobility.keys = self.keys;
         let is_wrong: Vec<String> = self.errors.iter().filter_map(|error| error.key.clone()).collect();
         for broken in config.broken_rules() {
             if broken.keys.iter().any(|key| is_wrong.contains(key)) {
@@ -214,22 +225,22 @@ fn try_alone(key: &str, value: &toml::Value) -> Result<(), Fault> {
 }
 
 /// The file, read with the place of each key.
-struct File<'a> {
+pub(super) struct File<'a> {
     name: &'a str,
     text: &'a str,
 }
 
 impl File<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
+    pub fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
         before.iter().filter(|octet| **octet == b'\n').count() + 1
     }
 
-    fn place(&self, span: &Range<usize>) -> Origin {
+    pub fn place(&self, span: &Range<usize>) -> Origin {
         Origin::File { name: self.name.to_owned(), line: self.line(span) }
     }
 
-    fn read(&self, gathered: &mut Gathered) {
+    fn read(&self, gathered: &mut Gathered<'_>) {
         let (table, faults) = DeTable::parse_recoverable(self.text);
         // What stands in a line that is no TOML is a guess of the parser's.
         let lines: Vec<usize> = faults.iter().filter_map(|fault| Some(self.line(&fault.span()?))).collect();
@@ -244,7 +255,14 @@ impl File<'_> {
         }
     }
 
-    fn read_section(&self, section: &str, span: &Range<usize>, value: &Spanned<DeValue<'_>>, skipped: &[usize], gathered: &mut Gathered) {
+    fn read_section(
+        &self,
+        section: &str,
+        span: &Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+        skipped: &[usize],
+        gathered: &mut Gathered<'_>,
+    ) {
         if let Some(entries) = ENTRIES.iter().find(|entries| entries.name == section) {
             return self.read_entries(entries, span, value, skipped, gathered);
         }
@@ -280,66 +298,6 @@ impl File<'_> {
                 let nearest = nearest(&key, known).map(str::to_owned);
                 gathered.fail(self.place(&span), key, Fault::Unknown { nearest });
             }
-        }
-    }
-
-    fn read_entries(
-        &self,
-        entries: &Entries,
-        span: &Range<usize>,
-        value: &Spanned<DeValue<'_>>,
-        skipped: &[usize],
-        gathered: &mut Gathered,
-    ) {
-        let Some(list) = value.get_ref().as_array() else {
-            return gathered.fail(self.place(span), entries.name, Fault::Entries(entries.name));
-        };
-        for entry in list.iter() {
-            let Some(values) = entry.get_ref().as_table() else {
-                gathered.fail(self.place(&entry.span()), entries.name, Fault::Entries(entries.name));
-                continue;
-            };
-            self.read_entry(entries, &entry.span(), values, skipped, gathered);
-        }
-    }
-
-    fn read_entry(&self, entries: &Entries, span: &Range<usize>, values: &DeTable<'_>, skipped: &[usize], gathered: &mut Gathered) {
-        let before = gathered.errors.len();
-        let mut entry = toml::Table::new();
-        let mut places = Vec::new();
-        for (name, value) in values {
-            let (key, place) = (format!("{}.{}", entries.name, name.get_ref()), self.place(&name.span()));
-            if skipped.contains(&self.line(&name.span())) {
-                // Told already; the entry is not whole.
-                return;
-            }
-            if !entries.fields.contains(&name.get_ref().as_ref()) {
-                let nearest = nearest(name.get_ref(), entries.fields.iter().copied()).map(|field| format!("{}.{field}", entries.name));
-                gathered.fail(place, key, Fault::Unknown { nearest });
-                continue;
-            }
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    entry.insert(name.get_ref().to_string(), toml::Value::String(text.to_string()));
-                    places.push((name.get_ref().to_string(), place));
-                }
-                _ => gathered.fail(place, key, Fault::Value("is a text".into())),
-            }
-        }
-        for needed in entries.needed {
-            if !values.keys().any(|name| name.get_ref().as_ref() == *needed) {
-                gathered.fail(self.place(span), format!("{}.{needed}", entries.name), Fault::Missing);
-            }
-        }
-        if gathered.errors.len() > before {
-            return;
-        }
-        let list = gathered.table.entry(entries.name).or_insert_with(|| toml::Value::Array(Vec::new()));
-        if let toml::Value::Array(list) = list {
-            let index = list.len();
-            list.push(toml::Value::Table(entry));
-            gathered.origins.insert(format!("{}[{index}]", entries.name), self.place(span));
-            gathered.origins.extend(places.into_iter().map(|(field, place)| (format!("{}[{index}].{field}", entries.name), place)));
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Pure: text comes in; a [`Config`] that knows where each value is from, or all errors with their places, go out.
 //! `layers` puts the sources together, `rules` holds what one value alone cannot tell, `shown` writes it out.
 
+mod changes;
+mod entries;
 mod error;
 mod joining;
 mod layers;
+mod mobility;
 mod rules;
 mod shown;
 #[cfg(test)]
@@ -17,9 +20,11 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use changes::Changes;
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
+pub use mobility::{CareOfTest, KeyError, MobilityConfig, ProvisionedKey, SecretKey};
 
 /// Everything that can be set. Each field is a key of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +40,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Home addresses, filter and map.
     pub steering: SteeringConfig,
+    /// The mobility signalling.
+    pub mobility: MobilityConfig,
     /// What is kept.
     pub state: StateConfig,
     /// Logs.

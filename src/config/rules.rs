@@ -18,9 +18,9 @@ impl Config {
     /// All rules that are broken.
     pub(super) fn broken_rules(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let (rtsp, rtp, steering) = (&self.rtsp, &self.rtp, &self.steering);
+        let (rtsp, rtp, steering, mobility) = (&self.rtsp, &self.rtp, &self.steering, &self.mobility);
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 18] = [
+        let table: [(&[&str], bool, &'static str); 24] = [
             (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.dscp_video"], rtp.dscp_video <= 63, "a DSCP is 0 to 63"),
@@ -44,6 +44,12 @@ impl Config {
             ),
             (&["steering.context_s"], (1..=86_400).contains(&steering.context_s), "is 1 to 86400"),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
+            (&["mobility.max_lifetime_s"], (4..=262_140).contains(&mobility.max_lifetime_s), "is 4 to 262140"),
+            (&["mobility.reserve_s"], (4..=2_592_000).contains(&mobility.reserve_s), "is 4 to 2592000"),
+            (&["mobility.close_enough_s"], (1..=3600).contains(&mobility.close_enough_s), "is 1 to 3600"),
+            (&["mobility.max_bids"], (1..=64).contains(&mobility.max_bids), "is 1 to 64"),
+            (&["mobility.max_sas"], (1..=256).contains(&mobility.max_sas), "is 1 to 256"),
+            (&["mobility.max_homes_per_identity"], mobility.max_homes_per_identity >= 1, at_least_one),
             (&["data.presentations"], self.data.presentations >= 1, at_least_one),
             (&["data.shards"], self.data.shards <= 256, "is at most 256"),
             (

@@ -30,6 +30,12 @@ impl Loaded {
                 let _ = writeln!(text, "title = {}", toml::Value::from(title.as_str()));
             }
         }
+        for (index, provisioned) in self.config.mobility.keys.iter().enumerate() {
+            let _ = writeln!(text, "\n# [[mobility.keys]]  # {}", self.origin(&format!("mobility.keys[{index}]")));
+            let _ = writeln!(text, "# spi = \"{:#x}\"", provisioned.spi);
+            let _ = writeln!(text, "# nai = {}", toml::Value::from(provisioned.nai.as_str()));
+            let _ = writeln!(text, "# its key is not shown");
+        }
         text
     }
 

@@ -3,7 +3,12 @@ use super::*;
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Result<Loaded, ConfigErrors> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = flags.iter().map(|(key, name, value)| Flag { key, name, value: (*value).to_owned() }).collect();
-    Layers { file: Some(("f.toml", file)), environment, flags }.load()
+    let read_file = |path: &std::path::Path| match path.to_str() {
+        Some("secrets/tv.key") => Ok(format!("{}\n", "0f".repeat(32))),
+        Some("secrets/short.key") => Ok("0f0f".into()),
+        _ => Err("no such file".to_owned()),
+    };
+    Layers { file: Some(("f.toml", file)), environment, flags }.load(&read_file)
 }
 
 fn wrong(file: &str) -> Vec<String> {
@@ -40,6 +45,7 @@ fn everything_that_is_wrong_is_told_with_its_place() {
             "f.toml:10: lgo: no such key, did you mean log?",
             "f.toml:13: steering.context_s: is 1 to 86400",
             "f.toml:14: steering.home_prefix: the prefix leaves fewer than 256 addresses",
+            "f.toml:18: home.name: two homes have the same name",
             "f.toml:19: home.titel: no such key, did you mean home.title?",
         ]
     );
@@ -147,4 +153,101 @@ fn the_way_of_joining_and_its_rate_are_read_from_files_and_texts() {
     let told = wrong("[steering]\njoin = \"aligned\"\n");
     assert_eq!(told, ["f.toml:2: steering.join: \"aligned\" is not served yet, only \"primed\" and \"at-once\""]);
     assert_eq!(wrong("[steering]\njoin = \"later\"\n"), ["f.toml:2: steering.join: is \"primed\" or \"at-once\""]);
+}
+
+#[test]
+fn provisioned_keys_are_read_and_never_shown() {
+    let hex = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+    let file = format!(
+        "[mobility]\nlisten = \"[::1]:0\"\ndeny = [\"10.0.0.0/8\"]\ncare_of_test = \"always\"\n[[mobility.keys]]\nspi = 0x100\nnai = \"tv@example\"\n\
+         key = \"{hex}\"\n[[mobility.keys]]\nspi = \"0x7fffffff\"\nnai = \"phone\"\nkey_file = \"secrets/tv.key\"\n"
+    );
+    let loaded = load(&file, &[("FLOWSTEER_MOBILITY_RAW", "true")], &[]).expect("sound");
+    let mobility = &loaded.config.mobility;
+    assert_eq!((mobility.listen.to_string().as_str(), mobility.raw, mobility.care_of_test), ("[::1]:0", true, CareOfTest::Always));
+    assert_eq!(
+        mobility.keys.iter().map(|key| (key.spi, key.nai.as_str())).collect::<Vec<_>>(),
+        [(0x100, "tv@example"), (0x7fff_ffff, "phone")]
+    );
+    assert_eq!((mobility.keys[0].key.expose()[1], mobility.keys[0].key.expose()[31]), (0x11, 0xff));
+    assert_eq!(mobility.keys[0].key.expose_hex().as_str(), hex.to_lowercase());
+    assert_eq!(mobility.keys[1].key, SecretKey::new([0x0f; 32]));
+    let shown = loaded.shown();
+    assert!(shown.contains("# [[mobility.keys]]  # f.toml:9\n# spi = \"0x7fffffff\"\n# nai = \"phone\"\n"), "{shown}");
+    for text in [shown, format!("{loaded:?}")] {
+        assert!(!text.contains("0011") && !text.contains("0f0f") && !text.contains("17, 34, 51"), "{text}");
+    }
+    assert_eq!(format!("{:?}", mobility.keys[0].key), "SecretKey(…)");
+}
+
+#[test]
+fn each_mistake_in_a_provisioned_key_is_told_with_its_line() {
+    let hex = "ab".repeat(32);
+    let told = |fields: &str| {
+        let told = wrong(&format!("[[mobility.keys]]\n{fields}\n"));
+        assert!(told.iter().all(|line| !line.contains("abab")), "{told:#?}");
+        told.join("; ")
+    };
+    let key = format!("key = \"{hex}\"");
+    for (fields, expected) in [
+        (format!("spi = 255\nnai = \"a\"\n{key}"), "f.toml:2: mobility.keys.spi: those below 0x100 are reserved"),
+        (
+            format!("spi = \"0x80000000\"\nnai = \"a\"\n{key}"),
+            "f.toml:2: mobility.keys.spi: is at most 0x7fffffff: the top bit marks derived keys",
+        ),
+        (format!("spi = \"256\"\nnai = \"a\"\n{key}"), "f.toml:2: mobility.keys.spi: is a number, or a text with 0x and hex digits"),
+        (format!("spi = -1\nnai = \"a\"\n{key}"), "f.toml:2: mobility.keys.spi: is a number, or a text with 0x and hex digits"),
+        (format!("spi = 256\nnai = \"\"\n{key}"), "f.toml:3: mobility.keys.nai: has 1 to 254 octets"),
+        (format!("spi = 256\n{key}"), "f.toml:1: mobility.keys.nai: is missing"),
+        (format!("nai = \"a\"\n{key}"), "f.toml:1: mobility.keys.spi: is missing"),
+        (format!("spi = 256\nnai = 3\n{key}"), "f.toml:3: mobility.keys.nai: is a text"),
+        ("spi = 256\nnai = \"a\"".to_owned(), "f.toml:1: mobility.keys.key: neither key nor key_file is there, one is needed"),
+        (
+            format!("spi = 256\nnai = \"a\"\n{key}\nkey_file = \"secrets/tv.key\""),
+            "f.toml:5: mobility.keys.key_file: key and key_file are both there, one is needed",
+        ),
+        ("spi = 256\nnai = \"a\"\nkey = \"abab\"".to_owned(), "f.toml:4: mobility.keys.key: has 4 hex digits, a key has 64 (32 octets)"),
+        (format!("spi = 256\nnai = \"a\"\nkey = \"{hex}00\""), "f.toml:4: mobility.keys.key: has 66 hex digits, a key has 64 (32 octets)"),
+        (
+            format!("spi = 256\nnai = \"a\"\nkey = \"x{}\"", &hex[1..]),
+            "f.toml:4: mobility.keys.key: has something else than hex digits in it",
+        ),
+        ("spi = 256\nnai = \"a\"\nkey_file = \"none\"".to_owned(), "f.toml:4: mobility.keys.key_file: none: no such file"),
+        (
+            "spi = 256\nnai = \"a\"\nkey_file = \"secrets/short.key\"".to_owned(),
+            "f.toml:4: mobility.keys.key_file: has 4 hex digits, a key has 64 (32 octets)",
+        ),
+        (
+            format!("spi = 256\nnay = \"a\"\nnai = \"a\"\n{key}"),
+            "f.toml:3: mobility.keys.nay: no such key, did you mean mobility.keys.nai?",
+        ),
+    ] {
+        assert_eq!(told(&fields), expected, "{fields}");
+    }
+    let twice = format!("spi = 256\nnai = \"a\"\n{key}\n[[mobility.keys]]\nspi = \"0x100\"\nnai = \"a\"\nkey = \"no\"");
+    assert_eq!(
+        told(&twice),
+        "f.toml:6: mobility.keys.spi: two keys have the same spi; f.toml:7: mobility.keys.nai: two keys have the same nai; \
+         f.toml:8: mobility.keys.key: has something else than hex digits in it"
+    );
+    assert_eq!(wrong("[mobility]\nkeys = \"x\"\n"), ["f.toml:2: mobility.keys: its entries are written as [[mobility.keys]]"]);
+    assert_eq!(wrong("[mobility]\nmax_bids = 0\ncare_of_test = \"never\"\n").len(), 2);
+}
+
+#[test]
+fn what_a_running_server_can_take_over_is_told_apart_from_what_needs_a_restart() {
+    let read = |file: &str| load(file, &[], &[]).expect("sound").config;
+    let before = read("[http]\ntokens = [\"a\"]\n[mobility]\nmax_bids = 4\n");
+    assert_eq!(before.changes(&before), Changes::default());
+    let key = format!("[[mobility.keys]]\nspi = 256\nnai = \"a\"\nkey = \"{}\"\n", "ab".repeat(32));
+    let again = read(&format!(
+        "[http]\ntokens = [\"b\"]\n[rtp]\nmtu = 1200\n[mobility]\nlisten = \"[::1]:0\"\nmax_sas = 3\n[log]\nlevel = \"debug\"\n[[home]]\nname = \"wall\"\n{key}"
+    ));
+    let changes = before.changes(&again);
+    assert_eq!(changes.live, ["log.level", "mobility.max_sas", "home", "mobility.keys"]);
+    assert_eq!(changes.restart, ["mobility.listen", "mobility.max_bids", "rtp.mtu", "http.tokens"]);
+    let running = before.taking_over(&again);
+    assert_eq!((running.rtp.mtu, running.mobility.listen, running.mobility.max_bids), (1400, before.mobility.listen, 4));
+    assert_eq!((running.mobility.max_sas, running.mobility.keys.len(), running.home.len()), (3, 1, 1));
+    assert_eq!(running.changes(&again), Changes { live: vec![], restart: changes.restart });
 }

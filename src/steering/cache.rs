@@ -158,6 +158,11 @@ impl BindingCache {
         lock(&self.names).insert(name.to_owned(), home);
     }
 
+    /// Forgets a name. Its home address stays set aside for it, and what plays there plays on.
+    pub fn forget_name(&self, name: &str) {
+        lock(&self.names).remove(name);
+    }
+
     /// Keeps a home address under each of these names: the one that it had (`kept`) where that is still of this pool and
     /// nobody else's, else a fresh one. Gives what is to be written down.
     ///

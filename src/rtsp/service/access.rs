@@ -92,8 +92,8 @@ impl Service {
                     Ok(Found::Flows { snapshot, grants })
                 }
                 (None, HomeName::Name(name)) => {
-                    let path = self.settings.homes.get(name).and_then(Option::as_ref).ok_or(Refusal::from(Status(404)))?;
-                    Ok(Found::Title { title: self.title(path)?, name: Some(name.clone()) })
+                    let path = self.settings.homes.title(name).ok_or(Refusal::from(Status(404)))?;
+                    Ok(Found::Title { title: self.title(&path)?, name: Some(name.clone()) })
                 }
                 (None, HomeName::Address(_)) => Err(TokenError::Wrong.into()),
             },
@@ -146,7 +146,7 @@ impl Service {
     }
 
     fn is_home_name(&self, name: &str) -> bool {
-        self.settings.homes.contains_key(name) || self.steering.named(name).is_some()
+        self.settings.homes.contains(name) || self.steering.named(name).is_some()
     }
 
     async fn presentation_of(&self, grants: &[VerifiedGrant]) -> Result<PresentationSnapshot, Refusal> {

@@ -6,16 +6,16 @@
 mod access;
 mod bind;
 mod describe;
+mod home_names;
 mod play;
 mod set_up;
 mod upkeep;
 
-use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::library::{Library, TitlePath};
+use crate::library::Library;
 use crate::net::now;
 use crate::playback::Stage;
 use crate::rtsp::error::Refusal;
@@ -24,6 +24,8 @@ use crate::rtsp::message::{MessageLimits, Request, Response, Status};
 use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, TIMEOUT_S};
 use crate::rtsp::url::Query;
 use crate::steering::{BindingCache, JoinWay};
+
+pub use home_names::HomeNames;
 
 /// What the RTSP room goes by.
 #[derive(Clone, Debug)]
@@ -53,7 +55,7 @@ pub struct RtspSettings {
     /// How fast a new branch is caught up, in thousandths of real time; `None` goes by the player.
     pub prime_rate_milli: Option<u16>,
     /// Names of home addresses and the titles that start there.
-    pub homes: HashMap<String, Option<TitlePath>>,
+    pub homes: HomeNames,
 }
 
 impl Default for RtspSettings {
@@ -71,7 +73,7 @@ impl Default for RtspSettings {
             media_source: None,
             join: JoinWay::Primed,
             prime_rate_milli: None,
-            homes: HashMap::new(),
+            homes: HomeNames::default(),
         }
     }
 }

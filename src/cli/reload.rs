@@ -1,0 +1,110 @@
+//! SIGHUP: the configuration is read again. What can change in a running server changes; the rest is named in the log.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::cli::serve::home_titles;
+use crate::config::{Config, Loaded, MobilityConfig};
+use crate::net::now;
+use crate::quantities::MediaKind;
+use crate::rtsp::service::HomeNames;
+use crate::steering::BindingCache;
+use crate::store::{Kept, Store};
+
+/// Reads the configuration again.
+pub type Reread = Arc<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>;
+/// Sets what is logged.
+pub type SetLevel = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+
+/// What may change while the server runs.
+pub struct Reload {
+    /// Reads the configuration again.
+    pub reread: Reread,
+    /// What is in force.
+    pub running: Config,
+    /// Where names are kept.
+    pub steering: Arc<BindingCache>,
+    /// What starts under names.
+    pub names: HomeNames,
+    /// What survives.
+    pub store: Box<dyn Store>,
+    /// … so far.
+    pub kept: Kept,
+    /// The mobility section, for who listens.
+    pub mobility: watch::Sender<MobilityConfig>,
+    /// Sets what is logged.
+    pub set_level: SetLevel,
+}
+
+impl Reload {
+    /// Reads the configuration again, and takes over what can be. One with errors changes nothing.
+    pub fn run(&mut self) {
+        let loaded = match (self.reread)() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                for line in format!("{error:#}").lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration has errors: the one before stays in force");
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changes = self.running.changes(&loaded.config);
+        if let Err(error) = self.take_over(&loaded.config, &changes.live) {
+            tracing::error!("the configuration could not be taken over: {error:#}");
+            return;
+        }
+        if !changes.live.is_empty() {
+            tracing::info!("the configuration was read again: {} changed", changes.live.join(", "));
+        }
+        if !changes.restart.is_empty() {
+            tracing::warn!("a restart is needed for {}", changes.restart.join(", "));
+        }
+        if changes.live.is_empty() && changes.restart.is_empty() {
+            tracing::info!("the configuration was read again: nothing changed");
+        }
+    }
+
+    fn take_over(&mut self, again: &Config, changed: &[String]) -> anyhow::Result<()> {
+        let has = |key: &str| changed.iter().any(|changed| changed == key);
+        if has("log.level") {
+            (self.set_level)(&again.log.level)?;
+        }
+        if has("home") {
+            keep_names(again, &self.steering, &mut self.kept)?;
+            self.store.save(&self.kept)?;
+            let still: Vec<String> = names_of(again);
+            for gone in names_of(&self.running).iter().filter(|name| !still.contains(name)) {
+                self.steering.forget_name(gone);
+            }
+            self.names.replace(home_titles(again));
+        }
+        self.running = self.running.taking_over(again);
+        self.mobility.send_if_modified(|mobility| {
+            let is_other = *mobility != self.running.mobility;
+            mobility.clone_from(&self.running.mobility);
+            is_other
+        });
+        Ok(())
+    }
+}
+
+/// The names of all home addresses that are kept: one for each kind of media of each configured name.
+fn names_of(config: &Config) -> Vec<String> {
+    let of_kinds = |name: &str| [name.to_owned(), format!("{name}.{}", MediaKind::Audio), format!("{name}.{}", MediaKind::Text)];
+    config.home.iter().flat_map(|home| of_kinds(&home.name)).collect()
+}
+
+/// Gives each configured name its home addresses, the same as last time. The address of a name that is configured no more
+/// waits for it.
+pub fn keep_names(config: &Config, steering: &BindingCache, kept: &mut Kept) -> anyhow::Result<()> {
+    let names = names_of(config);
+    let given = steering.keep_all(names.iter().map(String::as_str), &kept.homes, now());
+    kept.homes.extend(given.context("the home prefix has no address left for a name")?);
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What differs between the configuration that runs and one that was read again.
+
+use crate::config::Config;
+use crate::config::layers::keys;
+
+/// Keys that a running server takes over. `home` and `mobility.keys` stand for their entries.
+const LIVE: [&str; 10] = [
+    "home",
+    "log.level",
+    "mobility.care_of_test",
+    "mobility.close_enough_s",
+    "mobility.deny",
+    "mobility.keys",
+    "mobility.max_homes_per_identity",
+    "mobility.max_sas",
+    "mobility.one_flow_per_home",
+    "mobility.remote_homes",
+];
+
+/// The keys that differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that a running server takes over.
+    pub live: Vec<String>,
+    /// Those that need a restart.
+    pub restart: Vec<String>,
+}
+
+impl Config {
+    /// What differs in `again`.
+    pub fn changes(&self, again: &Self) -> Changes {
+        let tables = [self, again].map(|config| toml::Table::try_from(config).unwrap_or_default());
+        let value = |table: usize, key: &str| {
+            let (section, name) = key.split_once('.')?;
+            tables[table].get(section)?.get(name).cloned()
+        };
+        let mut differ: Vec<String> = keys().into_keys().filter(|key| value(0, key) != value(1, key)).collect();
+        // These are not written out.
+        differ.extend((self.http.tokens != again.http.tokens).then(|| "http.tokens".to_owned()));
+        differ.extend((self.home != again.home).then(|| "home".to_owned()));
+        differ.extend((self.mobility.keys != again.mobility.keys).then(|| "mobility.keys".to_owned()));
+        let (live, restart) = differ.into_iter().partition(|key| LIVE.contains(&key.as_str()));
+        Changes { live, restart }
+    }
+
+    /// The configuration that runs once the live part of `again` has been taken over.
+    #[must_use]
+    pub fn taking_over(&self, again: &Self) -> Self {
+        let mut running = self.clone();
+        running.home.clone_from(&again.home);
+        running.log.clone_from(&again.log);
+        running.mobility = crate::config::MobilityConfig {
+            listen: self.mobility.listen,
+            raw: self.mobility.raw,
+            max_bids: self.mobility.max_bids,
+            max_lifetime_s: self.mobility.max_lifetime_s,
+            reserve_s: self.mobility.reserve_s,
+            ..again.mobility.clone()
+        };
+        running
+    }
+}
