@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Arrows that are to go: named here so that they are seen, and gone from here once they are gone from the sources.
-const TO_GO: [(&str, &str); 1] = [("rtsp", "payload")];
+const TO_GO: [(&str, &str); 0] = [];
 
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 

@@ -2,8 +2,7 @@
 
 use crate::library::Title;
 use crate::net::now;
-use crate::payload::Payloader;
-use crate::quantities::{MediaTime, PayloadType};
+use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::access::Found;
@@ -37,23 +36,7 @@ impl Service {
     }
 
     fn description(&self, title: &Title, tracks: &[usize], link: &Link) -> String {
-        let describe = |&index: &usize| {
-            let track = title.tracks.get(index)?;
-            let payloader = Payloader::new(&track.codec, self.settings.max_packet).ok()?;
-            let name = payloader.encoding_name();
-            let mut parts = name.split('/');
-            Some(SdpTrack {
-                kind: track.kind,
-                payload_type: PayloadType::dynamic(index)?,
-                encoding_name: parts.next().unwrap_or_default().to_owned(),
-                clock_rate: payloader.clock_rate(),
-                channels: parts.nth(1).and_then(|channels| channels.parse().ok()),
-                format_parameters: Some(payloader.format_parameters()),
-                bitrate: track.bitrate(),
-                language: track.language.clone(),
-                control: index,
-            })
-        };
+        let describe = |&index: &usize| SdpTrack::of(index, title.tracks.get(index)?, self.settings.max_packet);
         let described: Vec<SdpTrack> = tracks.iter().filter_map(describe).collect();
         let name = title.path.as_str().rsplit('/').next().unwrap_or_default();
         let identity = Identity { session: now().utc.ntp64(), version: 1, server: link.local.ip() };
