@@ -112,6 +112,7 @@ impl Perform for Presentations {
                 let found: Vec<_> = shown.map(|snapshot| self.shown(snapshot)).collect();
                 reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
             }
+            Command::Await { reply, .. } => reply(Ok(())),
             Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } => {}
         }
     }

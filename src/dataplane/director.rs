@@ -103,6 +103,7 @@ impl Perform for Director {
         let presentation = match &command {
             Command::Open { presentation, .. }
             | Command::AddFlow { presentation, .. }
+            | Command::Await { presentation, .. }
             | Command::Play { presentation, .. }
             | Command::Pause { presentation, .. }
             | Command::End { presentation, .. }

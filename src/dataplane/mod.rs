@@ -5,6 +5,7 @@ pub mod director;
 pub mod endpoints;
 mod outbox;
 pub mod shard;
+mod ways;
 pub mod wheel;
 
 pub use director::{Director, ShardHandle};

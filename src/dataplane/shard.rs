@@ -14,8 +14,9 @@ use rtp::header::Header;
 use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::director::{Director, QUEUE, ShardCommand, ShardHandle};
-use crate::dataplane::endpoints::{Endpoint, Endpoints};
+use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
 use crate::dataplane::outbox::{Outbox, UdpTarget};
+use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
 use crate::library::ReadAt;
 use crate::net::connection::{Connection, Connections, Offer};
@@ -26,9 +27,9 @@ use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
-use crate::playback::{Command, FlowFacts, PlaybackError, PresentationId, ReportOrigin};
+use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
 use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
-use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, HomeAddress, Owner, PacketFacts, Route};
+use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddress, Owner, PacketFacts, Route};
 
 /// What the data plane goes by.
 #[derive(Clone, Debug)]
@@ -174,6 +175,8 @@ struct Slot {
     senders: Vec<Sender>,
     /// Failed reads in a row.
     failures: u32,
+    /// Where its datagrams come from.
+    ways: Ways,
 }
 
 /// What turns one flow's access units into packets.
@@ -198,6 +201,8 @@ struct Counters {
     label_unavailable: metrics::Counter,
     interleaved_full: metrics::Counter,
     broken_units: metrics::Counter,
+    ports_learned: metrics::Counter,
+    datagrams_ignored: metrics::Counter,
     lateness: metrics::Histogram,
     handover: metrics::Histogram,
 }
@@ -212,6 +217,8 @@ impl Default for Counters {
             label_unavailable: metrics::counter!("flowsteer_label_unavailable_total"),
             interleaved_full: metrics::counter!("flowsteer_dropped_packets_total", "reason" => "interleaved_full"),
             broken_units: metrics::counter!("flowsteer_broken_access_units_total"),
+            ports_learned: metrics::counter!("flowsteer_ports_learned_total"),
+            datagrams_ignored: metrics::counter!("flowsteer_datagrams_ignored_total"),
             lateness: metrics::histogram!("flowsteer_pacing_lateness_seconds"),
             handover: metrics::histogram!("flowsteer_handover_seconds"),
         }
@@ -335,12 +342,16 @@ impl Shard {
                     self.slots.push(None);
                     self.slots.len() - 1
                 });
-                self.slots[slot] = Some(Slot { presentation: made, source, senders: Vec::new(), failures: 0 });
+                self.slots[slot] = Some(Slot { presentation: made, source, senders: Vec::new(), failures: 0, ways: Ways::default() });
                 self.index.insert(presentation, slot);
                 self.arm(slot);
                 reply(Ok(()));
             }
             Command::AddFlow { presentation, track, home, label, reply } => reply(self.add_flow(presentation, track, home, label, now)),
+            Command::Await { presentation, home, holder, care_of, reply } => {
+                let endpoints = Arc::clone(&self.endpoints);
+                reply(self.with(presentation, |slot| slot.await_datagrams(&endpoints, home, holder, care_of, now)));
+            }
             Command::Play { presentation, request, reply } => {
                 let outcome = self.with(presentation, |slot| {
                     slot.sync(now);
@@ -395,7 +406,7 @@ impl Shard {
         let slot = *self.index.get(&presentation).ok_or(PlaybackError::Unknown)?;
         let found = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(PlaybackError::Unknown)?;
         let outcome = act(found);
-        self.note_endpoints(slot);
+        found.follow_datagrams(&self.endpoints, &self.steering, (self.clock)());
         self.serve(slot);
         outcome
     }
@@ -441,18 +452,6 @@ impl Shard {
             });
             Ok(facts)
         })
-    }
-
-    fn note_endpoints(&self, slot: usize) {
-        let Some(slot) = self.slots.get(slot).and_then(Option::as_ref) else { return };
-        for flow in slot.presentation.flows() {
-            for state in &flow.branches {
-                if let CareOf::Udp { rtcp, .. } = state.branch.care_of {
-                    let endpoint = Endpoint { presentation: slot.presentation.id(), home: flow.facts.home, branch: state.branch.serial };
-                    self.endpoints.note(rtcp, endpoint);
-                }
-            }
-        }
     }
 
     fn arm(&mut self, slot: usize) {
@@ -505,16 +504,6 @@ impl Shard {
                     if let (Some(report), Some(sender)) = (report, slot.senders.get_mut(flow)) {
                         self.send_rtcp(sender, &state.branch.care_of, &report, now);
                     }
-                    if let CareOf::Udp { rtcp, .. } = state.branch.care_of {
-                        let still = slot
-                            .presentation
-                            .flows()
-                            .get(flow)
-                            .is_some_and(|flow| flow.branches.iter().any(|other| other.branch.serial == state.branch.serial));
-                        if !still {
-                            self.endpoints.forget(rtcp, state.branch.serial);
-                        }
-                    }
                 }
                 Work::Ended => {
                     over = true;
@@ -524,6 +513,7 @@ impl Shard {
         }
         if over {
             let id = slot.presentation.id();
+            slot.ways.close(&self.endpoints, id, now);
             self.index.remove(&id);
             self.wheel.disarm(index);
             self.free.push(index);
@@ -657,7 +647,7 @@ impl Shard {
         }
     }
 
-    /// Takes what came in: reports of receivers.
+    /// Takes what came in: reports of receivers, and datagrams that open a way.
     fn receive(&mut self) {
         let now = (self.clock)();
         let mut buffer = [0; 2048];
@@ -667,11 +657,15 @@ impl Shard {
             for _ in 0..256 {
                 let Some(received) = socket.receive(&mut buffer) else { break };
                 let packet = &buffer[..received.len];
-                if !rtcp || !report::is_compound(packet) {
-                    continue;
-                }
-                if let Some(endpoint) = self.endpoints.find(received.from) {
-                    reports.push((endpoint, packet.to_vec()));
+                match self.endpoints.hear(received.from, if rtcp { Port::Rtcp } else { Port::Rtp }, packet, now.mono) {
+                    Origin::Branch(endpoint) if rtcp && report::is_compound(packet) => reports.push((endpoint, packet.to_vec())),
+                    Origin::Branch(_) | Origin::SetUp => {}
+                    Origin::Learned(presentation) => {
+                        self.counters.ports_learned.increment(1);
+                        // Its shard looks at its branches again.
+                        self.director.perform(Command::RouteChanged { presentation });
+                    }
+                    Origin::Nobody => self.counters.datagrams_ignored.increment(1),
                 }
             }
         }
@@ -679,10 +673,7 @@ impl Shard {
             let origin = ReportOrigin { home, branch };
             match self.index.get(&presentation).copied().and_then(|slot| self.slots.get_mut(slot)?.as_mut()) {
                 Some(slot) => slot.reported(origin, &packet, now),
-                None => {
-                    use crate::playback::Perform;
-                    self.director.perform(Command::Rtcp { presentation, origin, packet });
-                }
+                None => self.director.perform(Command::Rtcp { presentation, origin, packet }),
             }
         }
     }
@@ -737,6 +728,28 @@ impl Slot {
             };
             sender.connections.retain(|(id, _)| bound(*id));
         }
+    }
+
+    /// Notes what a SETUP told.
+    fn await_datagrams(
+        &mut self,
+        endpoints: &Endpoints,
+        home: HomeAddress,
+        holder: Holder,
+        care_of: CareOf,
+        now: Now,
+    ) -> Result<(), PlaybackError> {
+        let sender = self.senders.iter().find(|sender| sender.facts.home == home).ok_or(PlaybackError::Unknown)?;
+        self.ways.expect(endpoints, self.presentation.id(), &sender.facts, holder, care_of, now);
+        Ok(())
+    }
+
+    /// Makes known where its branches are, and moves those that turned out to be behind another port.
+    fn follow_datagrams(&mut self, endpoints: &Endpoints, steering: &BindingCache, now: Now) {
+        if self.ways.correct(endpoints, &self.presentation, steering, now) {
+            self.sync(now);
+        }
+        self.ways.note(endpoints, &self.presentation, now);
     }
 
     fn reported(&mut self, origin: ReportOrigin, packet: &[u8], now: Now) {

@@ -12,6 +12,7 @@ use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
 use rtcp::sender_report::SenderReport;
 use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
+use smallvec::SmallVec;
 use webrtc_util::marshal::Unmarshal;
 
 use crate::now::Mono;
@@ -80,14 +81,23 @@ pub fn is_compound(octets: &[u8]) -> bool {
     covered == octets.len() && matches!(first, Some(SENDER_REPORT | RECEIVER_REPORT))
 }
 
+/// The sources that a compound packet reports on.
+pub fn reported_sources(compound: &[u8]) -> SmallVec<[Ssrc; 4]> {
+    packets(compound).flat_map(|(kind, packet)| report_blocks(kind, packet)).map(|block| Ssrc(block.ssrc)).collect()
+}
+
 fn report_block(kind: u8, packet: &[u8], ssrc: Ssrc) -> Option<ReceptionReport> {
+    report_blocks(kind, packet).into_iter().find(|block| block.ssrc == ssrc.0)
+}
+
+fn report_blocks(kind: u8, packet: &[u8]) -> Vec<ReceptionReport> {
     let mut octets = packet;
     let reports = match kind {
-        RECEIVER_REPORT => ReceiverReport::unmarshal(&mut octets).ok()?.reports,
-        SENDER_REPORT => SenderReport::unmarshal(&mut octets).ok()?.reports,
-        _ => return None,
+        RECEIVER_REPORT => ReceiverReport::unmarshal(&mut octets).map(|report| report.reports),
+        SENDER_REPORT => SenderReport::unmarshal(&mut octets).map(|report| report.reports),
+        _ => return Vec::new(),
     };
-    reports.into_iter().find(|block| block.ssrc == ssrc.0)
+    reports.unwrap_or_default()
 }
 
 /// The packets of a compound packet with their types; ends at the first whose length does not fit.
@@ -135,7 +145,10 @@ mod tests {
     fn reports_about_others_and_noise_say_nothing() {
         let packet = receiver_report(7, 0, 0);
         assert_eq!(read_reception(&packet, Ssrc(8), ClockRate::VIDEO, None, Mono::default()), None);
+        assert_eq!(reported_sources(&packet)[..], [Ssrc(7)]);
+        assert!(reported_sources(&[0x80, RECEIVER_REPORT, 0, 1, 0, 0, 0, 0]).is_empty());
         for len in 0..packet.len() {
+            assert!(reported_sources(&packet[..len]).is_empty());
             assert_eq!(read_reception(&packet[..len], Ssrc(7), ClockRate::VIDEO, None, Mono::default()), None);
             assert!(!is_compound(&packet[..len]));
         }

@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 
 use crate::library::{Title, TitlePath};
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
-use crate::steering::{Branch, BranchSerial, DropReason, HomeAddress, UpdateId};
+use crate::steering::{Branch, BranchSerial, CareOf, DropReason, Holder, HomeAddress, UpdateId};
 
 /// Names a presentation in the API, logs and events. Random, but no secret: it gives no authority.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -246,6 +246,19 @@ pub enum Command {
         /// Its facts.
         reply: Reply<FlowFacts>,
     },
+    /// A SETUP told where a branch will be: a datagram from its address may yet correct its ports.
+    Await {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// Which flow.
+        home: HomeAddress,
+        /// Which session.
+        holder: Holder,
+        /// Where it will be; interleaved where no datagram is to be waited for any more.
+        care_of: CareOf,
+        /// Done: from now on such a datagram is noticed.
+        reply: Reply<()>,
+    },
     /// Play, resume, seek or join.
     Play {
         /// Which presentation.
@@ -356,6 +369,20 @@ impl Stage {
         label: FlowLabel,
     ) -> Result<FlowFacts, PlaybackError> {
         self.ask(|reply| Command::AddFlow { presentation, track, home, label, reply }).await
+    }
+
+    /// See [`Command::Await`].
+    ///
+    /// # Errors
+    /// `Unknown`.
+    pub async fn await_datagrams(
+        &self,
+        presentation: PresentationId,
+        home: HomeAddress,
+        holder: Holder,
+        care_of: CareOf,
+    ) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::Await { presentation, home, holder, care_of, reply }).await
     }
 
     /// See [`Command::Play`].

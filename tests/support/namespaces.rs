@@ -10,7 +10,7 @@
 //! See network_namespaces(7), veth(4), setns(2).
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -141,7 +141,16 @@ pub struct Network {
     pub server: Host,
     pub a: Host,
     pub b: Host,
-    _bridge: Namespace,
+    bridge: Namespace,
+}
+
+/// A device in a network of its own. The router between it and the server lets it out under the router's address, and its
+/// datagrams from ports between 20000 and 29999 instead of their own.
+#[derive(Debug)]
+pub struct BehindNat {
+    pub device: Host,
+    /// The router, as the server sees it.
+    pub router: Host,
 }
 
 impl Network {
@@ -161,6 +170,45 @@ impl Network {
             namespace.ip(&format!("link set lo up\naddr add {v6}/64 dev eth0 nodad\naddr add {v4}/24 dev eth0\nlink set eth0 up\n"));
             Ok(Host { name, v4, v6, namespace })
         };
-        Ok(Self { server: host("server", 1, 1)?, a: host("device A", 0xa, 10)?, b: host("device B", 0xb, 11)?, _bridge: bridge })
+        Ok(Self { server: host("server", 1, 1)?, a: host("device A", 0xa, 10)?, b: host("device B", 0xb, 11)?, bridge })
+    }
+
+    /// Puts a router on the bridge, and a device behind it.
+    pub fn behind_nat(&self) -> io::Result<BehindNat> {
+        let (router, device) = (Namespace::new()?, Namespace::new()?);
+        let (v6, v4) = (Ipv6Addr::new(0x2001, 0xdb8, 0xf10, 0, 0, 0, 0, 0xc), Ipv4Addr::new(10, 15, 0, 12));
+        let (device6, device4) = (Ipv6Addr::new(0x2001, 0xdb8, 0xf11, 0, 0, 0, 0, 2), Ipv4Addr::new(10, 16, 0, 2));
+        self.bridge.ip(&format!("link add to-c type veth peer name eth0 netns {}\nlink set to-c master bridge up\n", router.path()));
+        router.ip(&format!(
+            "link set lo up\naddr add {v6}/64 dev eth0 nodad\naddr add {v4}/24 dev eth0\nlink set eth0 up\n\
+             link add inside type veth peer name eth0 netns {}\n\
+             addr add 2001:db8:f11::1/64 dev inside nodad\naddr add 10.16.0.1/24 dev inside\nlink set inside up\n",
+            device.path()
+        ));
+        device.ip(&format!(
+            "link set lo up\naddr add {device6}/64 dev eth0 nodad\naddr add {device4}/24 dev eth0\nlink set eth0 up\n\
+             route add default via 10.16.0.1\nroute add ::/0 via 2001:db8:f11::1\n"
+        ));
+        router.run(|| -> io::Result<()> {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+        })?;
+        let mut nft = router.command("nft");
+        let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nft starts");
+        let rules: String = ["ip", "ip6"]
+            .map(|family| {
+                format!(
+                    "table {family} nat {{\nchain out {{\ntype nat hook postrouting priority srcnat\n\
+                     oifname eth0 meta l4proto udp masquerade to :20000-29999 random\noifname eth0 masquerade\n}}\n}}\n"
+                )
+            })
+            .concat();
+        nft.stdin.take().expect("stdin is a pipe").write_all(rules.as_bytes()).expect("nft reads its rules");
+        let output = nft.wait_with_output().expect("nft ends");
+        assert!(output.status.success(), "nft:\n{rules}\n{}", String::from_utf8_lossy(&output.stderr));
+        Ok(BehindNat {
+            device: Host { name: "a device behind a NAT", v4: device4, v6: device6, namespace: device },
+            router: Host { name: "its router", v4, v6, namespace: router },
+        })
     }
 }

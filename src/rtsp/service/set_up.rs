@@ -81,6 +81,8 @@ impl Service {
             (None, Role::Taker { .. }) => return Err(SessionError::NoSuchTrack.into()),
             (None, Role::Opener { name }) => self.reserve_flow(session.presentation, name.as_deref(), &snapshot, track, link).await?,
         };
+        // Before the answer: players open the way through a NAT as soon as they have it.
+        self.stage.await_datagrams(session.presentation, facts.home, session.holder, care_of).await?;
         session.set_up(facts, &request.uri, care_of, now().mono);
         if matches!(session.state, State::Playing) && session.tracks.iter().any(|track| track.stale) {
             // What plays already goes to the new transport at once.
