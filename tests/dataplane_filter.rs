@@ -26,8 +26,8 @@ fn play(corrupt_label: Option<u32>, enough: impl Fn(usize, &PresentationSnapshot
         let steering = Arc::new(BindingCache::new(
             SteeringSettings::new("fd00::/64".parse().expect("a prefix")),
             Box::new(|octets| getrandom::fill(octets).expect("random octets")),
-            Box::new(move |_, owner| {
-                if let Owner::Presentation(id) = owner {
+            Box::new(move |_, player| {
+                if let Some(id) = player {
                     told.tell(Command::RouteChanged { presentation: PresentationId(id) });
                 }
             }),

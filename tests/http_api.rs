@@ -91,7 +91,9 @@ impl Perform for Presentations {
                     if start > end {
                         return Err(PlaybackError::InvalidRange);
                     }
-                    snapshot.state = PresentationState::Playing;
+                    if !request.still {
+                        snapshot.state = PresentationState::Playing;
+                    }
                     snapshot.position = start;
                     Ok(Playing { start, end, scale: 1.0, flows: Vec::<FlowStart>::new() })
                 });

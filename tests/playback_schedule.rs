@@ -157,7 +157,7 @@ impl Rig {
     fn play(&mut self, range: Option<(f64, Option<f64>)>, joining: Option<UpdateId>) -> flowsteer::playback::Playing {
         let range =
             range.map(|(start, end)| NptRange { start: Some(MediaTime::from_seconds(start)), end: end.map(MediaTime::from_seconds) });
-        self.presentation.play(PlayRequest { range, joining }, self.now).expect("playable")
+        self.presentation.play(PlayRequest { range, joining, still: false }, self.now).expect("playable")
     }
 
     /// Lets time pass, doing at each deadline what is asked.
@@ -325,7 +325,7 @@ fn ranges_end_where_they_say_and_nonsense_is_refused() {
     assert_eq!(rig.byes, []);
     for (start, end) in [(21.0, None), (-1.0, None), (5.0, Some(5.0)), (5.0, Some(4.0))] {
         let range = NptRange { start: Some(MediaTime::from_seconds(start)), end: end.map(MediaTime::from_seconds) };
-        let outcome = rig.presentation.play(PlayRequest { range: Some(range), joining: None }, rig.now);
+        let outcome = rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now);
         assert_eq!(outcome, Err(PlaybackError::InvalidRange), "{start} {end:?}");
     }
 }
@@ -438,6 +438,73 @@ fn with_nobody_bound_it_lingers_keeps_its_place_and_resumes_for_who_comes() {
     rig.run(seconds(59.0));
     assert!(!rig.ended);
     rig.run(seconds(2.0));
+    assert!(rig.ended);
+}
+
+#[test]
+fn what_ran_goes_on_by_itself_when_a_device_is_bound_again_and_what_stood_stands() {
+    let mut rig = Rig::new(title(60, 50), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(7.0));
+    rig.unbind(1, EndReason::Expired);
+    rig.run(seconds(10.0));
+    rig.bind(2, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(5.0));
+    assert_eq!(rig.presentation.state(), PresentationState::Playing);
+    assert!(near(rig.presentation.position(rig.now).since(MediaTime::ZERO), 12.0));
+    rig.assert_contiguous(2);
+    rig.presentation.pause(rig.now).expect("it runs");
+    rig.unbind(2, EndReason::Expired);
+    rig.run(seconds(1.0));
+    rig.bind(3, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(5.0));
+    assert_eq!(rig.presentation.state(), PresentationState::Paused);
+    assert!(!rig.got.contains_key(&(3, VIDEO)));
+}
+
+#[test]
+fn played_before_anybody_is_bound_it_waits_paused_and_starts_with_the_first_branch() {
+    let mut rig = Rig::new(title(60, 50), false);
+    let playing = rig.play(None, None);
+    assert_eq!(playing.start, MediaTime::ZERO);
+    rig.run(seconds(1000.0));
+    assert_eq!(rig.presentation.state(), PresentationState::Paused);
+    let request =
+        PlayRequest { range: Some(NptRange { start: Some(MediaTime::from_seconds(20.0)), end: None }), joining: None, still: true };
+    let sought = rig.presentation.play(request, rig.now).expect("inside the title");
+    rig.run(seconds(1.0));
+    assert_eq!((rig.presentation.state(), rig.ended), (PresentationState::Paused, false));
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(3.0));
+    assert_eq!(rig.presentation.state(), PresentationState::Playing);
+    assert!(near(rig.presentation.position(rig.now).since(sought.start), 3.0));
+    assert!(rig.got(1, VIDEO)[0].random_access);
+    rig.assert_contiguous(1);
+    rig.unbind(1, EndReason::Expired);
+    rig.run(seconds(61.0));
+    assert!(rig.ended);
+}
+
+#[test]
+fn a_pause_ends_the_waiting_and_so_does_the_end_of_its_home_addresses() {
+    let mut rig = Rig::new(title(60, 50), false);
+    rig.play(None, None);
+    rig.presentation.pause(rig.now).expect("it waits");
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(3.0));
+    assert_eq!(rig.presentation.state(), PresentationState::Paused);
+    assert!(rig.got.is_empty());
+
+    let mut rig = Rig::new(title(60, 50), false);
+    rig.play(None, None);
+    for route in &mut rig.routes {
+        route.reserved = false;
+    }
+    let routes: Vec<_> = rig.routes.iter().cloned().map(Arc::new).collect();
+    rig.presentation.sync(&routes, rig.now);
+    assert_eq!(rig.presentation.state(), PresentationState::Lingering);
+    rig.run(seconds(61.0));
     assert!(rig.ended);
 }
 

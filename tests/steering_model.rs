@@ -72,6 +72,8 @@ enum Step {
     Again { home: usize },
     Release { home: usize },
     ReleaseOwner { owner: u64 },
+    PlayTo { home: usize, presentation: u64, ports: bool },
+    Leave { home: usize, presentation: u64 },
     Authorise { home: usize, label: bool, ports: bool },
     Expect { home: usize, ports: bool },
     Update { asks: Vec<Ask> },
@@ -127,6 +129,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..7_usize).prop_map(|home| Step::Again { home }),
         1 => (0..7_usize).prop_map(|home| Step::Release { home }),
         1 => (0..3_u64).prop_map(|owner| Step::ReleaseOwner { owner }),
+        3 => (0..7_usize, 0..3_u64, any::<bool>()).prop_map(|(home, presentation, ports)| Step::PlayTo { home, presentation, ports }),
+        1 => (0..7_usize, 0..3_u64).prop_map(|(home, presentation)| Step::Leave { home, presentation }),
         4 => (0..7_usize, prop::bool::weighted(0.9), any::<bool>())
             .prop_map(|(home, label, ports)| Step::Authorise { home, label, ports }),
         1 => (0..7_usize, any::<bool>()).prop_map(|(home, ports)| Step::Expect { home, ports }),
@@ -228,6 +232,7 @@ impl Pair {
                 assert_eq!(self.cache().release(address, self.world.now), self.model.release(address));
             }
             Step::ReleaseOwner { owner } => {
+                self.model.leave(None, *owner);
                 let owner = Owner::Presentation(*owner);
                 self.cache().release_owner(owner, self.world.now);
                 let owned: Vec<_> = self.model.homes.iter().filter(|home| home.owner == owner).map(|home| home.address).collect();
@@ -235,6 +240,17 @@ impl Pair {
                     // Over already or released now: gone.
                     let _ = self.model.release(address);
                 }
+            }
+            Step::PlayTo { home, presentation, ports } => {
+                let (address, ports) = (self.pick(*home), ports.then_some((5_004, 5_005)));
+                let expectation = Expectation { payload_type: PayloadType::new(96), ports };
+                let real = self.cache().play_to(address, *presentation, expectation, self.world.now).map(FlowLabel::bits);
+                assert_eq!(real, self.model.play_to(address, *presentation, ports, real.unwrap_or_default()));
+            }
+            Step::Leave { home, presentation } => {
+                let address = self.pick(*home);
+                self.cache().leave(address, *presentation);
+                self.model.leave(Some(address), *presentation);
             }
             Step::Authorise { home, label, ports } => {
                 let (address, label) = (self.pick(*home), if *label { LABEL } else { OTHER_LABEL });
@@ -507,9 +523,21 @@ impl Pair {
                 assert!(left.is_none_or(|left| !left.is_zero()), "nothing is kept for an expired care-of");
             }
             assert_eq!((view.owner, view.label.map(FlowLabel::bits)), (home.owner, home.label));
+            let player = match home.owner {
+                Owner::Presentation(id) => Some(id),
+                Owner::KeyHolder => home.guest,
+            };
+            assert_eq!(view.player, player);
             let expected: Vec<_> =
                 DropReason::ALL.into_iter().map(|reason| (reason, home.dropped[reason as usize])).filter(|(_, n)| *n > 0).collect();
             assert_eq!(view.dropped, expected);
+        }
+        for presentation in 0..3 {
+            let mut real = self.cache().homes_of(Owner::Presentation(presentation));
+            real.sort_unstable();
+            let mut expected = self.model.played(presentation);
+            expected.sort_unstable();
+            assert_eq!(real, expected, "what presentation {presentation} plays to");
         }
         assert_eq!(self.cache().dropped(), DropReason::ALL.map(|reason| (reason, self.drops[reason as usize])));
         let real = self.cache().poll_timeout().map(|next| next.as_nanos());

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
-    Authority, BindingId, CareOf, ConnectionId, DropReason, EndReason, EventKind, Expectation, Holder, HomeStatus, JoinWay, Mode, Owner,
-    Proof, SteeringError, SteeringSettings, Update, Window,
+    Authority, BindingCache, BindingId, CareOf, ConnectionId, DropReason, EndReason, EventKind, Expectation, Holder, HomeStatus, JoinWay,
+    Mode, Owner, Proof, SteeringError, SteeringSettings, Update, Window,
 };
 use steering_fixture::*;
 
@@ -36,6 +36,100 @@ fn a_reserved_home_address_is_of_the_pool_with_an_index_and_a_key_of_its_own() {
     assert_eq!(one.validity_end, u64::MAX, "it lives as long as its owner");
     assert_eq!(world.cache.homes_of(OWNER), [one.home, other.home]);
     assert!(world.cache.is_home_key(one.home, &one.key, world.now) && !world.cache.is_home_key(one.home, &other.key, world.now));
+}
+
+/// A cache that notes which presentations are told of changes.
+fn listening() -> (World, std::sync::Arc<std::sync::Mutex<Vec<Option<u64>>>>) {
+    let mut world = World::new();
+    let told: std::sync::Arc<std::sync::Mutex<Vec<Option<u64>>>> = Default::default();
+    let heard = std::sync::Arc::clone(&told);
+    let changed = Box::new(move |_, player| heard.lock().expect("pushing does not panic").push(player));
+    let cache = BindingCache::new(world.cache.settings().clone(), steering_fixture::random(1), changed);
+    world.cache = std::sync::Arc::new(cache);
+    (world, told)
+}
+
+#[test]
+fn a_presentation_plays_to_a_key_holders_home_address_and_hears_of_every_change_there() {
+    let (mut world, told) = listening();
+    let taken = || std::mem::take(&mut *told.lock().expect("pushing does not panic"));
+    let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
+    assert_eq!(taken(), [None], "nothing plays there yet");
+    let expectation = Expectation { payload_type: PayloadType::new(96), ports: None };
+    let label = world.cache.play_to(home, 7, expectation, world.now).expect("free");
+    assert_eq!(
+        world.cache.home_view(home, world.now).map(|view| (view.owner, view.player, view.label)),
+        Some((Owner::KeyHolder, Some(7), Some(label)))
+    );
+    assert_eq!(world.cache.homes_of(OWNER), [home]);
+    taken();
+    let by_key = |place, binding, lifetime| Update {
+        authority: Authority::HomeKey,
+        binding: Some(BindingId(binding)),
+        lifetime: Some(Duration::from_secs(lifetime)),
+        ..update(home, place, u64::from(binding))
+    };
+    let (_, first) = world.bind_started(&by_key(a(), 1, 60));
+    assert_eq!(taken(), [Some(7)], "bound");
+    world.bind_started(&by_key(b(), 2, 60));
+    assert_eq!(taken(), [Some(7)], "moving");
+    world.pass(2000);
+    assert_eq!(taken(), [Some(7), Some(7)], "left, moved");
+    assert_eq!(world.cache.remove(home, first, EndReason::Removed, world.now), Err(SteeringError::UnknownBinding));
+    world.pass(60_000);
+    assert_eq!(taken(), [Some(7)], "expired");
+    assert!(world.events().iter().skip(1).all(|event| event.player == Some(7)));
+    world.cache.release(home, world.now).expect("reserved");
+    assert_eq!(taken(), [Some(7)], "released");
+    assert_eq!(world.cache.homes_of(OWNER), []);
+}
+
+#[test]
+fn the_end_of_a_presentation_leaves_the_reservation_its_label_and_its_bindings_for_the_next() {
+    let world = World::new();
+    let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
+    let expectation = Expectation { payload_type: PayloadType::new(96), ports: Some((5004, 5005)) };
+    let label = world.cache.play_to(home, 7, expectation, world.now).expect("free");
+    world.bind(&Update { authority: Authority::HomeKey, ..update(home, a(), 1) });
+    let own = world.reserve();
+    assert_eq!(world.cache.homes_of(OWNER), [home, own]);
+    assert_eq!(world.cache.play_to(home, 8, expectation, world.now), Err(SteeringError::Occupied));
+    assert_eq!(world.cache.play_to(own, 8, expectation, world.now), Err(SteeringError::Occupied), "its owner plays there");
+    world.cache.leave(home, 8);
+    assert_eq!(world.cache.player(home), Some(7), "who is no guest cannot go");
+
+    world.cache.release_owner(OWNER, world.now);
+    assert_eq!((world.cache.owner(own), world.cache.owner(home)), (None, Some(Owner::KeyHolder)));
+    let view = world.cache.home_view(home, world.now).expect("still reserved");
+    assert_eq!((view.player, view.label, view.branches.len()), (None, Some(label), 1));
+    assert_eq!(world.cache.homes_of(OWNER), []);
+
+    assert_eq!(world.cache.play_to(home, 8, Expectation::default(), world.now), Ok(label), "the next flow takes the label");
+    assert_eq!(world.cache.player(home), Some(8));
+    world.cache.release_owner(OWNER, world.now);
+    assert_eq!(world.cache.player(home), Some(8), "who went before is not asked");
+    assert_eq!(world.cache.play_to(steering_nobody(), 8, expectation, world.now), Err(SteeringError::UnknownHome));
+}
+
+fn steering_nobody() -> flowsteer::steering::HomeAddress {
+    flowsteer::steering::HomeAddress("2001:db8:f::dead".parse().expect("an address"))
+}
+
+#[test]
+fn a_token_for_a_flow_that_a_guest_plays_names_the_presentation() {
+    let world = World::new();
+    let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
+    world.cache.play_to(home, 7, Expectation::default(), world.now).expect("free");
+    let own = world.flow();
+    let homes = [home, own];
+    let options = flowsteer::steering::GrantOptions { transfer_id: Some(3), ..Default::default() };
+    let grants = homes.map(|home| world.cache.issue_grant(home, &options, world.now).expect("a label"));
+    let text = flowsteer::steering::token(&grants);
+    let verified = world.cache.verify_token(&text, None, world.now).expect("good");
+    assert!(verified.iter().all(|grant| grant.owner == OWNER), "{verified:?}");
+    for home in homes {
+        assert_eq!(world.cache.issued_tokens(home), std::slice::from_ref(&text), "known again for credentials");
+    }
 }
 
 #[test]

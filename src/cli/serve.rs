@@ -25,7 +25,7 @@ use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::rtsp::message::MessageLimits;
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
-use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Owner, SteeringSettings};
+use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, SteeringSettings};
 use crate::store::{FileStore, NoStore, Store, unique_local};
 
 /// Serves until a signal says otherwise; `reread` reads the configuration again.
@@ -210,8 +210,8 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
     };
     let stage = stage.clone();
     let random = |octets: &mut [u8]| getrandom::fill(octets).expect("the system gives random octets once it has given some");
-    let changed = move |_: HomeAddress, owner: Owner| {
-        if let Owner::Presentation(id) = owner {
+    let changed = move |_: HomeAddress, player: Option<u64>| {
+        if let Some(id) = player {
             stage.tell(Command::RouteChanged { presentation: PresentationId(id) });
         }
     };

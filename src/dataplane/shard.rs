@@ -171,6 +171,7 @@ impl Prepared {
 struct Slot {
     presentation: Presentation,
     source: Arc<dyn ReadAt>,
+    opened: Mono,
     /// In the order of the flows.
     senders: Vec<Sender>,
     /// Failed reads in a row.
@@ -342,7 +343,8 @@ impl Shard {
                     self.slots.push(None);
                     self.slots.len() - 1
                 });
-                self.slots[slot] = Some(Slot { presentation: made, source, senders: Vec::new(), failures: 0, ways: Ways::default() });
+                self.slots[slot] =
+                    Some(Slot { presentation: made, source, opened: now.mono, senders: Vec::new(), failures: 0, ways: Ways::default() });
                 self.index.insert(presentation, slot);
                 self.arm(slot);
                 reply(Ok(()));
@@ -598,7 +600,10 @@ impl Shard {
         });
         slot.presentation.sent(flow, sending.audience, packets as u64, octets as u64, &served, now);
         for (serial, since) in fresh.unwrap_or_default() {
-            self.counters.handover.record(now.mono.since(since).as_secs_f64());
+            // Who was bound before there was anything to play was not waiting for a hand-over.
+            if since >= slot.opened {
+                self.counters.handover.record(now.mono.since(since).as_secs_f64());
+            }
             self.steering.branch_started(home, serial, now);
         }
         if served.is_empty() && self.outbox.packets.packets().len() == first + packets {

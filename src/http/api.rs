@@ -278,12 +278,8 @@ impl Api {
 
     /// A seek leaves what stands standing.
     async fn seek(&self, session: PresentationId, to: MediaTime) -> Result<(), Problem> {
-        let standing = self.stage.snapshot(session).await?.state != crate::playback::PresentationState::Playing;
         let range = Some(NptRange { start: Some(to), end: None });
-        self.stage.play(session, PlayRequest { range, joining: None }).await?;
-        if standing {
-            self.stage.pause(session).await?;
-        }
+        self.stage.play(session, PlayRequest { range, joining: None, still: true }).await?;
         Ok(())
     }
 
@@ -303,16 +299,17 @@ impl Api {
     }
 
     fn home_shape(&self, view: &HomeView, snapshots: &[PresentationSnapshot], now: Now) -> Value {
-        let flow = snapshots.iter().flat_map(|snapshot| &snapshot.flows).find(|flow| flow.facts.home == view.home);
+        let playing = snapshots.iter().find(|snapshot| Some(snapshot.id.0) == view.player);
+        let flow = playing.and_then(|snapshot| snapshot.flows.iter().find(|flow| flow.facts.home == view.home));
         let flow = flow.map(|flow| shape::flow(flow, &|flow: &FlowSnapshot, branch: &BranchSnapshot| self.lifetime(flow, branch, now)));
         shape::home(view, flow)
     }
 
     async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<Value, Problem> {
         let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
-        let snapshots = match view.owner {
-            Owner::Presentation(id) => self.stage.snapshot(PresentationId(id)).await.map(|found| vec![found]).unwrap_or_default(),
-            Owner::KeyHolder => Vec::new(),
+        let snapshots = match view.player {
+            Some(id) => self.stage.snapshot(PresentationId(id)).await.map(|found| vec![found]).unwrap_or_default(),
+            None => Vec::new(),
         };
         Ok(self.home_shape(&view, &snapshots, now))
     }
@@ -487,22 +484,12 @@ impl Api {
         if let Requester::TokenHolder(grants) = who {
             self.steering.claim(grants, call.peer.ip(), now);
         }
-        // What stood for want of a device goes on.
-        if let Some(Owner::Presentation(session)) = self.steering.owner(home) {
-            let session = PresentationId(session);
-            if self.stage.snapshot(session).await.is_ok_and(|snapshot| snapshot.state == crate::playback::PresentationState::Lingering) {
-                self.stage.play(session, PlayRequest::default()).await?;
-            }
-        }
         Ok(Outcome::Json(200, self.shown_home(home, now).await?))
     }
 
     async fn context(&self, call: &Call, home: HomeAddress, who: &Requester, now: Now) -> Result<Outcome, Problem> {
         let body: ContextBody = if call.body.is_empty() { ContextBody::default() } else { read(&call.body)? };
-        let Some(Owner::Presentation(session)) = self.steering.owner(home) else {
-            return Err(Problem::new(409, "no-flow", "nothing plays to this home address"));
-        };
-        let snapshot = self.stage.snapshot(PresentationId(session)).await?;
+        let snapshot = self.presentation_at(home).await?;
         let all = body.scope != Some(ScopeName::Flow);
         let covered = |flow: &&FlowSnapshot| flow.facts.home == home || (all && who.holder(flow.facts.home, &self.steering, now).is_ok());
         let mut transfer = [0; 4];
@@ -541,14 +528,16 @@ impl Api {
         ))
     }
 
+    async fn presentation_at(&self, home: HomeAddress) -> Result<PresentationSnapshot, Problem> {
+        let player = self.steering.player(home).ok_or_else(|| Problem::new(409, "no-flow", "nothing plays to this home address"))?;
+        Ok(self.stage.snapshot(PresentationId(player)).await?)
+    }
+
     async fn receiver_sdp(&self, call: &Call, home: HomeAddress) -> Result<Outcome, Problem> {
         let query = call.uri.query().unwrap_or_default();
         let port = query.split('&').find_map(|part| part.strip_prefix("rtp=")).unwrap_or("5004");
         let port: u16 = port.parse().ok().filter(|port| (1..u16::MAX).contains(port)).ok_or_else(|| Problem::invalid("rtp is a port"))?;
-        let Some(Owner::Presentation(session)) = self.steering.owner(home) else {
-            return Err(Problem::new(409, "no-flow", "nothing plays to this home address"));
-        };
-        let snapshot = self.stage.snapshot(PresentationId(session)).await?;
+        let snapshot = self.presentation_at(home).await?;
         let flow = snapshot.flows.iter().find(|flow| flow.facts.home == home).ok_or_else(|| Problem::not_found("flow"))?;
         let track = self.sdp_track(&snapshot.title, flow).ok_or_else(|| Problem::not_found("track"))?;
         let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity(call, now()), extent(&snapshot.title), port, port + 1);

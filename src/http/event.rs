@@ -5,7 +5,7 @@ use tokio::sync::broadcast;
 
 use crate::http::shape;
 use crate::library::{Change, ChangeKind};
-use crate::steering::{Event, EventKind, Owner};
+use crate::steering::{Event, EventKind};
 
 /// Events that wait for a slow listener at most; it then learns that it has missed some.
 const WAITING: usize = 1024;
@@ -51,10 +51,7 @@ impl Announcer {
 
 impl From<&Event> for ApiEvent {
     fn from(event: &Event) -> Self {
-        let session = match event.owner {
-            Owner::Presentation(id) => Some(crate::playback::PresentationId(id).to_string()),
-            Owner::KeyHolder => None,
-        };
+        let session = event.player.map(|id| crate::playback::PresentationId(id).to_string());
         let (name, what, extra) = match event.kind {
             EventKind::Bound => ("binding", "bound", json!({})),
             EventKind::Refreshed => ("binding", "refreshed", json!({})),

@@ -60,6 +60,7 @@ impl From<SteeringError> for Problem {
             SteeringError::CareOfUnacceptable => (422, "care-of-unacceptable"),
             SteeringError::BindingIdZero => (400, "invalid-request"),
             SteeringError::TooManyBindings => (409, "too-many-bindings"),
+            SteeringError::Occupied => (409, "occupied"),
             SteeringError::OtherLabel => (409, "other-label"),
         };
         Self::new(status, kind, error)

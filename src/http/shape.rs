@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::library::{Codec, Entry, Title, TitlePath};
 use crate::playback::{BranchSnapshot, FlowSnapshot, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaTime;
-use crate::steering::{CareOf, EndReason, HomeView, Owner};
+use crate::steering::{CareOf, EndReason, HomeView};
 
 /// What need not be encoded in a URL's path.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -137,10 +137,7 @@ fn branch(state: &BranchSnapshot, lifetime: Option<Duration>) -> Value {
 
 /// A home address, with the flow that plays there.
 pub fn home(view: &HomeView, flow: Option<Value>) -> Value {
-    let session = match view.owner {
-        Owner::Presentation(id) => Some(PresentationId(id).to_string()),
-        Owner::KeyHolder => None,
-    };
+    let session = view.player.map(|id| PresentationId(id).to_string());
     let mut shown = json!({
         "homeAddress": view.home.to_string(),
         "state": view.status.as_str(),

@@ -5,6 +5,9 @@
 //! [`Presentation::skip`] where the access unit cannot be sent) before the next poll; then
 //! [`Presentation::next_deadline`], which every command and every poll may move.
 //!
+//! Played before any branch is bound it waits, as long as one of its home addresses exists; it starts with the first
+//! branch. What ran when the last branch went goes on with the next one.
+//!
 //! How a branch joins a flow that runs (*primed*): it is sent the access units from the last random access point shown
 //! at or before the live position less the lag of the branch that is left, faster than real time, with their first
 //! sequence numbers and timestamps, until it has caught up; from then on it gets what all get.
@@ -104,6 +107,8 @@ enum Phase {
     Standing,
     /// The clock runs.
     Running,
+    /// Played, and no branch was ever bound: it waits for one.
+    Waiting,
     /// No branch is left; it ends at that time.
     Unbound(Mono),
     /// Over.
@@ -129,6 +134,10 @@ pub struct Presentation {
     /// Where it starts when nothing else is asked.
     opened_at: MediaTime,
     phase: Phase,
+    /// Whether it is to run as soon as a branch is bound.
+    wanted: bool,
+    /// Whether a branch was ever bound.
+    claimed: bool,
     clock: FlowClock,
     /// The last stretches, the current one at the back; empty before the first start.
     segments: VecDeque<Segment>,
@@ -151,6 +160,8 @@ impl Presentation {
             looping,
             opened_at: start,
             phase: Phase::Unbound(now.mono + UNCLAIMED),
+            wanted: false,
+            claimed: false,
             clock: FlowClock::new(),
             segments: VecDeque::new(),
             next_segment: 0,
@@ -181,7 +192,7 @@ impl Presentation {
     pub const fn state(&self) -> PresentationState {
         match self.phase {
             Phase::Running => PresentationState::Playing,
-            Phase::Standing => PresentationState::Paused,
+            Phase::Standing | Phase::Waiting => PresentationState::Paused,
             Phase::Unbound(_) | Phase::Over => PresentationState::Lingering,
         }
     }
@@ -272,7 +283,13 @@ impl Presentation {
             }
         }
         let position = self.position(now);
-        self.run(now);
+        if !request.still {
+            self.wanted = true;
+            if matches!(self.phase, Phase::Unbound(_)) && !self.claimed {
+                self.phase = Phase::Waiting;
+            }
+            self.run(now);
+        }
         let segment = *self.segments.back().ok_or(PlaybackError::Unknown)?;
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
@@ -295,6 +312,7 @@ impl Presentation {
         if self.phase == Phase::Over {
             return Err(PlaybackError::Unknown);
         }
+        self.wanted = false;
         if self.phase == Phase::Running {
             self.clock.stop(now.mono);
             self.phase = Phase::Standing;
@@ -344,8 +362,15 @@ impl Presentation {
             self.join(update, &together, now);
         }
         let bound = self.flows.iter().any(|flow| !flow.branches.is_empty());
+        self.claimed |= bound;
         match self.phase {
-            Phase::Unbound(_) if bound => self.phase = Phase::Standing,
+            Phase::Unbound(_) | Phase::Waiting if bound => {
+                self.phase = Phase::Standing;
+                if self.wanted {
+                    self.run(now);
+                }
+            }
+            Phase::Waiting if routes.iter().all(|route| !route.reserved) => self.phase = Phase::Unbound(now.mono + self.settings.linger),
             Phase::Standing | Phase::Running if !bound => {
                 self.clock.stop(now.mono);
                 self.phase = Phase::Unbound(now.mono + self.settings.linger);
@@ -630,6 +655,7 @@ impl Presentation {
         }
         self.clock.stop(now.mono);
         self.phase = Phase::Standing;
+        self.wanted = false;
         let at_title_end = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
         if at_title_end {
             self.finished = true;

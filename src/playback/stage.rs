@@ -96,6 +96,8 @@ pub struct PlayRequest {
     pub range: Option<NptRange>,
     /// Set where branches have just been bound by this update, and the reply is to name *their* first packets.
     pub joining: Option<UpdateId>,
+    /// Set where only the position changes: what stands or waits goes on standing or waiting.
+    pub still: bool,
 }
 
 /// The first packet of one flow, for `RTP-Info`.

@@ -113,6 +113,7 @@ impl From<SteeringError> for Refusal {
             | SteeringError::CareOfUnproven
             | SteeringError::CareOfUnacceptable
             | SteeringError::BindingIdZero
+            | SteeringError::Occupied
             | SteeringError::OtherLabel => Self::because(461, error),
         }
     }

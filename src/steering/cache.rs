@@ -43,7 +43,7 @@ const LAST_LABEL: FlowLabel = FlowLabel::new(FlowLabel::MAX).expect("20 bits, no
 const LEAST_RESERVATION: Duration = Duration::from_secs(4);
 
 type Random = Box<dyn FnMut(&mut [u8]) + Send>;
-type Changed = Box<dyn Fn(HomeAddress, Owner) + Send + Sync>;
+type Changed = Box<dyn Fn(HomeAddress, Option<u64>) + Send + Sync>;
 
 /// What is given out only once.
 struct Register {
@@ -55,7 +55,8 @@ struct Register {
 pub struct BindingCache {
     settings: SteeringSettings,
     homes: DashMap<HomeAddress, Arc<Home>>,
-    owners: DashMap<Owner, Vec<HomeAddress>>,
+    /// Also, under a presentation, those that it plays to.
+    pub(crate) owners: DashMap<Owner, Vec<HomeAddress>>,
     names: Mutex<HashMap<String, HomeAddress>>,
     register: Mutex<Register>,
     random: Mutex<Random>,
@@ -65,12 +66,12 @@ pub struct BindingCache {
     deadlines: Mutex<BTreeSet<(Mono, HomeAddress)>>,
     events: Mutex<VecDeque<Event>>,
     counters: Arc<Counters>,
-    changed: Changed,
+    pub(crate) changed: Changed,
 }
 
 impl BindingCache {
     /// An empty cache. `random` fills octets unpredictably; `changed` is told after each change of a route or of the next
-    /// deadline, with no lock held.
+    /// deadline, with the presentation that plays there, and with no lock held.
     pub fn new(settings: SteeringSettings, random: Random, changed: Changed) -> Self {
         let register = Register { pool: Pool::new(settings.home_prefix), spis: HashSet::new() };
         Self {
@@ -109,7 +110,7 @@ impl BindingCache {
         self.find(home).map(Gate::new)
     }
 
-    /// The home addresses of an owner, in the order in which they were reserved.
+    /// The home addresses of an owner, and those that a presentation plays to, in the order in which they came to it.
     pub fn homes_of(&self, owner: Owner) -> Vec<HomeAddress> {
         self.owners.get(&owner).map(|homes| homes.clone()).unwrap_or_default()
     }
@@ -248,7 +249,11 @@ impl BindingCache {
             (address, spi)
         };
         count(&self.counters.reserved);
-        (self.changed)(address, request.owner);
+        let player = match request.owner {
+            Owner::Presentation(id) => Some(id),
+            Owner::KeyHolder => None,
+        };
+        (self.changed)(address, player);
         Ok(Reservation { home: address, spi, key, validity_end })
     }
 
@@ -271,7 +276,7 @@ impl BindingCache {
     /// `UnknownHome`, `OtherLabel`.
     pub fn authorise(&self, home: HomeAddress, label: FlowLabel, expectation: Expectation) -> Result<(), SteeringError> {
         let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
-        let owner = {
+        let player = {
             let mut state = found.state();
             if state.released {
                 return Err(SteeringError::UnknownHome);
@@ -282,10 +287,10 @@ impl BindingCache {
             state.label = Some(label);
             state.expectation = expectation;
             found.publish(&mut state);
-            state.owner
+            state.player()
         };
         count(&self.counters.flow_set);
-        (self.changed)(home, owner);
+        (self.changed)(home, player);
         Ok(())
     }
 
@@ -326,7 +331,7 @@ impl BindingCache {
             let binding = state.bindings.remove(position);
             state.note_end(&binding, reason);
             home.publish(&mut state);
-            Event { home: home.address(), owner: state.owner, binding: binding.id, kind: EventKind::Removed { reason } }
+            Event { home: home.address(), player: state.player(), binding: binding.id, kind: EventKind::Removed { reason } }
         };
         self.tell(event);
         // What waited for that branch, and a home address that only lived for it, may end with it.
@@ -334,12 +339,14 @@ impl BindingCache {
         Ok(())
     }
 
-    /// Lets the home addresses of a presentation go.
+    /// Lets the home addresses of a presentation go. Those of others that it plays to stay as they are, without it.
     pub fn release_owner(&self, owner: Owner, now: Now) {
-        if owner == Owner::KeyHolder {
-            return;
-        }
+        let Owner::Presentation(presentation) = owner else { return };
         for home in self.homes_of(owner) {
+            if self.owner(home) == Some(Owner::KeyHolder) {
+                self.leave(home, presentation);
+                continue;
+            }
             // One that went away meanwhile is gone all the same.
             let _ = self.release(home, now);
         }
@@ -359,7 +366,7 @@ impl BindingCache {
     /// Frees this very home address; not one that was given out again meanwhile.
     fn free(&self, home: &Arc<Home>, now: Now) -> bool {
         let address = home.address();
-        let owner = {
+        let player = {
             let mut register = lock(&self.register);
             if self.homes.remove_if(&address, |_, found| Arc::ptr_eq(found, home)).is_none() {
                 return false;
@@ -374,14 +381,21 @@ impl BindingCache {
             self.schedule(home, &mut state);
             register.spis.remove(&state.spi);
             register.pool.rest(address, now.mono);
-            if let Some(mut homes) = self.owners.get_mut(&state.owner) {
-                homes.retain(|other| *other != address);
+            self.disown(state.owner, address);
+            if let Some(guest) = state.guest {
+                self.disown(Owner::Presentation(guest), address);
             }
-            self.owners.remove_if(&state.owner, |_, homes| homes.is_empty());
-            state.owner
+            state.player()
         };
-        self.tell(Event { home: address, owner, binding: BindingId(0), kind: EventKind::Released });
+        self.tell(Event { home: address, player, binding: BindingId(0), kind: EventKind::Released });
         true
+    }
+
+    pub(crate) fn disown(&self, owner: Owner, home: HomeAddress) {
+        if let Some(mut homes) = self.owners.get_mut(&owner) {
+            homes.retain(|other| *other != home);
+        }
+        self.owners.remove_if(&owner, |_, homes| homes.is_empty());
     }
 
     /// When [`BindingCache::handle_timeout`] is due.
@@ -414,19 +428,19 @@ impl BindingCache {
             if state.released {
                 return;
             }
-            let (address, owner) = (home.address(), state.owner);
+            let (address, player) = (home.address(), state.player());
             let untold = std::mem::take(&mut state.untold);
             let left = untold.iter().any(|end| end.reason != EndReason::Expired);
             told.extend(untold.iter().map(|end| {
                 let kind = if end.reason == EndReason::Expired { EventKind::Expired } else { EventKind::Left { reason: end.reason } };
-                Event { home: address, owner, binding: end.binding, kind }
+                Event { home: address, player, binding: end.binding, kind }
             }));
             if left && state.bindings.iter().all(|binding| binding.leaving.is_none()) {
                 // The newest is where it went.
                 let current = state.bindings.iter().max_by_key(|binding| binding.update);
                 told.extend(current.map(|current| Event {
                     home: address,
-                    owner,
+                    player,
                     binding: current.id,
                     kind: EventKind::Moved { update: current.update },
                 }));
@@ -469,7 +483,7 @@ impl BindingCache {
             }
             events.push_back(event);
         }
-        (self.changed)(event.home, event.owner);
+        (self.changed)(event.home, event.player);
     }
 }
 

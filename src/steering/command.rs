@@ -197,6 +197,9 @@ pub enum SteeringError {
     /// It has as many as it may have.
     #[error("the home address has as many bindings as it may have")]
     TooManyBindings,
+    /// A presentation plays there already.
+    #[error("the home address is occupied")]
+    Occupied,
     /// Another label is authorised.
     #[error("another flow label is authorised")]
     OtherLabel,

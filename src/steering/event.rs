@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::steering::care_of::{BindingId, HomeAddress};
-use crate::steering::command::Owner;
 use crate::steering::route::{EndReason, UpdateId};
 
 /// Something that happened.
@@ -11,8 +10,8 @@ use crate::steering::route::{EndReason, UpdateId};
 pub struct Event {
     /// To which home address.
     pub home: HomeAddress,
-    /// Whose it is.
-    pub owner: Owner,
+    /// The presentation that plays there.
+    pub player: Option<u64>,
     /// To which binding; zero where it is about none.
     pub binding: BindingId,
     /// What.

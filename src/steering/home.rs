@@ -169,6 +169,8 @@ pub(crate) struct Untold {
 #[derive(Debug)]
 pub(crate) struct HomeState {
     pub(crate) owner: Owner,
+    /// The presentation that plays to it without owning it.
+    pub(crate) guest: Option<u64>,
     pub(crate) spi: Spi,
     pub(crate) key: Key,
     pub(crate) media_source: Ipv6Addr,
@@ -207,6 +209,7 @@ impl HomeState {
         let Origin { owner, spi, key, media_source, validity_end, expires, liveness } = origin;
         Self {
             owner,
+            guest: None,
             spi,
             key,
             media_source,
@@ -223,6 +226,14 @@ impl HomeState {
             next_drawn: BindingId::FIRST_DRAWN,
             ended: VecDeque::new(),
             epoch: 0,
+        }
+    }
+
+    /// The presentation that plays there: the one that owns it, or else its guest.
+    pub(crate) const fn player(&self) -> Option<u64> {
+        match self.owner {
+            Owner::Presentation(id) => Some(id),
+            Owner::KeyHolder => self.guest,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod command;
 pub mod counters;
 pub mod event;
 pub mod gate;
+mod guest;
 pub mod home;
 pub mod keys;
 pub mod pool;

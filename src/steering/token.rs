@@ -175,7 +175,7 @@ pub struct VerifiedGrant {
     pub home: HomeAddress,
     /// The flow's label.
     pub label: FlowLabel,
-    /// Whose the home address is.
+    /// Whose the flow is: the presentation that plays there; the key holder where none does.
     pub owner: Owner,
     /// When it ends, in seconds since 1970.
     pub validity_end: u64,
@@ -288,7 +288,7 @@ impl BindingCache {
         let grant = VerifiedGrant {
             home: fields.home,
             label: fields.label,
-            owner: state.owner,
+            owner: state.player().map_or(state.owner, Owner::Presentation),
             validity_end: fields.validity_end,
             spi,
             parent: fields.parent,
@@ -306,7 +306,10 @@ impl BindingCache {
         let Some(found) = self.find(home) else { return Vec::new() };
         let (owner, mut transfers) = {
             let state = found.state();
-            (state.owner, state.transfers.noted.iter().map(|transfer| transfer.id).collect::<Vec<u32>>())
+            (
+                state.player().map_or(state.owner, Owner::Presentation),
+                state.transfers.noted.iter().map(|transfer| transfer.id).collect::<Vec<u32>>(),
+            )
         };
         transfers.sort_unstable();
         transfers.dedup();

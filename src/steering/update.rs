@@ -53,7 +53,7 @@ impl BindingCache {
         for ((home, state), &index) in homes.iter().zip(&mut states).zip(&order) {
             let (binding, serial, kind) = self.apply(state, &updates[index], update, now);
             bindings[index] = Some((home.address(), binding, serial));
-            told.push(Event { home: home.address(), owner: state.owner, binding, kind });
+            told.push(Event { home: home.address(), player: state.player(), binding, kind });
         }
         // One after the other without anything between, so that the flows of a presentation change together.
         for (home, state) in homes.iter().zip(&mut states) {

@@ -62,6 +62,8 @@ pub struct HomeView {
     pub status: HomeStatus,
     /// Whose it is.
     pub owner: Owner,
+    /// The presentation that plays there.
+    pub player: Option<u64>,
     /// Its label.
     pub label: Option<FlowLabel>,
     /// When its key ends, in seconds since 1970; `u64::MAX` with its owner.
@@ -122,6 +124,7 @@ impl BindingCache {
             name,
             status,
             owner: state.owner,
+            player: state.player(),
             label: route.label,
             validity_end: state.validity_end,
             spi: state.spi,

@@ -18,7 +18,7 @@ use flowsteer::playback::{Command, PresentationId, PresentationSnapshot, Stage};
 use flowsteer::rtsp::server::serve;
 use flowsteer::rtsp::service::{RtspSettings, Service};
 use flowsteer::rtsp::session::Sessions;
-use flowsteer::steering::{BindingCache, GrantOptions, HomeAddress, Owner, SteeringSettings, token};
+use flowsteer::steering::{BindingCache, GrantOptions, HomeAddress, SteeringSettings, token};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -48,8 +48,8 @@ impl Server {
         let prepared = DataPlane::prepare(&settings).expect("free ports");
         let stage = Stage::new(prepared.director());
         let told = stage.clone();
-        let changed = move |_: HomeAddress, owner: Owner| {
-            if let Owner::Presentation(id) = owner {
+        let changed = move |_: HomeAddress, player: Option<u64>| {
+            if let Some(id) = player {
                 told.tell(Command::RouteChanged { presentation: PresentationId(id) });
             }
         };

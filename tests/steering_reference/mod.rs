@@ -38,6 +38,8 @@ pub struct Binding {
 pub struct Home {
     pub address: HomeAddress,
     pub owner: Owner,
+    /// The presentation that plays to it without owning it.
+    pub guest: Option<u64>,
     pub label: Option<u32>,
     pub ports: Option<(u16, u16)>,
     /// When the reservation ends, and the second in which its key does.
@@ -191,6 +193,7 @@ impl Reference {
         self.homes.push(Home {
             address,
             owner,
+            guest: None,
             label: None,
             ports: None,
             until: lifetime.map(|seconds| self.mono + seconds * SECOND),
@@ -208,6 +211,42 @@ impl Reference {
         }
         self.free(address);
         Ok(())
+    }
+
+    /// The label that the flow has; `drawn` is the one that the real one drew, if it did.
+    pub fn play_to(
+        &mut self,
+        address: HomeAddress,
+        presentation: u64,
+        ports: Option<(u16, u16)>,
+        drawn: u32,
+    ) -> Result<u32, SteeringError> {
+        self.free_over(Some(address));
+        let home = self.home(address).ok_or(SteeringError::UnknownHome)?;
+        if home.owner != Owner::KeyHolder || home.guest.is_some() {
+            return Err(SteeringError::Occupied);
+        }
+        home.guest = Some(presentation);
+        if home.label.is_none() {
+            home.label = Some(drawn);
+            home.ports = ports;
+        }
+        Ok(home.label.expect("just set"))
+    }
+
+    /// The presentation is no more a guest of that home address, or of any.
+    pub fn leave(&mut self, only: Option<HomeAddress>, presentation: u64) {
+        for home in &mut self.homes {
+            if only.is_none_or(|only| only == home.address) && home.guest == Some(presentation) {
+                home.guest = None;
+            }
+        }
+    }
+
+    /// The presentations that play, by the home address they play to.
+    pub fn played(&self, presentation: u64) -> Vec<HomeAddress> {
+        let plays = |home: &&Home| home.owner == Owner::Presentation(presentation) || home.guest == Some(presentation);
+        self.homes.iter().filter(plays).map(|home| home.address).collect()
     }
 
     pub fn authorise(&mut self, address: HomeAddress, label: u32, ports: Option<(u16, u16)>) -> Result<(), SteeringError> {

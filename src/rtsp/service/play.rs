@@ -75,7 +75,7 @@ impl Service {
     async fn bind_and_play(&self, session: &mut Session, range: Option<NptRange>, link: &Link) -> Result<Playing, Refusal> {
         let fresh: Vec<usize> = session.tracks.iter().filter(|track| track.branch.is_none()).map(|track| track.facts.track).collect();
         let joining = self.bind(session, link)?;
-        match self.stage.play(session.presentation, PlayRequest { range, joining }).await {
+        match self.stage.play(session.presentation, PlayRequest { range, joining, still: false }).await {
             Ok(mut playing) => {
                 if joining.is_some() && session.tracks.len() > fresh.len() {
                     self.add_others(session, &mut playing).await;

@@ -1,0 +1,62 @@
+//! Presentations that play to a home address which somebody else reserved.
+//!
+//! Such a presentation is a guest: it neither owns the home address nor ends it. What changes there is told to it; when it
+//! goes, the reservation with its label, key and bindings stays. There is one at a time.
+
+use crate::now::Now;
+use crate::quantities::FlowLabel;
+use crate::steering::cache::BindingCache;
+use crate::steering::care_of::HomeAddress;
+use crate::steering::command::{Expectation, Owner, SteeringError};
+use crate::steering::counters::count;
+
+impl BindingCache {
+    /// The presentation that plays to a home address, as its owner or as its guest.
+    pub fn player(&self, home: HomeAddress) -> Option<u64> {
+        self.find(home)?.state().player()
+    }
+
+    /// Lets a presentation play a flow to a home address of a key holder. Gives the flow's label: the one that is
+    /// authorised there, else a fresh one, authorised now together with what is expected.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `Occupied`.
+    pub fn play_to(&self, home: HomeAddress, presentation: u64, expectation: Expectation, now: Now) -> Result<FlowLabel, SteeringError> {
+        let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
+        self.expire_if_due(&found, now);
+        let fresh = self.draw_label();
+        let (label, is_fresh) = {
+            let mut state = found.state();
+            if state.released {
+                return Err(SteeringError::UnknownHome);
+            }
+            if state.player().is_some() {
+                return Err(SteeringError::Occupied);
+            }
+            state.guest = Some(presentation);
+            self.owners.entry(Owner::Presentation(presentation)).or_default().push(home);
+            let is_fresh = state.label.is_none();
+            let label = *state.label.get_or_insert(fresh);
+            if is_fresh {
+                state.expectation = expectation;
+                found.publish(&mut state);
+            }
+            (label, is_fresh)
+        };
+        if is_fresh {
+            count(&self.counters().flow_set);
+        }
+        (self.changed)(home, Some(presentation));
+        Ok(label)
+    }
+
+    /// Ends that a presentation plays to a home address that is not its own; the reservation stays as it is.
+    pub fn leave(&self, home: HomeAddress, presentation: u64) {
+        let Some(found) = self.find(home) else { return };
+        let mut state = found.state();
+        if state.guest == Some(presentation) {
+            state.guest = None;
+            self.disown(Owner::Presentation(presentation), home);
+        }
+    }
+}
