@@ -407,6 +407,89 @@ fn a_home_address_is_reserved_bound_moved_forked_and_released() {
 }
 
 #[test]
+fn a_title_is_played_to_a_reserved_home_address_by_its_key_or_by_an_operator() {
+    let server = Server::start(&["secret"]);
+    let operator = ("Authorization", "Bearer secret");
+    let reserve = || {
+        let reserved = server.ask("POST", "/api/v1/home-addresses", &[operator], Some(&json!({}))).json(201);
+        let key = format!("Bearer {}", reserved["key"].as_str().expect("a key"));
+        (reserved["homeAddress"].as_str().expect("an address").to_owned(), key)
+    };
+    let ((home, key), (other, other_key)) = (reserve(), reserve());
+    let start = |who: &str, body: &Value| server.ask("POST", "/api/v1/sessions", &[("Authorization", who)], Some(body));
+    let body = json!({"title": "a film.mp4", "home": home});
+    server.post("/api/v1/sessions", &body).refused(401, "unauthorized");
+    start(&other_key, &body).refused(403, "not-permitted");
+    start(&key, &json!({"title": "no film.mp4", "home": home})).refused(404, "not-found");
+    start(&key, &json!({"title": "broken.mp4", "home": home})).refused(422, "unplayable");
+    start(&key, &json!({"title": "a film.mp4", "home": "fd00:1::9"})).refused(404, "not-found");
+    start(&key, &json!({"title": "a film.mp4"})).refused(400, "invalid-request");
+    start(&key, &json!({"title": "a film.mp4", "home": home, "homes": {"video": other}})).refused(400, "invalid-request");
+    start(&key, &json!({"title": "a film.mp4", "homes": {}})).refused(400, "invalid-request");
+    start("Bearer secret", &json!({"title": "a film.mp4", "homes": {"text": home}})).refused(422, "no-track");
+    assert_eq!(server.ask("GET", "/api/v1/sessions", &[operator], None).json(200), json!([]), "what was refused left nothing");
+
+    let session = start(&key, &body).json(201);
+    assert_eq!(session["title"], "a film.mp4");
+    assert_eq!(session["flows"].as_array().map(Vec::len), Some(1));
+    assert_eq!((&session["flows"][0]["homeAddress"], &session["flows"][0]["track"]["kind"]), (&json!(home), &json!("video")));
+    let target = format!("/api/v1/home-addresses/{home}");
+    let shown = server.ask("GET", &target, &[("Authorization", &key)], None).json(200);
+    assert_eq!((&shown["session"], &shown["flow"]), (&session["id"], &session["flows"][0]));
+    start("Bearer secret", &body).refused(409, "occupied");
+    assert_eq!(server.ask("GET", "/api/v1/sessions", &[operator], None).json(200).as_array().map(Vec::len), Some(1));
+
+    let end = format!("/api/v1/sessions/{}/end", session["id"].as_str().expect("an id"));
+    assert_eq!(server.ask("POST", &end, &[operator], Some(&json!({}))).status, 204);
+    let shown = server.ask("GET", &target, &[("Authorization", &key)], None).json(200);
+    assert_eq!(
+        (shown.get("session"), &shown["flowLabel"]),
+        (None, &session["flows"][0]["flowLabel"]),
+        "the reservation stays, with its label"
+    );
+    let both = json!({"title": "a film.mp4", "homes": {"video": home, "audio": other}});
+    start(&key, &both).refused(403, "not-permitted");
+    let again = start("Bearer secret", &both).json(201);
+    assert_eq!(again["flows"][0]["flowLabel"], session["flows"][0]["flowLabel"]);
+    assert_eq!((&again["flows"][1]["homeAddress"], &again["flows"][1]["track"]["kind"]), (&json!(other), &json!("audio")));
+}
+
+#[test]
+fn a_name_stands_for_its_home_addresses_of_each_kind() {
+    let server = Server::start(&[]);
+    let kept = server.steering.keep_all(["wall", "wall.audio", "wall.text"], &BTreeMap::new(), now()).expect("a /64 is not exhausted");
+    let start = |home: &str| server.post("/api/v1/sessions", &json!({"title": "a film.mp4", "home": home}));
+    let flows = |session: &Value| -> Vec<(String, String)> {
+        let shown = |flow: &Value| {
+            (flow["track"]["kind"].as_str().unwrap_or_default().to_owned(), flow["homeAddress"].as_str().unwrap_or_default().to_owned())
+        };
+        session["flows"].as_array().expect("flows").iter().map(shown).collect()
+    };
+    let end = |session: &Value| {
+        let id = session["id"].as_str().expect("an id");
+        assert_eq!(server.post(&format!("/api/v1/sessions/{id}/end"), &json!({})).status, 204);
+    };
+    let (video, audio) = (("video".to_owned(), kept["wall"].to_string()), ("audio".to_owned(), kept["wall.audio"].to_string()));
+
+    let session = start("wall").json(201);
+    assert_eq!(flows(&session), [video.clone(), audio.clone()]);
+    start("wall").refused(409, "occupied");
+    end(&session);
+    assert_eq!(server.steering.home_views(now()), [], "reserved for the session, and gone with it");
+
+    let session = start("wall.audio").json(201);
+    assert_eq!(flows(&session), [audio]);
+    end(&session);
+    let session = start(&video.1).json(201);
+    assert_eq!(flows(&session), std::slice::from_ref(&video));
+    end(&session);
+
+    server.post("/api/v1/home-addresses", &json!({"name": "wall"})).json(201);
+    let session = start("wall").json(201);
+    assert_eq!(flows(&session), [video], "what is reserved of a name is what is meant");
+}
+
+#[test]
 fn a_care_of_without_proof_is_a_conflict_and_nothing_is_stored() {
     let server = Server::start(&[]);
     let homes = server.play();

@@ -205,6 +205,7 @@ impl Api {
                 Ok(Outcome::Events)
             }
             ["api", "v1", "titles"] => only(&call.method, &[Method::GET]).map(|()| Outcome::Empty),
+            ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
                 who.operator()?;
                 self.sessions(call, rest, now).await
@@ -245,7 +246,6 @@ impl Api {
                 let snapshots = self.stage.snapshots().await?;
                 Ok(Outcome::Json(200, snapshots.iter().map(|snapshot| self.session(snapshot, now)).collect()))
             }
-            (&Method::POST, []) => Err(Problem::new(501, "not-implemented", "titles are started by players in this version")),
             (&Method::GET, [session]) => {
                 let snapshot = self.stage.snapshot(id(session)?).await?;
                 Ok(Outcome::Json(200, self.session(&snapshot, now)))
@@ -283,7 +283,7 @@ impl Api {
         Ok(())
     }
 
-    fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> Value {
+    pub(super) fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> Value {
         shape::session(snapshot, |flow, branch| self.lifetime(flow, branch, now))
     }
 
@@ -314,7 +314,7 @@ impl Api {
         Ok(self.home_shape(&view, &snapshots, now))
     }
 
-    fn find_home(&self, text: &str) -> Result<HomeAddress, Problem> {
+    pub(super) fn find_home(&self, text: &str) -> Result<HomeAddress, Problem> {
         let address = text.trim_matches(['[', ']']).parse::<Ipv6Addr>().ok().map(HomeAddress);
         address.or_else(|| self.steering.named(text)).ok_or_else(|| Problem::not_found("home address"))
     }
@@ -329,10 +329,7 @@ impl Api {
             Some(name) => Some(self.steering.named(name).ok_or_else(|| Problem::not_found("name"))?),
             None => None,
         };
-        let media_source = match call.local.ip() {
-            IpAddr::V6(local) => local,
-            IpAddr::V4(local) => local.to_ipv6_mapped(),
-        };
+        let media_source = self.media_source(call);
         let lifetime = Some(Duration::from_secs(body.lifetime_seconds.unwrap_or(7200)));
         let reserved = self.steering.reserve(&Reserve { owner: Owner::KeyHolder, address, lifetime, media_source }, now)?;
         if let Some(care_of) = body.care_of {
@@ -351,6 +348,14 @@ impl Api {
                 "expiresAt": shape::instant(reserved.validity_end),
             }),
         ))
+    }
+
+    /// The address that packets to a home address reserved by this call pretend to come from.
+    pub(super) fn media_source(&self, call: &Call) -> Ipv6Addr {
+        match call.local.ip() {
+            IpAddr::V6(local) => local,
+            IpAddr::V4(local) => local.to_ipv6_mapped(),
+        }
     }
 
     async fn home(&self, call: &Call, home: HomeAddress, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
@@ -602,7 +607,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(Problem::invalid)
 }
 

@@ -9,4 +9,5 @@ pub mod event;
 pub mod gauges;
 pub mod problem;
 pub mod server;
+mod session;
 pub mod shape;

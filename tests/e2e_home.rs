@@ -1,0 +1,141 @@
+//! Titles played to home addresses that were reserved before: by the API and by RTSP, to receivers that speak neither.
+
+mod support;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use support::film::library;
+use support::namespaces::{Family, Host};
+use support::recording::{PortPair, Recording};
+use support::scene::Scene;
+use support::viewer::{assert_contiguous, units};
+use support::{SOON, wait_for};
+
+const TITLE: &str = "countdown.mp4";
+
+/// A device that only receives.
+struct Receiver {
+    care_of: String,
+    recording: Arc<Recording>,
+    _ports: PortPair,
+}
+
+impl Receiver {
+    fn on(host: &Host) -> Self {
+        let recording = Arc::new(Recording::default());
+        let ports = PortPair::open(host, host.address(Family::V6), &recording);
+        Self { care_of: format!("[{}]:{}", host.v6, ports.rtp_port), recording, _ports: ports }
+    }
+
+    /// Waits for so many packets more.
+    #[track_caller]
+    fn wait_for_more(&self, count: usize) {
+        let before = self.recording.count();
+        self.recording.wait_for(&format!("{count} more packets"), SOON, |arrived| (arrived.rtp.len() >= before + count).then_some(()));
+    }
+
+    #[track_caller]
+    fn wait_for_bye(&self) -> Instant {
+        self.recording.wait_for("a BYE", SOON, |arrived| arrived.bye_at())
+    }
+}
+
+/// A scene whose operator may name the devices' addresses.
+fn scene(flags: &[&str], steering: &str) -> Option<Scene> {
+    let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
+    let trusted = "trusted_care_of = [\"::1/128\", \"127.0.0.0/8\", \"2001:db8:f10::/64\"]";
+    write!(config, "[steering]\n{trusted}\n{steering}\n").expect("written");
+    let path = config.path().to_str().expect("a path in UTF-8").to_owned();
+    Scene::set_with(&library(), &[&["--config", &path], flags].concat())
+}
+
+/// Reserves a home address; the address and its key.
+#[track_caller]
+fn reserve(scene: &Scene) -> (String, String) {
+    let reserved = scene.operator().post("/api/v1/home-addresses", &json!({})).json();
+    let text = |key: &str| reserved[key].as_str().unwrap_or_else(|| panic!("no {key} in {reserved:#}")).to_owned();
+    (text("homeAddress"), text("key"))
+}
+
+#[track_caller]
+fn bind(scene: &Scene, home: &str, id: u16, receiver: &Receiver, more: &Value) -> Value {
+    let mut body = json!({ "careOf": receiver.care_of });
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
+    scene.operator().put(&format!("/api/v1/home-addresses/{home}/bindings/{id}"), &body).json()
+}
+
+fn label_of(flow: &Value) -> u32 {
+    let text = flow["flowLabel"].as_str().and_then(|label| label.strip_prefix("0x")).unwrap_or_else(|| panic!("no label in {flow:#}"));
+    u32::from_str_radix(text, 16).expect("hex digits")
+}
+
+/// Checks that every packet bears that label, and that none is missing between the first and the last.
+#[track_caller]
+fn assert_one_flow(receiver: &Receiver, label: u32) {
+    let packets = receiver.recording.so_far().rtp;
+    assert!(packets.iter().all(|packet| packet.label == Some(label)), "every datagram has the flow label {label:#x}");
+    assert_contiguous("the receiver", &packets);
+}
+
+#[test]
+fn a_title_started_by_the_api_waits_for_a_device_plays_and_moves_to_the_next_with_a_window() {
+    let Some(scene) = scene(&[], "") else { return };
+    let (a, b) = (Receiver::on(&scene.network.a), Receiver::on(&scene.network.b));
+    let (home, _) = reserve(&scene);
+    let session = scene.operator().post("/api/v1/sessions", &json!({"title": TITLE, "home": home})).json();
+    assert_eq!((&session["state"], &session["positionSeconds"]), (&json!("paused"), &json!(0.0)), "it waits: {session:#}");
+    let label = label_of(&session["flows"][0]);
+
+    let bound = bind(&scene, &home, 1, &a, &json!({}));
+    assert_eq!(bound["flowLabel"], session["flows"][0]["flowLabel"]);
+    a.wait_for_more(100);
+    scene.operator().wait_for_state("playing");
+    assert_one_flow(&a, label);
+    let pictures = units("video", &a.recording.so_far().rtp);
+    assert!(pictures.len() > 3, "{} pictures", pictures.len());
+
+    let moved = Instant::now();
+    let window = Duration::from_millis(1500);
+    bind(&scene, &home, 2, &b, &json!({"mode": "move", "transitionMs": window.as_millis() as u64}));
+    b.wait_for_more(100);
+    let ended = a.wait_for_bye();
+    assert!(ended - moved >= window, "A was served for the window: {:?}", ended - moved);
+    b.wait_for_more(50);
+    assert_one_flow(&a, label);
+    assert_one_flow(&b, label);
+    let (from_a, from_b) = (a.recording.so_far().rtp, b.recording.so_far().rtp);
+    let same = from_a.iter().filter(|packet| from_b.iter().any(|other| other.octets == packet.octets)).count();
+    assert!(same > 0, "both had the same octets while the window ran");
+    assert!(from_a.iter().all(|packet| packet.at <= ended), "nothing came to A after its BYE");
+
+    // The session ends, the reservation stays: the next flow has the same label, and starts at once for who is bound.
+    scene.operator().control(&scene.operator().session(), "end", &json!({}));
+    b.wait_for_bye();
+    let kept = scene.operator().get(&format!("/api/v1/home-addresses/{home}")).json();
+    assert_eq!((kept.get("session"), label_of(&kept)), (None, label), "{kept:#}");
+    let again = scene.operator().post("/api/v1/sessions", &json!({"title": TITLE, "home": home})).json();
+    assert_eq!(label_of(&again["flows"][0]), label);
+    b.wait_for_more(50);
+    assert_eq!(scene.operator().wait_for_state("playing")["id"], again["id"]);
+}
+
+#[test]
+fn when_the_reservation_ends_the_session_lingers_and_ends() {
+    let Some(scene) = scene(&[], "linger_s = 1") else { return };
+    let a = Receiver::on(&scene.network.a);
+    let (home, _) = reserve(&scene);
+    bind(&scene, &home, 1, &a, &json!({}));
+    let session = scene.operator().post("/api/v1/sessions", &json!({"title": TITLE, "home": home})).json();
+    assert_eq!(session["state"], "playing", "somebody is bound already: {session:#}");
+    a.wait_for_more(50);
+    let released = scene.operator().delete(&format!("/api/v1/home-addresses/{home}"));
+    assert_eq!(released.status, 204, "{}", released.text());
+    a.wait_for_bye();
+    wait_for("the session to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
+}
