@@ -5,10 +5,12 @@ mod rtsp_server;
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flowsteer::library::TitlePath;
 use flowsteer::net::now;
 use flowsteer::playback::PresentationState;
-use flowsteer::steering::{HomeAddress, Join, JoinWay};
+use flowsteer::steering::{CareOf, HomeAddress, Join, JoinWay, TokenError};
 use md5::{Digest, Md5};
 use rtsp_server::{Player, Reply, Server};
 
@@ -241,6 +243,91 @@ fn a_take_over_goes_on_from_where_it_is_and_leaves_the_old_player_behind() {
     assert_eq!(play(&mut second, &taken, &[("Range", "npt=50-")]).start(), 50.0);
     second.ask("TEARDOWN", &taken, &[]).ok();
     server.wait("the last one has left", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_new_transport_takes_nothing_back() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let (mut second, taken, _) = taken_over(&server, "", [TCP, TCP]);
+    let other = "RTP/AVP;unicast;client_port=40010-40011";
+    let stays = |snapshot: &flowsteer::playback::PresentationSnapshot| {
+        let mut branches = snapshot.flows.iter().flat_map(|flow| &flow.branches);
+        branches.all(|branch| branch.branch.leaving == matches!(branch.branch.care_of, CareOf::Udp { .. }))
+    };
+    // In the window: where the old one's packets go for the rest of it is its own affair.
+    let reply = first.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", other)]);
+    assert!(matches!(reply.status, 200 | 401 | 454), "{reply:#?}");
+    assert!(stays(&server.presentation().expect("it plays")));
+    server.wait("the old branches have ended", |presentation| {
+        presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
+    });
+    let reply = first.ask("SETUP", &format!("{url}/trackID=1"), &[("Transport", other)]);
+    assert!(matches!(reply.status, 401 | 454), "{reply:#?}");
+    assert!(stays(&server.presentation().expect("it plays")));
+    second.ask("TEARDOWN", &taken, &[]).ok();
+}
+
+#[test]
+fn pictures_that_have_moved_are_not_taken_back_by_a_new_transport() {
+    let server = Server::start();
+    let (mut first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let video = server.presentation().expect("it plays").flows[0].facts.home;
+    let (taken, key) = (server.url(&format!("home/{video}")), server.token(&[video]));
+    let mut second = Player::connect(&server);
+    second.ask("DESCRIBE", &format!("{taken}?key={key}"), &[]).ok();
+    let reply = second.ask("SETUP", &taken, &[("Transport", TCP)]).ok();
+    second.session = Some(reply.session());
+    play(&mut second, &taken, &[]);
+    server.wait("the pictures have moved", |presentation| {
+        presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
+    });
+    let other = "RTP/AVP;unicast;client_port=40010-40011";
+    assert_eq!(first.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", other)]).status, 401);
+    let flows = server.presentation().expect("it plays").flows;
+    assert!(
+        matches!(flows[0].branches[..], [ref branch] if matches!(branch.branch.care_of, CareOf::Interleaved { .. }) && !branch.branch.leaving)
+    );
+    first.ask("TEARDOWN", &url, &[]).ok();
+}
+
+#[test]
+fn a_session_is_controlled_by_its_own_url() {
+    let server = Server::start();
+    let (mut player, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    for title in ["short.mp4", "missing.mp4"] {
+        let other = server.url(title);
+        assert_eq!(player.ask("SETUP", &format!("{other}/trackID=0"), &[("Transport", UDP)]).status, 404, "{title}");
+        for method in ["PLAY", "PAUSE", "TEARDOWN"] {
+            assert_eq!(player.ask(method, &other, &[]).status, 404, "{method} {title}");
+        }
+    }
+    assert_eq!(server.presentation().expect("it plays on").state, PresentationState::Playing);
+    // Without its slash, with it, and by no URL in particular.
+    player.ask("PAUSE", &url, &[]).ok();
+    player.ask("PLAY", &format!("{url}/"), &[]).ok();
+    player.ask("TEARDOWN", "*", &[]).ok();
+    server.wait("it is over", |presentation| presentation.is_none());
+}
+
+#[test]
+fn a_token_is_its_first_device_s_whole() {
+    let server = Server::start();
+    let (_first, _) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
+    let homes: Vec<_> = server.presentation().expect("it plays").flows.iter().map(|flow| flow.facts.home).collect();
+    let key = server.token(&homes);
+    let taken = server.url(&format!("home/{}/all", homes[0]));
+    let mut second = Player::connect(&server);
+    second.ask("DESCRIBE", &format!("{taken}?key={key}"), &[]).ok();
+    let reply = second.ask("SETUP", &format!("{taken}/trackID=0"), &[("Transport", TCP)]).ok();
+    second.session = Some(reply.session());
+    play(&mut second, &taken, &[]);
+    // The pictures' half of the token was played with: the sound's half is no other address's either.
+    let elsewhere = "192.0.2.77".parse().expect("an address");
+    assert_eq!(server.steering.verify_token(&key, Some(elsewhere), now()).err(), Some(TokenError::OtherPeer));
+    let records = URL_SAFE_NO_PAD.decode(&key).expect("base64url");
+    let sound = URL_SAFE_NO_PAD.encode(&records[records.len() / 2..]);
+    assert_eq!(server.steering.verify_token(&sound, Some(elsewhere), now()).err(), Some(TokenError::OtherPeer));
 }
 
 #[test]

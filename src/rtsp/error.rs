@@ -87,7 +87,7 @@ impl From<SessionError> for Refusal {
             SessionError::State => Status(455).into(),
             SessionError::OnlyAggregate => Status(460).into(),
             SessionError::NoAggregate => Status(459).into(),
-            SessionError::NoSuchTrack => Self::because(404, error),
+            SessionError::NoSuchTrack | SessionError::OtherUrl => Self::because(404, error),
         }
     }
 }

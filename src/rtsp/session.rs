@@ -13,6 +13,7 @@ use dashmap::DashMap;
 use crate::now::Mono;
 use crate::playback::{FlowFacts, PresentationId};
 use crate::rtsp::header::session::SessionId;
+use crate::rtsp::url::Target;
 use crate::steering::{BindingId, BranchSerial, CareOf, Holder, HomeAddress, Join, Mode, Route, VerifiedGrant};
 
 /// The time-out that is told to players, in seconds.
@@ -43,6 +44,9 @@ pub enum SessionError {
     /// The track is none of the session's.
     #[error("no such track")]
     NoSuchTrack,
+    /// The URL is about something else than what the session was opened for.
+    #[error("the session is for another URL")]
+    OtherUrl,
 }
 
 /// What a session may do, and how it came about.
@@ -118,6 +122,8 @@ pub struct Session {
     pub id: SessionId,
     /// The only address it may be used from.
     pub peer: IpAddr,
+    /// What its URLs are about.
+    pub target: Target,
     /// What it controls.
     pub presentation: PresentationId,
     /// How it came about.
@@ -177,6 +183,14 @@ impl Session {
             };
         }
         standing
+    }
+
+    /// Whether a URL may name it: the one it was opened by, or none in particular.
+    ///
+    /// # Errors
+    /// `OtherUrl`.
+    pub fn named_by(&self, target: &Target) -> Result<(), SessionError> {
+        if *target == self.target || *target == Target::Server { Ok(()) } else { Err(SessionError::OtherUrl) }
     }
 
     /// Whether a request on this track, or on all, may control it.
@@ -358,6 +372,7 @@ mod tests {
     use std::net::{Ipv6Addr, SocketAddr};
 
     use super::*;
+    use crate::library::TitlePath;
     use crate::quantities::{ClockRate, FlowLabel, PayloadType, Ssrc};
     use crate::steering::{Branch, ConnectionId, EndReason, Ended, UpdateId};
 
@@ -394,6 +409,7 @@ mod tests {
         Session {
             id: SessionId::from_random(1),
             peer: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            target: Target::Title(TitlePath::new("a.mp4").expect("a path")),
             presentation: PresentationId(1),
             role,
             holder: Holder(1),

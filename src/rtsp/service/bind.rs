@@ -23,6 +23,10 @@ impl Service {
         let status = if outcome.is_ok() { "accepted" } else { "refused" };
         metrics::counter!("flowsteer_binding_updates_total", "status" => status).increment(updates.len() as u64);
         let receipt = outcome?;
+        if let Role::Taker { grants, .. } = &session.role {
+            // The whole token is this device's now, also where it has set up some of its flows only.
+            self.steering.claim(grants, link.peer.ip(), now());
+        }
         for (home, binding, serial) in &receipt.bindings {
             if let Some(track) = session.tracks.iter_mut().find(|track| track.facts.home == *home) {
                 track.branch = Some((*binding, *serial));
@@ -34,10 +38,13 @@ impl Service {
 
     fn update_of(&self, session: &Session, track: &SetUpTrack, link: &Link) -> Result<Update, Refusal> {
         let home = track.facts.home;
+        let route = self.steering.gate(home).map(|mut gate| Arc::clone(gate.route()));
+        let branches = route.as_deref().map(|route| route.branches.as_slice()).unwrap_or_default();
+        // What is bound still, if only for the rest of its window, keeps its place beside the others, wherever it goes.
+        let own = track.branch.filter(|(_, serial)| branches.iter().any(|branch| branch.serial == *serial)).map(|(binding, _)| binding);
         let (authority, mode) = match &session.role {
             Role::Opener { .. } => {
-                let held = || self.steering.gate(home).is_some_and(|mut gate| gate.route().branches.iter().any(|branch| !branch.leaving));
-                if track.branch.is_none() && held() {
+                if own.is_none() && branches.iter().any(|branch| !branch.leaving) {
                     // Having opened the title is no right to take back what has moved.
                     return Err(Refusal::unauthorised("another device plays it, a key is needed"));
                 }
@@ -51,12 +58,11 @@ impl Service {
         Ok(Update {
             home,
             authority,
-            // One that is bound already keeps its place beside the others, wherever it goes.
-            binding: track.branch.map(|(binding, _)| binding),
+            binding: own,
             care_of: track.care_of,
             proof: Proof::RequestPeer(link.peer.ip()),
             lifetime: None,
-            mode,
+            mode: if own.is_some() { Mode::Refresh } else { mode },
             window: None,
             join: session.join,
             holder: session.holder,

@@ -186,7 +186,7 @@ impl Service {
             "OPTIONS" => Ok(self.keep_alive(request, link).await?.with("Public", PUBLIC)),
             "GET_PARAMETER" | "SET_PARAMETER" => self.keep_alive(request, link).await,
             "DESCRIBE" => self.describe(request, link).await,
-            "SETUP" => self.set_up(request, link).await,
+            "SETUP" => self.set_up(request, link, hold_media).await,
             "PLAY" => self.play(request, link, hold_media).await,
             "PAUSE" => self.pause(request, link).await,
             "TEARDOWN" => self.tear_down(request, link).await,

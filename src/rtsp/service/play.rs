@@ -24,6 +24,7 @@ impl Service {
         let shared = self.current_session(request, link).await?;
         let mut session = shared.lock().await;
         let url = self.url(request, link)?;
+        session.named_by(&url.target)?;
         let range = request.header("Range").map(range::parse).transpose()?.filter(|range| range.start.is_some() || range.end.is_some());
         // VLC switches a track on again by SETUP and a PLAY of that track alone, without a position: the others play on.
         match session.scope(url.track) {
@@ -118,6 +119,7 @@ impl Service {
         let shared = self.current_session(request, link).await?;
         let mut session = shared.lock().await;
         let url = self.url(request, link)?;
+        session.named_by(&url.target)?;
         session.scope(url.track)?;
         session.may_pause()?;
         let response = Response::new(Status::OK).with("Session", session.id.header(TIMEOUT_S));
@@ -143,6 +145,7 @@ impl Service {
         let shared = self.current_session(request, link).await?;
         let mut session = shared.lock().await;
         let url = self.url(request, link)?;
+        session.named_by(&url.target)?;
         if let Some(track) = url.track
             && (session.tracks.len() > 1 || session.scope(Some(track)).is_err())
         {

@@ -20,7 +20,12 @@ use crate::steering::{CareOf, ConnectionId, Expectation, Holder, HomeAddress, Jo
 const PIPELINES: usize = 16;
 
 impl Service {
-    pub(super) async fn set_up(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
+    pub(super) async fn set_up(
+        &self,
+        request: &Request,
+        link: &mut Link,
+        hold_media: &mut (dyn FnMut() + Send),
+    ) -> Result<Response, Refusal> {
         let url = self.url(request, link)?;
         let offers = request.headers("Transport").collect::<Vec<_>>().join(",");
         let offered = transport::choose(&offers).map_err(|error| self.misdirected(error, &url, request, link))?;
@@ -30,7 +35,7 @@ impl Service {
             None => (self.open_session(&url, request, link).await?, true),
         };
         let mut session = shared.lock().await;
-        let outcome = self.set_up_track(&mut session, &url, request, &offered, link).await;
+        let outcome = self.set_up_track(&mut session, &url, request, &offered, link, hold_media).await;
         if outcome.is_err() && made {
             // A session without a track is none.
             self.forget(&session).await;
@@ -65,8 +70,10 @@ impl Service {
         request: &Request,
         offered: &Offered,
         link: &mut Link,
+        hold_media: &mut (dyn FnMut() + Send),
     ) -> Result<Response, Refusal> {
         session.may_set_up()?;
+        session.named_by(&url.target)?;
         let snapshot = self.stage.snapshot(session.presentation).await?;
         let track = match url.track {
             Some(track) => track,
@@ -85,7 +92,10 @@ impl Service {
         self.stage.await_datagrams(session.presentation, facts.home, session.holder, care_of).await?;
         session.set_up(facts, &request.uri, care_of, now().mono);
         if matches!(session.state, State::Playing) && session.tracks.iter().any(|track| track.stale) {
-            // What plays already goes to the new transport at once.
+            // What plays already goes to the new transport at once, though not before the answer names its channels.
+            if matches!(care_of, CareOf::Interleaved { .. }) {
+                hold_media();
+            }
             self.bind(session, link)?;
         }
         let transport = match (care_of, offered) {
@@ -172,6 +182,7 @@ impl Service {
         let session = Session {
             id,
             peer: link.peer.ip(),
+            target: url.target.clone(),
             presentation,
             role,
             holder: Holder(u64::from_be_bytes(random()?)),
