@@ -1,12 +1,35 @@
 //! A small HTTP client for the operating commands.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+
+/// The server's refusal (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server refuses ({status}): {detail}{}", advice(*status, kind))]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// The last part of its type.
+    pub kind: String,
+    /// What was wrong.
+    pub detail: String,
+}
+
+/// What the operator can do about it.
+fn advice(status: u16, kind: &str) -> &'static str {
+    match (status, kind) {
+        (401 | 403, _) => "; --token shows the server an operator's token, or the key of the home address",
+        (_, "care-of-unproven") => {
+            "; the device itself can open the URL that `flowsteer context` prints, or its network is put into steering.trusted_care_of"
+        }
+        _ => "",
+    }
+}
 
 /// Where the server is, and what is shown to it.
 pub struct Client {
@@ -52,8 +75,9 @@ impl Client {
         let octets = response.into_body().collect().await?.to_bytes();
         let value: Value = serde_json::from_slice(&octets).unwrap_or(Value::Null);
         if !status.is_success() {
-            let detail = value["detail"].as_str().unwrap_or("no reason given");
-            bail!("the server refuses ({}): {detail}", status.as_u16());
+            let kind = value["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned();
+            let detail = value["detail"].as_str().unwrap_or("no reason given").to_owned();
+            return Err(Refused { status: status.as_u16(), kind, detail }.into());
         }
         Ok(value)
     }

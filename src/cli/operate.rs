@@ -1,12 +1,14 @@
 //! The operating commands: what is served, what plays where, and moving it. They use a running server's HTTP API.
 
-use anyhow::bail;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Refused};
 
 /// How a running server is reached.
 #[derive(Debug, Args)]
@@ -29,18 +31,18 @@ pub enum Operation {
     Titles,
     /// Show what plays where.
     Sessions,
-    /// Send a flow to another address, and let the old one go.
+    /// Send a flow, or all flows of a session, to another address, and let the old one go.
     Move(Binding),
-    /// Send a flow to a further address, and keep the old one.
+    /// Send a flow, or all flows of a session, to a further address, and keep the old one.
     Fork(Binding),
-    /// Let a home address go, and end what plays there.
+    /// Let a home address go, and end what plays there; or end a session.
     Release {
-        /// The home address, or its name.
+        /// The home address, its name, or a session.
         home: String,
     },
-    /// Make a take-over URL for what plays at a home address; with --json the whole stream context.
+    /// Make a take-over URL for what plays at a home address or in a session; with --json the whole stream context.
     Context {
-        /// The home address, or its name.
+        /// The home address, its name, or a session.
         home: String,
         /// For so many seconds.
         #[arg(long, value_name = "S")]
@@ -60,10 +62,11 @@ pub enum Operation {
 /// Where a flow is to go.
 #[derive(Debug, Args)]
 pub struct Binding {
-    /// The home address, or its name.
+    /// The home address, its name, or a session: then all its flows.
     home: String,
-    /// Where to, as 192.0.2.1:5000 or [2001:db8::1]:5000.
-    care_of: String,
+    /// Where to, as 192.0.2.1:5000 or [2001:db8::1]:5000. Of a session the first flow goes there, the next two ports higher.
+    #[arg(value_parser = endpoint)]
+    care_of: SocketAddr,
     /// The RTCP port, if it is not the next one.
     #[arg(long, value_name = "PORT")]
     rtcp: Option<u16>,
@@ -75,13 +78,16 @@ pub struct Binding {
     binding: u16,
 }
 
+fn endpoint(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an address with a port, as 192.0.2.1:5000 or [2001:db8::1]:5000")
+}
+
 /// Carries out an operation.
 ///
 /// # Errors
 /// The server is not there, or refuses.
 pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
     let client = Client { server: reach.server.clone(), token: reach.token.clone() };
-    let home = |home: &str| format!("/api/v1/home-addresses/{}", utf8_percent_encode(home, NON_ALPHANUMERIC));
     let (answer, text) = match operation {
         Operation::Titles => {
             let answer = client.call(Method::GET, "/api/v1/titles", None)?;
@@ -93,25 +99,20 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
             let text = sessions(&answer);
             (answer, text)
         }
-        Operation::Move(binding) | Operation::Fork(binding) => {
-            let mode = if matches!(operation, Operation::Fork(_)) { "fork" } else { "move" };
-            let mut body = json!({ "careOf": binding.care_of, "mode": mode });
-            if let Some(rtcp) = binding.rtcp {
-                body["rtcp"] = json!(rtcp);
+        Operation::Move(binding) => bind(&client, binding, "move", reach.json)?,
+        Operation::Fork(binding) => bind(&client, binding, "fork", reach.json)?,
+        Operation::Release { home } => match Named::find(&client, home)? {
+            Named::Home(address) => {
+                client.call(Method::DELETE, &home_path(&address), None).map_err(|error| nothing_there(error, home))?;
+                (json!({ "released": home }), format!("{home} is released\n"))
             }
-            if let Some(window) = binding.window {
-                body["transitionMs"] = json!(window);
+            Named::Session { id, flows } => {
+                client.call(Method::POST, &format!("/api/v1/sessions/{id}/end"), None)?;
+                let homes: Vec<&str> = flows.iter().map(|flow| flow.home.as_str()).collect();
+                (json!({ "released": homes }), format!("session {id} has ended\n"))
             }
-            let answer = client.call(Method::PUT, &format!("{}/bindings/{}", home(&binding.home), binding.binding), Some(&body))?;
-            let verb = if mode == "fork" { "also goes" } else { "goes" };
-            let text = format!("{} {verb} to {}\n", binding.home, binding.care_of);
-            (answer, text)
-        }
-        Operation::Release { home: address } => {
-            let answer = client.call(Method::DELETE, &home(address), None)?;
-            (answer, format!("{address} is released\n"))
-        }
-        Operation::Context { home: address, lifetime, identity, flow, reusable } => {
+        },
+        Operation::Context { home, lifetime, identity, flow, reusable } => {
             let mut body = json!({ "scope": if *flow { "flow" } else { "presentation" }, "reusable": reusable });
             if let Some(lifetime) = lifetime {
                 body["lifetimeSeconds"] = json!(lifetime);
@@ -119,13 +120,124 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
             if let Some(identity) = identity {
                 body["identity"] = json!(identity);
             }
-            let answer = client.call(Method::POST, &format!("{}/context", home(address)), Some(&body))?;
+            let address = match Named::find(&client, home)? {
+                Named::Home(address) => address,
+                Named::Session { flows, .. } if *flow && flows.len() > 1 => {
+                    bail!("--flow hands over one flow, session {home} has {}: name one of {}", flows.len(), listed(&flows))
+                }
+                Named::Session { flows, .. } => flows.into_iter().next().map(|flow| flow.home).context("the session has no flow yet")?,
+            };
+            let answer = client.call(Method::POST, &format!("{}/context", home_path(&address)), Some(&body));
+            let answer = answer.map_err(|error| nothing_there(error, home))?;
             let Some(url) = answer["takeoverUrl"].as_str() else { bail!("the server gave no URL") };
             let text = format!("{url}\n");
             (answer, text)
         }
     };
     if reach.json { super::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?)) } else { super::print(&text) }
+}
+
+/// What an argument names.
+enum Named {
+    /// A home address, by itself or by its name.
+    Home(String),
+    /// A session.
+    Session { id: String, flows: Vec<PlayingFlow> },
+}
+
+/// A flow of a session.
+struct PlayingFlow {
+    kind: String,
+    home: String,
+}
+
+impl Named {
+    /// Sessions are asked for only where an argument looks like one: who holds a key alone may not see them.
+    fn find(client: &Client, text: &str) -> anyhow::Result<Self> {
+        let is_id = text.len() == 16 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_id {
+            return Ok(Self::Home(text.to_owned()));
+        }
+        let session = match client.call(Method::GET, &format!("/api/v1/sessions/{text}"), None) {
+            Ok(session) => session,
+            // A name may look like this as well.
+            Err(error) if error.downcast_ref().is_some_and(|refused: &Refused| refused.status == 404) => {
+                return Ok(Self::Home(text.to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let flows = array(&session["flows"]).iter().filter_map(|flow| {
+            let kind = flow["track"]["kind"].as_str().unwrap_or("flow").to_owned();
+            Some(PlayingFlow { kind, home: flow["homeAddress"].as_str()?.to_owned() })
+        });
+        Ok(Self::Session { id: text.to_owned(), flows: flows.collect() })
+    }
+}
+
+fn home_path(home: &str) -> String {
+    format!("/api/v1/home-addresses/{}", utf8_percent_encode(home, NON_ALPHANUMERIC))
+}
+
+fn listed(flows: &[PlayingFlow]) -> String {
+    flows.iter().map(|flow| format!("{} ({})", flow.home, flow.kind)).collect::<Vec<_>>().join(", ")
+}
+
+/// Says which argument it was that the server does not know.
+fn nothing_there(error: anyhow::Error, named: &str) -> anyhow::Error {
+    match error.downcast_ref::<Refused>() {
+        Some(refused) if refused.status == 404 => {
+            anyhow::anyhow!("the server knows no home address, name or session {named}; `flowsteer sessions` lists what plays")
+        }
+        _ => error,
+    }
+}
+
+/// Moves or forks what an argument names.
+fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow::Result<(Value, String)> {
+    let verb = if mode == "fork" { "also goes" } else { "goes" };
+    let one = |home: &str, care_of: SocketAddr| {
+        let mut body = json!({ "careOf": care_of.to_string(), "mode": mode });
+        if let Some(rtcp) = binding.rtcp {
+            body["rtcp"] = json!(rtcp);
+        }
+        if let Some(window) = binding.window {
+            body["transitionMs"] = json!(window);
+        }
+        let answer = client.call(Method::PUT, &format!("{}/bindings/{}", home_path(home), binding.binding), Some(&body));
+        answer.map_err(|error| nothing_there(error, &binding.home))
+    };
+    let flows = match Named::find(client, &binding.home)? {
+        Named::Home(home) => {
+            let answer = one(&home, binding.care_of)?;
+            return Ok((answer, format!("{home} {verb} to {}\n", binding.care_of)));
+        }
+        Named::Session { flows, .. } => flows,
+    };
+    if flows.is_empty() {
+        bail!("session {} has no flow yet", binding.home);
+    }
+    if binding.rtcp.is_some() && flows.len() > 1 {
+        bail!("--rtcp fits one flow, session {} has {}: name one of {}", binding.home, flows.len(), listed(&flows));
+    }
+    let last = u16::try_from(2 * flows.len() - 1).ok().and_then(|more| binding.care_of.port().checked_add(more));
+    last.with_context(|| format!("above port {} there is no room for {} flows", binding.care_of.port(), flows.len()))?;
+    let (mut answers, mut text) = (Vec::new(), String::new());
+    for (flow, place) in flows.iter().zip((binding.care_of.port()..).step_by(2)) {
+        let care_of = SocketAddr::new(binding.care_of.ip(), place);
+        match one(&flow.home, care_of) {
+            Ok(answer) => answers.push(answer),
+            Err(error) if text.is_empty() => return Err(error),
+            Err(error) => {
+                // What has gone before is told: the flows are in two places now.
+                if !as_json {
+                    super::print(&text)?;
+                }
+                return Err(error.context(format!("{} {} stays, {} of {} flows went", flow.kind, flow.home, answers.len(), flows.len())));
+            }
+        }
+        text.push_str(&format!("{} {} {verb} to {care_of}\n", flow.kind, flow.home));
+    }
+    Ok((Value::Array(answers), text))
 }
 
 fn clock(seconds: f64) -> String {
