@@ -80,7 +80,9 @@ impl Config {
             if self.home[..index].iter().any(|other| other.name == name) {
                 fail("name", "two homes have the same name");
             }
-            let is_path = |title: &str| !title.is_empty() && title.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+            let is_path = |title: &str| {
+                !title.is_empty() && title.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']))
+            };
             if home.title.as_deref().is_some_and(|title| !is_path(title)) {
                 fail("title", "is a title's path below the folder");
             }

@@ -56,9 +56,12 @@ pub async fn serve(
         let service = Arc::clone(&service);
         let connections = Arc::clone(&connections);
         tokio::spawn(async move {
-            let Some(_place) = place else {
-                refuse(&stream).await;
-                return;
+            let _place = match place {
+                Ok(place) => place,
+                Err(limit) => {
+                    count_refusal(limit, peer);
+                    return refuse(&stream).await;
+                }
             };
             if let Err(error) = connection(stream, peer, &service, &connections).await {
                 tracing::debug!(%peer, "connection ended: {error}");
@@ -74,6 +77,12 @@ fn canonical(address: SocketAddr) -> SocketAddr {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => address,
         _ => SocketAddr::new(address.ip().to_canonical(), address.port()),
     }
+}
+
+/// Counts what a limit refuses before there is a request to answer; a limit is named by its key.
+fn count_refusal(limit: &'static str, peer: SocketAddr) {
+    tracing::debug!(%peer, limit, "refused");
+    metrics::counter!("flowsteer_rtsp_refused_total", "limit" => limit).increment(1);
 }
 
 async fn refuse(stream: &TcpStream) {
@@ -99,15 +108,19 @@ struct Place {
 }
 
 impl Open {
-    fn enter(self: &Arc<Self>, address: IpAddr, most: usize, most_of_address: usize) -> Option<Place> {
+    /// A place for one more, or the limit that stands against it.
+    fn enter(self: &Arc<Self>, address: IpAddr, most: usize, most_of_address: usize) -> Result<Place, &'static str> {
         let mut places = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_address) = &mut *places;
-        if *all >= most || by_address.get(&address).is_some_and(|count| *count >= most_of_address) {
-            return None;
+        if *all >= most {
+            return Err("connections");
+        }
+        if by_address.get(&address).is_some_and(|count| *count >= most_of_address) {
+            return Err("connections_per_address");
         }
         *all += 1;
         *by_address.entry(address).or_default() += 1;
-        Some(Place { open: Arc::clone(self), address })
+        Ok(Place { open: Arc::clone(self), address })
     }
 }
 
@@ -173,7 +186,7 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
                     }
                     backlog(sending, settings.interleaved_queue).await;
                 }
-                Err(error) => return farewell(sending, &error).await,
+                Err(error) => return farewell(sending, &error, link.peer).await,
             }
             deadline = None;
         }
@@ -184,6 +197,7 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
         match timeout_at(until, stream.readable()).await {
             Ok(readable) => readable?,
             Err(_) if decoder.is_partial() => {
+                count_refusal("request_timeout_s", link.peer);
                 sending.respond(&closing(Status(408), None).emit(None), now().mono);
                 return linger().await;
             }
@@ -220,12 +234,13 @@ fn closing(status: Status, because: Option<&FramingError>) -> Response {
 }
 
 /// Says why what came cannot be understood, and ends the connection.
-async fn farewell(sending: &Connection, error: &FramingError) -> io::Result<()> {
-    let (status, sequence) = match error {
-        FramingError::StartLine | FramingError::Header | FramingError::ContentLength => (Status(400), None),
-        FramingError::HeaderTooLarge(_) => (Status(413), None),
-        FramingError::BodyTooLarge { sequence, .. } => (Status(413), sequence.as_deref()),
+async fn farewell(sending: &Connection, error: &FramingError, peer: SocketAddr) -> io::Result<()> {
+    let (status, sequence, limit) = match error {
+        FramingError::StartLine | FramingError::Header | FramingError::ContentLength => (Status(400), None, "syntax"),
+        FramingError::HeaderTooLarge(_) => (Status(413), None, "header_bytes"),
+        FramingError::BodyTooLarge { sequence, .. } => (Status(413), sequence.as_deref(), "body_bytes"),
     };
+    count_refusal(limit, peer);
     sending.respond(&closing(status, Some(error)).emit(sequence), now().mono);
     linger().await
 }

@@ -199,6 +199,15 @@ impl Player {
         Self::over(socket.into())
     }
 
+    /// Connects with a small receive buffer and small segments: what is not read stays with the server.
+    pub fn connect_narrow(server: &Server) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("possible");
+        socket.set_tcp_mss(536).expect("possible");
+        socket.connect(&server.address.into()).expect("the server listens");
+        Self::over(socket.into())
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("possible");
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("possible");

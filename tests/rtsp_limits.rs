@@ -1,0 +1,352 @@
+//! Each limit of the RTSP listener against a whole server on loopback: the answer says what is wrong, a counter knows of it, and a session
+//! that plays beside it loses nothing.
+
+mod rtsp_server;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use flowsteer::rtsp::service::RtspSettings;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rtsp_server::{Player, SOON, Server};
+
+const TCP: &str = "RTP/AVP/TCP;unicast";
+
+fn prometheus() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("the only recorder of this process"))
+}
+
+/// A counter's value.
+fn counted(name: &str) -> u64 {
+    let text = prometheus().render();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().expect("a count"))
+}
+
+fn refused_by(limit: &str) -> u64 {
+    counted(&format!("flowsteer_rtsp_refused_total{{limit=\"{limit}\"}}"))
+}
+
+/// Waits for a counter to pass what it was.
+#[track_caller]
+fn wait_for_count(name: &str, more_than: u64) {
+    let start = Instant::now();
+    while counted(name) <= more_than {
+        assert!(start.elapsed() < SOON, "{name} stays at {more_than}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn serve(change: impl FnOnce(&mut RtspSettings)) -> Server {
+    prometheus();
+    Server::with("media".as_ref(), change, |_| {})
+}
+
+fn sequence(packet: &[u8]) -> u16 {
+    u16::from_be_bytes([packet[2], packet[3]])
+}
+
+/// Plays the pictures of a title, interleaved.
+#[track_caller]
+fn play(mut player: Player, url: &str) -> Player {
+    let reply = player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]).ok();
+    player.session = Some(reply.session());
+    player.ask("PLAY", &format!("{url}/"), &[]).ok();
+    player
+}
+
+/// A session that plays while others run into limits.
+struct Witness {
+    player: Player,
+    last: Option<u16>,
+}
+
+impl Witness {
+    /// From an address of its own.
+    fn start(server: &Server) -> Self {
+        let player = Player::connect_from(server, "127.0.0.9".parse().expect("an address"));
+        let mut witness = Self { player: play(player, &server.url("countdown.mp4")), last: None };
+        witness.goes_on();
+        witness
+    }
+
+    /// Reads on past this moment: no packet is missing.
+    #[track_caller]
+    fn goes_on(&mut self) {
+        let start = Instant::now();
+        loop {
+            let (at, packet) = self.player.packet(0);
+            if let Some(last) = self.last {
+                assert_eq!(sequence(&packet), last.wrapping_add(1), "a packet is missing");
+            }
+            self.last = Some(sequence(&packet));
+            if at > start {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn connections_in_all() {
+    let server = serve(|settings| settings.connections = 2);
+    let mut witness = Witness::start(&server);
+    let before = refused_by("connections");
+    let mut second = Player::connect(&server);
+    second.ask("OPTIONS", "*", &[]).ok();
+    let mut third = Player::connect_from(&server, "127.0.0.3".parse().expect("an address"));
+    let reply = third.reply();
+    assert_eq!((reply.status, reply.phrase.contains("too many connections")), (503, true), "{reply:#?}");
+    third.closed();
+    assert_eq!(refused_by("connections"), before + 1);
+    second.ask("OPTIONS", "*", &[]).ok();
+    drop(second);
+    // The place is free as soon as the server has seen the end.
+    let start = Instant::now();
+    loop {
+        let mut next = Player::connect(&server);
+        next.post("OPTIONS", "*", &[]);
+        match next.reply().status {
+            200 => break,
+            status => assert!(status == 503 && start.elapsed() < SOON, "{status}"),
+        }
+    }
+    witness.goes_on();
+}
+
+#[test]
+fn connections_of_one_address() {
+    let server = serve(|settings| settings.connections_per_address = 1);
+    let mut witness = Witness::start(&server);
+    let before = refused_by("connections_per_address");
+    let mut first = Player::connect(&server);
+    first.ask("OPTIONS", "*", &[]).ok();
+    let mut second = Player::connect(&server);
+    let reply = second.reply();
+    assert_eq!((reply.status, reply.phrase.contains("too many connections")), (503, true), "{reply:#?}");
+    second.closed();
+    assert_eq!(refused_by("connections_per_address"), before + 1);
+    Player::connect_from(&server, "127.0.0.3".parse().expect("an address")).ask("OPTIONS", "*", &[]).ok();
+    first.ask("OPTIONS", "*", &[]).ok();
+    witness.goes_on();
+}
+
+#[test]
+fn sessions_of_one_connection() {
+    let server = serve(|settings| settings.sessions_per_connection = 2);
+    let mut witness = Witness::start(&server);
+    let name = "flowsteer_rtsp_requests_total{method=\"SETUP\",status=\"503\"}";
+    let before = counted(name);
+    let mut player = Player::connect(&server);
+    let url = server.url("short.mp4");
+    let set_up = |player: &mut Player| player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]);
+    let session = set_up(&mut player).ok().session();
+    set_up(&mut player).ok();
+    let reply = set_up(&mut player);
+    assert_eq!((reply.status, reply.phrase.contains("too many sessions on this connection")), (503, true), "{reply:#?}");
+    assert_eq!(counted(name), before + 1);
+    player.ask("TEARDOWN", &url, &[("Session", &session)]).ok();
+    set_up(&mut player).ok();
+    let mut other = Player::connect(&server);
+    set_up(&mut other).ok();
+    witness.goes_on();
+}
+
+#[test]
+fn octets_of_a_header_block() {
+    let server = serve(|_| {});
+    let mut witness = Witness::start(&server);
+    let before = refused_by("header_bytes");
+    let block = |octets: usize| {
+        let start = "OPTIONS * RTSP/1.0\r\nCSeq: 7\r\nX-Filler: ";
+        format!("{start}{}\r\n\r\n", "a".repeat(octets - start.len() - 4))
+    };
+    let mut player = Player::connect(&server);
+    player.send(block(16 * 1024).as_bytes());
+    player.reply().ok();
+    player.send(block(16 * 1024 + 1).as_bytes());
+    let reply = player.reply();
+    assert_eq!((reply.status, reply.phrase.contains("the header block is larger than 16384 octets")), (413, true), "{reply:#?}");
+    player.closed();
+    assert_eq!(refused_by("header_bytes"), before + 1);
+    // One that never ends is not waited for.
+    let mut endless = Player::connect(&server);
+    endless.send("OPTIONS * RTSP/1.0\r\n".repeat(1000).as_bytes());
+    assert_eq!(endless.reply().status, 413);
+    endless.closed();
+    witness.goes_on();
+}
+
+#[test]
+fn octets_of_a_body() {
+    let server = serve(|_| {});
+    let mut witness = Witness::start(&server);
+    let before = refused_by("body_bytes");
+    let mut player = Player::connect(&server);
+    let request = |octets: usize| format!("SET_PARAMETER * RTSP/1.0\r\nCSeq: 7\r\nContent-Length: {octets}\r\n\r\n");
+    player.send(format!("{}{}", request(64 * 1024), "a".repeat(64 * 1024)).as_bytes());
+    player.reply().ok();
+    // Refused by what it says: nothing of it has come.
+    player.send(request(64 * 1024 + 1).as_bytes());
+    let reply = player.reply();
+    assert_eq!((reply.status, reply.header("CSeq")), (413, Some("7")), "{reply:#?}");
+    assert!(reply.phrase.contains("the body is larger than 65536 octets"), "{reply:#?}");
+    player.closed();
+    assert_eq!(refused_by("body_bytes"), before + 1);
+    witness.goes_on();
+}
+
+#[test]
+fn the_time_of_a_request_that_does_not_end() {
+    let server = serve(|settings| settings.request_timeout = Duration::from_millis(300));
+    let mut witness = Witness::start(&server);
+    let before = refused_by("request_timeout_s");
+    let mut header = Player::connect(&server);
+    let mut body = Player::connect(&server);
+    let mut idle = Player::connect(&server);
+    let start = Instant::now();
+    header.send(b"OPTIONS * RTSP/1.0\r\nCSe");
+    body.send(b"SET_PARAMETER * RTSP/1.0\r\nCSeq: 7\r\nContent-Length: 10\r\n\r\nabc");
+    for player in [&mut header, &mut body] {
+        assert_eq!(player.reply().status, 408);
+        assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+        player.closed();
+    }
+    assert_eq!(refused_by("request_timeout_s"), before + 2);
+    // Octets that trickle in do not buy time.
+    let mut slow = Player::connect(&server);
+    let start = Instant::now();
+    for octet in b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n" {
+        if start.elapsed() > Duration::from_millis(250) {
+            break;
+        }
+        slow.send(&[*octet]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(slow.reply().status, 408);
+    assert!(start.elapsed() < Duration::from_millis(300) + SOON / 4, "{:?}", start.elapsed());
+    // One that says nothing has not begun a request.
+    idle.ask("OPTIONS", "*", &[]).ok();
+    witness.goes_on();
+}
+
+#[test]
+fn paths_out_of_the_library() {
+    prometheus();
+    let folder = tempfile::tempdir().expect("a folder");
+    let media = folder.path().join("media");
+    std::fs::create_dir_all(media.join("films")).expect("made");
+    for copy in ["secret.mp4", "media/countdown.mp4", "media/films/.hidden.mp4"] {
+        std::fs::copy("media/countdown.mp4", folder.path().join(copy)).expect("copied");
+    }
+    let server = Server::with(&media, |_| {}, |_| {});
+    let mut witness = Witness::start(&server);
+    let mut player = Player::connect(&server);
+    let outside = [
+        "../secret.mp4",
+        "films/../../secret.mp4",
+        "./countdown.mp4",
+        "%2e%2e/secret.mp4",
+        "%2E%2E/secret.mp4",
+        "films/%2e%2e/%2e%2e/secret.mp4",
+        "films/..%2f..%2fsecret.mp4",
+        "..%2fsecret.mp4",
+        "%2fetc/passwd",
+        "%2f%2e%2e%2fsecret.mp4",
+        "..\\secret.mp4",
+        "films\\..\\..\\secret.mp4",
+        "..%5csecret.mp4",
+        "countdown.mp4%00",
+        "%00",
+        "countdown.mp4%00.txt",
+        "%252e%252e/secret.mp4",
+        "films/.hidden.mp4",
+        "%ff%fe",
+    ];
+    let name = "flowsteer_rtsp_requests_total{method=\"DESCRIBE\",status=\"404\"}";
+    let before = counted(name);
+    for path in outside {
+        assert_eq!(player.ask("DESCRIBE", &server.url(path), &[]).status, 404, "{path}");
+        let set_up = player.ask("SETUP", &format!("{}/trackID=0", server.url(path)), &[("Transport", TCP)]);
+        assert_eq!(set_up.status, 404, "{path}");
+    }
+    assert_eq!(counted(name), before + outside.len() as u64);
+    // As it is, not written as three characters.
+    player.send(format!("DESCRIBE {}\0 RTSP/1.0\r\nCSeq: 7\r\n\r\n", server.url("countdown.mp4")).as_bytes());
+    let status = player.reply().status;
+    assert!(matches!(status, 400 | 404), "{status}");
+    Player::connect(&server).ask("DESCRIBE", &server.url("countdown.mp4"), &[]).ok();
+    witness.goes_on();
+}
+
+/// Says that it is done, also where the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a packet begins an access unit that decodes alone: its parameter sets, or the first part of an IDR picture (RFC 6184
+/// sections 5.2 to 5.8).
+fn begins_random_access(packet: &[u8]) -> bool {
+    let payload = &packet[12..];
+    match payload[0] & 31 {
+        5 | 7 => true,
+        24 => matches!(payload[3] & 31, 5 | 7),
+        28 => payload[1] & 0x80 != 0 && matches!(payload[1] & 31, 5 | 7),
+        _ => false,
+    }
+}
+
+#[test]
+fn media_that_waits_for_a_slow_reader() {
+    let server = serve(|settings| settings.interleaved_queue = 32 * 1024);
+    let url = server.url("countdown.mp4");
+    let name = "flowsteer_dropped_packets_total{reason=\"interleaved_full\"}";
+    let before = counted(name);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let witness = scope.spawn(|| {
+            let mut witness = Witness::start(&server);
+            while !done.load(Ordering::Acquire) {
+                witness.goes_on();
+            }
+        });
+        let over = Done(&done);
+        let mut slow = play(Player::connect_narrow(&server), &url);
+        let (_, first) = slow.packet(0);
+        // Nothing is read until the queue is full, and until more has been dropped than one access unit.
+        wait_for_count(name, before);
+        let dropped = counted(name);
+        wait_for_count(name, dropped);
+        let mut last = first;
+        let mut gap = None;
+        let start = Instant::now();
+        // From then on everything is read: what had waited is whole, then comes the gap, then it goes on without another.
+        let mut after = 0;
+        while after < 40 {
+            assert!(start.elapsed() < SOON * 2, "gap {gap:?}, {after} packets after it");
+            let (_, packet) = slow.packet(0);
+            let missing = sequence(&packet).wrapping_sub(sequence(&last)).wrapping_sub(1);
+            match (missing, gap) {
+                (0, None) => {}
+                (0, Some(_)) => after += 1,
+                (missing, None) => {
+                    assert!(last[1] & 0x80 != 0, "the last one before the gap ends its access unit");
+                    assert!(begins_random_access(&packet), "the first one after it begins a random access point: {:02x?}", &packet[..20]);
+                    gap = Some(missing);
+                }
+                (missing, Some(gap)) => panic!("a second gap, of {missing} after {gap} packets"),
+            }
+            last = packet;
+        }
+        let lost = counted(name) - before;
+        assert_eq!(gap.map(u64::from), Some(lost), "what the counter says is what is missing");
+        drop(over);
+        witness.join().expect("the other session lost nothing");
+    });
+}
