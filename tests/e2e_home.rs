@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use support::film::library;
 use support::namespaces::{Family, Host};
 use support::recording::{PortPair, Recording};
+use support::rtsp::Connection;
 use support::scene::Scene;
-use support::viewer::{assert_contiguous, units};
-use support::{SOON, wait_for};
+use support::server::rtsp_address;
+use support::viewer::{assert_contiguous, home_address, parameter, units};
+use support::{SOON, http, wait_for};
 
 const TITLE: &str = "countdown.mp4";
 
@@ -138,4 +140,55 @@ fn when_the_reservation_ends_the_session_lingers_and_ends() {
     assert_eq!(released.status, 204, "{}", released.text());
     a.wait_for_bye();
     wait_for("the session to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
+}
+
+#[test]
+fn a_device_plays_a_title_to_its_home_address_by_rtsp_and_another_takes_it_over_by_the_key() {
+    let Some(scene) = scene(&[], "") else { return };
+    let (network, url) = (&scene.network, scene.url(Family::V6, TITLE));
+    let (a, b) = (Receiver::on(&network.a), Receiver::on(&network.b));
+    let (home, key) = reserve(&scene);
+    // Each device binds itself: its own connection proves where it is.
+    let bearer = format!("Bearer {key}");
+    let put = |host: &Host, id: u16, receiver: &Receiver, more: Value| {
+        let mut body = json!({ "careOf": receiver.care_of });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let to = (network.server.v6, 8080).into();
+        http::ask(host, to, "PUT", &format!("/api/v1/home-addresses/{home}/bindings/{id}"), &[("Authorization", &bearer)], Some(&body))
+            .json()
+    };
+    put(&network.a, 1, &a, json!({}));
+
+    let aim = format!("RTP/AVP;unicast;destination={home}");
+    let mut stranger = Connection::open(&network.b, rtsp_address(&network.server, Family::V6));
+    assert_eq!(stranger.request("SETUP", &format!("{url}/trackID=0"), &[("Transport", &aim)]).status, 401, "B is not bound there");
+    let mut control = Connection::open(&network.a, rtsp_address(&network.server, Family::V6));
+    let elsewhere = format!("RTP/AVP;unicast;destination={};client_port=5000-5001", network.b.v6);
+    assert_eq!(control.request("SETUP", &format!("{url}/trackID=0"), &[("Transport", &elsewhere)]).status, 461);
+    let answer = control.request("SETUP", &format!("{url}/trackID=0"), &[("Transport", &aim)]).ok();
+    assert_eq!(parameter(answer.expect_header("Transport"), "destination"), Some(home.as_str()));
+    let (named, label) = home_address(&answer);
+    assert_eq!(named, home);
+    let mut second = Connection::open(&network.a, rtsp_address(&network.server, Family::V6));
+    assert_eq!(second.request("SETUP", &format!("{url}/trackID=0"), &[("Transport", &aim)]).status, 461, "occupied");
+
+    let info = control.request("PLAY", &url, &[("Range", "npt=0.000-")]).ok().rtp_info();
+    a.wait_for_more(100);
+    assert_eq!(a.recording.so_far().rtp[0].sequence(), info[0].seq);
+    let moved = Instant::now();
+    put(&network.b, 2, &b, json!({"mode": "move", "transitionMs": 1000}));
+    b.wait_for_more(100);
+    assert!(a.wait_for_bye() - moved >= Duration::from_secs(1));
+    assert_one_flow(&a, label);
+    assert_one_flow(&b, label);
+    control.request("PAUSE", &url, &[]).ok();
+    scene.operator().wait_for_state("paused");
+    let start = control.request("PLAY", &url, &[("Range", "npt=20-")]).ok().range_start();
+    assert!((19.0..=20.0).contains(&start), "{start}");
+    b.wait_for_more(50);
+    control.request("TEARDOWN", &url, &[]).ok();
+    b.wait_for_bye();
+    assert_eq!(scene.operator().sessions(), Vec::<Value>::new());
+    let kept = scene.operator().get(&format!("/api/v1/home-addresses/{home}")).json();
+    assert_eq!(label_of(&kept), label, "{kept:#}");
 }

@@ -3,6 +3,7 @@
 
 mod rtsp_server;
 
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,7 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flowsteer::library::TitlePath;
 use flowsteer::net::now;
 use flowsteer::playback::PresentationState;
-use flowsteer::steering::{CareOf, HomeAddress, Join, JoinWay, TokenError};
+use flowsteer::quantities::FlowLabel;
+use flowsteer::steering::{
+    Authority, BindingId, CareOf, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Proof, Reserve, TokenError, Update,
+};
 use md5::{Digest, Md5};
 use rtsp_server::{Player, Reply, Server};
 
@@ -558,6 +562,152 @@ fn a_named_home_address_starts_its_title_and_keeps_its_address() {
     let held = format!("{UDP};destination=fd00::77");
     let occupied = second.ask("SETUP", &format!("{plain}/trackID=0?key={key}"), &[("Transport", &held)]);
     assert_eq!(occupied.status, 461, "{occupied:#?}");
+}
+
+/// A home address that a key holder has reserved.
+fn reserved(server: &Server) -> HomeAddress {
+    let media_source = "2001:db8::1".parse().expect("an address");
+    let reserve = Reserve { owner: Owner::KeyHolder, address: None, lifetime: Some(Duration::from_secs(300)), media_source };
+    server.steering.reserve(&reserve, now()).expect("a free address").home
+}
+
+/// Binds the home address to a new socket, by its key.
+fn bound(server: &Server, home: HomeAddress) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_read_timeout(Some(rtsp_server::SOON)).expect("possible");
+    let rtp = socket.local_addr().expect("an address");
+    let update = Update {
+        home,
+        authority: Authority::HomeKey,
+        binding: Some(BindingId(1)),
+        care_of: CareOf::Udp { rtp, rtcp: rtp, source: None },
+        proof: Proof::RequestPeer(rtp.ip()),
+        lifetime: Some(Duration::from_secs(60)),
+        mode: Mode::Move,
+        window: None,
+        join: Join::default(),
+        holder: Holder(1 << 63),
+    };
+    server.steering.update(&[update], now()).expect("accepted");
+    socket
+}
+
+/// The next RTP packet of a socket where RTCP comes too.
+#[track_caller]
+fn next_rtp(socket: &UdpSocket) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    loop {
+        let length = socket.recv(&mut buffer).expect("a packet comes");
+        if !(200..=204).contains(&buffer[1]) {
+            return buffer[..length].to_vec();
+        }
+    }
+}
+
+fn aimed(home: HomeAddress) -> String {
+    format!("RTP/AVP;unicast;destination={home};client_port=5000-5001")
+}
+
+#[test]
+fn a_title_is_played_to_a_home_address_for_who_has_its_key_and_controlled_without_a_branch() {
+    let server = Server::start();
+    let home = reserved(&server);
+    let label = FlowLabel::new(0x1a2b3).expect("20 bits");
+    server.steering.authorise(home, label, Expectation::default()).expect("no label yet");
+    let key = server.token(&[home]);
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let track = format!("{url}/trackID=0");
+    assert_eq!(player.ask("SETUP", &track, &[("Transport", &aimed(home))]).status, 401, "anybody could");
+    assert_eq!(player.ask("SETUP", &format!("{track}?key={}", &key[..40]), &[("Transport", &aimed(home))]).status, 401);
+    assert!(server.presentation().is_none(), "a refusal leaves nothing");
+
+    let reply = player.ask("SETUP", &format!("{track}?key={key}"), &[("Transport", &aimed(home))]).ok();
+    assert!(reply.expect("Transport").contains(&format!(";destination={home};client_port=5000-5001;server_port=")), "{reply:#?}");
+    assert_eq!(reply.expect("Home-Address"), format!("{home};flow-label=0x1a2b3"), "the label that was authorised before");
+    player.session = Some(reply.session());
+    let mut second = Player::connect(&server);
+    assert_eq!(second.ask("SETUP", &format!("{track}?key={key}"), &[("Transport", &aimed(home))]).status, 461, "occupied");
+
+    let playing = play(&mut player, &url, &[]);
+    assert_eq!(playing.start(), 0.0);
+    server.wait("it waits for a device", |presentation| {
+        presentation.is_some_and(|presentation| presentation.state == PresentationState::Paused)
+    });
+    let device = bound(&server, home);
+    let first = next_rtp(&device);
+    let announced = playing.expect("RTP-Info");
+    assert!(announced.contains(&format!(";seq={};", u16::from_be_bytes([first[2], first[3]]))), "{announced}");
+    assert_eq!(server.presentation().map(|presentation| presentation.state), Some(PresentationState::Playing));
+
+    player.ask("PAUSE", &url, &[]).ok();
+    assert_eq!(server.presentation().map(|presentation| presentation.state), Some(PresentationState::Paused));
+    assert!((19.0..=20.0).contains(&play(&mut player, &url, &[("Range", "npt=20-")]).start()));
+    assert_eq!(player.ask("TEARDOWN", &track, &[]).status, 200, "the only track is the whole");
+    assert!(server.presentation().is_none());
+    let view = server.steering.home_view(home, now()).expect("the reservation stays");
+    assert_eq!((view.player, view.label, view.branches.len()), (None, Some(label), 1));
+}
+
+#[test]
+fn a_care_of_may_aim_at_its_home_address_and_only_as_a_whole() {
+    let server = Server::start();
+    let (home, other) = (reserved(&server), reserved(&server));
+    let device = bound(&server, home);
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let mut set_up = |track: usize, transport: &str| player.ask("SETUP", &format!("{url}/trackID={track}"), &[("Transport", transport)]);
+    assert_eq!(set_up(0, &aimed(other)).status, 401, "nobody is bound there");
+    assert_eq!(set_up(0, &format!("RTP/AVP/TCP;unicast;destination={home}")).status, 461);
+    assert_eq!(set_up(0, "RTP/AVP;unicast;destination=2001:db8::7;client_port=5000-5001").status, 461, "no home address");
+    assert!(server.presentation().is_none());
+    player.session = Some(set_up(0, &format!("RTP/AVP;unicast;destination={home}")).ok().session());
+    let mut set_up = |track: usize, transport: &str| player.ask("SETUP", &format!("{url}/trackID={track}"), &[("Transport", transport)]);
+    set_up(0, &format!("RTP/AVP;unicast;destination=[{home}]")).ok();
+    assert_eq!(set_up(0, UDP).status, 455, "its flow is elsewhere");
+    assert_eq!(set_up(1, &aimed(home)).status, 461, "occupied, by the same session");
+    set_up(1, UDP_TWO).ok();
+    play(&mut player, &url, &[]);
+    next_rtp(&device);
+    assert_eq!(player.ask("TEARDOWN", &format!("{url}/trackID=0"), &[]).status, 460);
+    player.ask("TEARDOWN", &url, &[]).ok();
+    assert!(server.presentation().is_none());
+    assert_eq!(server.steering.owner(home), Some(Owner::KeyHolder));
+
+    // Set up and never played, it ends with its session.
+    let mut player = Player::connect(&server);
+    player.session = Some(player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", &aimed(home))]).ok().session());
+    player.ask("TEARDOWN", &url, &[]).ok();
+    assert!(server.presentation().is_none());
+    assert_eq!(server.steering.player(home), None);
+}
+
+#[test]
+fn who_played_to_a_home_address_controls_nothing_once_a_player_has_taken_the_flow_over() {
+    let server = Server::start();
+    let home = reserved(&server);
+    let device = bound(&server, home);
+    let url = server.url("countdown.mp4");
+    let mut first = Player::connect(&server);
+    first.session = Some(first.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", &aimed(home))]).ok().session());
+    play(&mut first, &url, &[]);
+    next_rtp(&device);
+
+    let key = server.token(&[home]);
+    let taken = server.url(&format!("home/{home}"));
+    let mut taker = Player::connect(&server);
+    taker.ask("DESCRIBE", &format!("{taken}?key={key}"), &[]).ok();
+    assert_eq!(taker.ask("SETUP", &format!("{taken}/trackID=0"), &[("Transport", &aimed(home))]).status, 461, "taken over to itself only");
+    taker.session = Some(taker.ask("SETUP", &format!("{taken}/trackID=0"), &[("Transport", TCP)]).ok().session());
+    play(&mut taker, &taken, &[("Range", "npt=0-")]);
+    taker.packet(0);
+    server.wait("the device is left", |presentation| presentation.is_some_and(|presentation| presentation.flows[0].branches.len() == 1));
+    assert_eq!(first.ask("PAUSE", &url, &[]).status, 454);
+    taker.ask("PAUSE", &taken, &[]).ok();
+    play(&mut taker, &taken, &[]);
+    taker.ask("TEARDOWN", &taken, &[]).ok();
+    assert!(server.presentation().is_none(), "the last current branch ends it");
+    assert_eq!(server.steering.owner(home), Some(Owner::KeyHolder));
 }
 
 #[test]

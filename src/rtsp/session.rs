@@ -113,6 +113,8 @@ pub struct SetUpTrack {
     pub branch: Option<(BindingId, BranchSerial)>,
     /// Set where the transport was chosen anew since it was bound.
     pub stale: bool,
+    /// Set where the flow is played to a home address that somebody else reserved: the session has no branch there.
+    pub aimed: bool,
 }
 
 /// One RTSP session.
@@ -151,6 +153,11 @@ impl Session {
     /// Whether it takes flows over.
     pub const fn is_taker(&self) -> bool {
         matches!(self.role, Role::Taker { .. })
+    }
+
+    /// Whether it plays to a home address that somebody else reserved.
+    pub fn is_aimed(&self) -> bool {
+        self.tracks.iter().any(|track| track.aimed)
     }
 
     /// Whether it uses a connection for media.
@@ -248,12 +255,20 @@ impl Session {
                 track.care_of = care_of;
                 track.url = url.to_owned();
             }
-            None => self.tracks.push(SetUpTrack { facts, url: url.to_owned(), care_of, branch: None, stale: false }),
+            None => self.tracks.push(SetUpTrack { facts, url: url.to_owned(), care_of, branch: None, stale: false, aimed: false }),
         }
         match self.state {
             State::Init => self.state = State::Ready { since: now, played: false },
             State::Ready { played, .. } => self.state = State::Ready { since: now, played },
             State::Playing | State::Detached { .. } => {}
+        }
+    }
+
+    /// Notes a track that is played to a home address; `care_of` is that address with the ports agreed.
+    pub fn aim(&mut self, facts: FlowFacts, url: &str, care_of: CareOf, now: Mono) {
+        self.set_up(facts, url, care_of, now);
+        if let Some(track) = self.tracks.iter_mut().find(|track| track.facts.track == facts.track) {
+            track.aimed = true;
         }
     }
 

@@ -1,5 +1,7 @@
 //! `Transport` (RFC 2326 section 12.39): what a player offers.
 
+use std::net::Ipv6Addr;
+
 /// One way of delivery that a player offers and that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offered {
@@ -11,6 +13,15 @@ pub enum Offered {
         rtp: u16,
         /// The RTCP port.
         rtcp: u16,
+    },
+    /// Unicast UDP to whoever is bound to the address in `destination`, a home address.
+    Home {
+        /// The protocol as it was spelled.
+        protocol: &'static str,
+        /// The home address.
+        home: Ipv6Addr,
+        /// The ports there, if any were named.
+        ports: Option<(u16, u16)>,
     },
     /// Interleaved in the connection.
     Interleaved {
@@ -59,24 +70,35 @@ fn parse(offer: &str) -> Result<Offered, TransportError> {
     };
     let mut ports = None;
     let mut channels = None;
+    let mut destination = None;
     for parameter in parts.filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
         match name.trim().to_ascii_lowercase().as_str() {
             "multicast" => return Err(TransportError::Unsupported),
             "mode" if !value.eq_ignore_ascii_case("play") => return Err(TransportError::Unsupported),
-            "destination" if !value.is_empty() => return Err(TransportError::Destination(value.to_owned())),
+            "destination" if !value.is_empty() => destination = Some(value),
             "client_port" => ports = Some(pair::<u16>(value).ok_or(TransportError::Unsupported)?),
             // A pair that is none is as good as no pair: the response says which one it is.
             "interleaved" => channels = pair::<u8>(value).filter(|(rtp, rtcp)| rtp.checked_add(1) == Some(*rtcp)),
             _ => {}
         }
     }
+    let home = destination.map(|text| text.trim_matches(['[', ']']).parse::<Ipv6Addr>().map_err(|_| text));
+    let home = match home {
+        Some(Ok(home)) if !interleaved => Some(home),
+        Some(_) => return Err(TransportError::Destination(destination.unwrap_or_default().to_owned())),
+        None => None,
+    };
     if interleaved {
         return Ok(Offered::Interleaved { channels });
     }
-    let (rtp, rtcp) = ports.filter(|(rtp, rtcp)| *rtp != 0 && *rtcp != 0).ok_or(TransportError::Unsupported)?;
     let protocol = if protocol.eq_ignore_ascii_case("RTP/AVP/UDP") { "RTP/AVP/UDP" } else { "RTP/AVP" };
+    let ports = ports.filter(|(rtp, rtcp)| *rtp != 0 && *rtcp != 0);
+    if let Some(home) = home {
+        return Ok(Offered::Home { protocol, home, ports });
+    }
+    let (rtp, rtcp) = ports.ok_or(TransportError::Unsupported)?;
     Ok(Offered::Udp { protocol, rtp, rtcp })
 }
 
@@ -131,8 +153,25 @@ mod tests {
         ] {
             assert_eq!(choose(value), Err(TransportError::Unsupported), "{value}");
         }
-        let aimed = choose("RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001");
-        assert_eq!(aimed, Err(TransportError::Destination("192.0.2.1".into())));
+        for (value, destination) in [
+            ("RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001", "192.0.2.1"),
+            ("RTP/AVP;unicast;destination=elsewhere;client_port=5000-5001", "elsewhere"),
+            ("RTP/AVP/TCP;unicast;destination=fd00::1;interleaved=0-1", "fd00::1"),
+        ] {
+            assert_eq!(choose(value), Err(TransportError::Destination(destination.into())), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_destination_may_be_an_address_of_ipv6() {
+        let home = "fd00::1".parse().expect("an address");
+        for (value, ports) in [
+            ("RTP/AVP;unicast;destination=fd00::1;client_port=5000-5001", Some((5000, 5001))),
+            ("RTP/AVP;unicast;client_port=5000;destination=\"[fd00::1]\"", Some((5000, 5001))),
+            ("RTP/AVP;unicast;destination=[fd00::1]", None),
+        ] {
+            assert_eq!(choose(value), Ok(Offered::Home { protocol: "RTP/AVP", home, ports }), "{value}");
+        }
     }
 
     proptest! {

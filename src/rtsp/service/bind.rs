@@ -13,7 +13,7 @@ impl Service {
     /// Binds what was set up and is not bound yet, and what has another transport now, all in one step. `None` where
     /// there is nothing to bind.
     pub(super) fn bind(&self, session: &mut Session, link: &Link) -> Result<Option<UpdateId>, Refusal> {
-        let is_waiting = |track: &SetUpTrack| track.branch.is_none() || track.stale;
+        let is_waiting = |track: &SetUpTrack| !track.aimed && (track.branch.is_none() || track.stale);
         let waiting = session.tracks.iter().filter(|track| is_waiting(track));
         let updates: Vec<Update> = waiting.map(|track| self.update_of(session, track, link)).collect::<Result<_, Refusal>>()?;
         if updates.is_empty() {
@@ -91,10 +91,13 @@ impl Service {
         })
     }
 
-    /// Forgets a session. A presentation that it opened and that nobody ever was bound to ends with it.
+    /// Forgets a session. A presentation that it opened and that nobody ever was bound to ends with it; so does one that
+    /// it plays to a home address, unless somebody is bound there.
     pub(super) async fn forget(&self, session: &Session) {
         self.sessions.remove(session.id);
-        if !session.is_taker() && session.is_fresh() && !self.anybody_current(session.presentation) {
+        let unplayed = session.is_fresh() && (session.is_aimed() || !self.anybody_current(session.presentation));
+        let alone = session.is_aimed() && !self.anybody_current(session.presentation);
+        if !session.is_taker() && (unplayed || alone) {
             // It may have ended meanwhile.
             let _ = self.stage.end(session.presentation).await;
         }

@@ -6,6 +6,7 @@
 mod access;
 mod bind;
 mod describe;
+mod destination;
 mod home_names;
 mod play;
 mod set_up;
@@ -21,7 +22,7 @@ use crate::playback::Stage;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::message::{MessageLimits, Request, Response, Status};
-use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, TIMEOUT_S};
+use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, Standing, TIMEOUT_S};
 use crate::rtsp::url::Query;
 use crate::steering::{BindingCache, JoinWay};
 
@@ -256,8 +257,13 @@ impl Service {
         link.made.iter().chain(&link.used).any(|id| self.sessions.holds(*id))
     }
 
-    fn standing(&self, session: &Session) -> crate::rtsp::session::Standing {
-        session.standing(|home| self.steering.gate(home).map(|mut gate| Arc::clone(gate.route())))
+    fn standing(&self, session: &Session) -> Standing {
+        let own = || session.standing(|home| self.steering.gate(home).map(|mut gate| Arc::clone(gate.route())));
+        match self.standing_aimed(session) {
+            None | Some(Standing::Gone) if session.branches().next().is_some() => own(),
+            Some(aimed) => aimed,
+            None => own(),
+        }
     }
 }
 

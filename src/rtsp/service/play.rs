@@ -149,13 +149,16 @@ impl Service {
         if let Some(track) = url.track
             && (session.tracks.len() > 1 || session.scope(Some(track)).is_err())
         {
+            if session.is_aimed() {
+                return Err(SessionError::OnlyAggregate.into());
+            }
             let track = session.take_out(track, now().mono)?;
             self.unbind_track(&track, EndReason::Removed);
             return Ok(Response::new(Status::OK).with("Session", session.id.header(TIMEOUT_S)));
         }
         let was_current = self.standing(&session) == Standing::Current;
         self.unbind(&session, EndReason::Removed);
-        if was_current && !self.anybody_current(session.presentation) {
+        if was_current && (session.is_aimed() || !self.anybody_current(session.presentation)) {
             // It may have ended meanwhile.
             let _ = self.stage.end(session.presentation).await;
         }

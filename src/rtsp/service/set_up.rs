@@ -1,14 +1,14 @@
 //! SETUP (RFC 2326 section 10.4): a transport for one track. A title's first SETUP opens its presentation and reserves
 //! a home address for each track that is set up; a take-over's changes nothing yet.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::net::now;
 use crate::playback::{FlowFacts, PresentationId, PresentationSnapshot};
 use crate::quantities::{MediaTime, PayloadType};
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
-use crate::rtsp::header::transport::{self, Offered, TransportError};
+use crate::rtsp::header::transport::{self, Offered};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::access::{Found, kept_name};
 use crate::rtsp::service::{Link, RtspSettings, Service, pipeline};
@@ -28,7 +28,11 @@ impl Service {
     ) -> Result<Response, Refusal> {
         let url = self.url(request, link)?;
         let offers = request.headers("Transport").collect::<Vec<_>>().join(",");
-        let offered = transport::choose(&offers).map_err(|error| self.misdirected(error, &url, request, link))?;
+        let offered = transport::choose(&offers)?;
+        let held = match offered {
+            Offered::Home { home, .. } => self.may_aim(home, &url, request, link)?,
+            Offered::Udp { .. } | Offered::Interleaved { .. } => Vec::new(),
+        };
         let named = self.named_session(request, link).await?;
         let (shared, made) = match named {
             Some(session) => (session, false),
@@ -40,27 +44,10 @@ impl Service {
             // A session without a track is none.
             self.forget(&session).await;
         }
+        if outcome.is_ok() {
+            self.steering.claim(&held, link.peer.ip(), now());
+        }
         outcome
-    }
-
-    /// `destination` names a home address only, and only for who holds it. To play a title there is not served.
-    fn misdirected(&self, error: TransportError, url: &RtspUrl, request: &Request, link: &Link) -> Refusal {
-        let TransportError::Destination(text) = &error else { return error.into() };
-        let Ok(home) = text.trim_matches(['[', ']']).parse::<Ipv6Addr>() else { return error.into() };
-        if !self.steering.is_home(home) {
-            return error.into();
-        }
-        let home = HomeAddress(home);
-        let granted = self.granted(url, request, home, link).is_ok();
-        let bound = self.steering.gate(home).is_some_and(|mut gate| {
-            let route = gate.route();
-            route.branches.iter().any(|branch| branch.care_of.ip() == link.peer.ip())
-        });
-        if granted || bound {
-            Refusal::because(461, "the home address is occupied")
-        } else {
-            Refusal::unauthorised("the home address is held by another")
-        }
     }
 
     async fn set_up_track(
@@ -79,6 +66,18 @@ impl Service {
             Some(track) => track,
             None => only_track(session, &snapshot)?,
         };
+        if let Offered::Home { protocol, home, ports } = *offered {
+            let facts = self.aim(session, &snapshot, track, HomeAddress(home)).await?;
+            let (rtp, rtcp) = ports.unwrap_or_default();
+            let to = |port| SocketAddr::from((home, port));
+            session.aim(facts, &request.uri, CareOf::Udp { rtp: to(rtp), rtcp: to(rtcp), source: Some(link.local.ip()) }, now().mono);
+            let there = ports.map(|(rtp, rtcp)| format!(";client_port={rtp}-{rtcp}")).unwrap_or_default();
+            let transport = format!("{protocol};unicast;destination={home}{there}{}", self.sender(&facts, link));
+            return Ok(set_up_response(session, &facts, transport, request));
+        }
+        if session.tracks.iter().any(|set_up| set_up.aimed && set_up.facts.track == track) {
+            return Err(SessionError::State.into());
+        }
         let care_of = care_of(session, track, offered, link)?;
         let set_up = session.tracks.iter().find(|set_up| set_up.facts.track == track).map(|set_up| set_up.facts);
         let flowing =
@@ -99,28 +98,21 @@ impl Service {
             self.bind(session, link)?;
         }
         let transport = match (care_of, offered) {
-            (CareOf::Udp { rtp, rtcp, .. }, Offered::Udp { protocol, .. }) => format!(
-                "{protocol};unicast;client_port={}-{};server_port={}-{};source={};ssrc={:08X}",
-                rtp.port(),
-                rtcp.port(),
-                self.settings.rtp_port,
-                self.settings.rtp_port.saturating_add(1),
-                link.local.ip(),
-                facts.ssrc.0
-            ),
+            (CareOf::Udp { rtp, rtcp, .. }, Offered::Udp { protocol, .. }) => {
+                format!("{protocol};unicast;client_port={}-{}{}", rtp.port(), rtcp.port(), self.sender(&facts, link))
+            }
             (CareOf::Interleaved { rtp_channel, rtcp_channel, .. }, _) => {
                 format!("RTP/AVP/TCP;unicast;interleaved={rtp_channel}-{rtcp_channel};ssrc={:08X}", facts.ssrc.0)
             }
-            (CareOf::Udp { .. }, Offered::Interleaved { .. }) => return Err(Status(500).into()),
+            (CareOf::Udp { .. }, Offered::Interleaved { .. } | Offered::Home { .. }) => return Err(Status(500).into()),
         };
-        let response = Response::new(Status::OK)
-            .with("Session", session.id.header(TIMEOUT_S))
-            .with("Transport", transport)
-            .with("Home-Address", format!("{};flow-label={}", facts.home, facts.label));
-        Ok(match pipeline(request) {
-            Some(number) => response.with("Pipelined-Requests", number.to_string()),
-            None => response,
-        })
+        Ok(set_up_response(session, &facts, transport, request))
+    }
+
+    /// Where a flow's datagrams come from, as `Transport` says it.
+    fn sender(&self, facts: &FlowFacts, link: &Link) -> String {
+        let (rtp, rtcp) = (self.settings.rtp_port, self.settings.rtp_port.saturating_add(1));
+        format!(";server_port={rtp}-{rtcp};source={};ssrc={:08X}", link.local.ip(), facts.ssrc.0)
     }
 
     /// A new home address with a flow of its own.
@@ -204,6 +196,17 @@ impl Service {
     }
 }
 
+fn set_up_response(session: &Session, facts: &FlowFacts, transport: String, request: &Request) -> Response {
+    let response = Response::new(Status::OK)
+        .with("Session", session.id.header(TIMEOUT_S))
+        .with("Transport", transport)
+        .with("Home-Address", format!("{};flow-label={}", facts.home, facts.label));
+    match pipeline(request) {
+        Some(number) => response.with("Pipelined-Requests", number.to_string()),
+        None => response,
+    }
+}
+
 fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut octets = [0; N];
     getrandom::fill(&mut octets)?;
@@ -237,6 +240,7 @@ fn care_of(session: &Session, track: usize, offered: &Offered, link: &Link) -> R
             };
             Ok(CareOf::Udp { rtp: to(*rtp), rtcp: to(*rtcp), source: Some(link.local.ip()) })
         }
+        Offered::Home { .. } => Err(Status(500).into()),
         Offered::Interleaved { channels } => {
             let others = session.tracks.iter().filter(|other| other.facts.track != track);
             let used: Vec<u8> = others
