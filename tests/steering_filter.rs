@@ -1,4 +1,4 @@
-//! The filter's decisions in the profile's vectors (`tests/vectors/mobility/filter.json`), on states that are built by the
+//! The filter's decisions (`docs/signalling.md` section 8) in `tests/vectors/mobility/filter.json`, on states that are built by the
 //! public commands.
 //!
 //! One decision does not apply: a payload that is no RTP at all cannot be stated in [`PacketFacts`], whose payload type is

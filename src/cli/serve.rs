@@ -96,6 +96,9 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let path = config.library.path.clone();
     let library = tokio::task::spawn_blocking(move || Library::open(&path)).await?;
     let library = Arc::new(library.with_context(|| format!("library {}", config.library.path.display()))?);
+    for (title, home) in clashes(&library, config) {
+        tracing::warn!(%title, "the title cannot be opened: its path is that of the home address {home}");
+    }
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
@@ -255,6 +258,16 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
     }
 }
 
+/// Titles whose URL would be that of a home address, which has precedence.
+fn clashes(library: &Library, config: &Config) -> Vec<(TitlePath, String)> {
+    let home = |path: &TitlePath| {
+        let name = path.as_str().strip_prefix("home/")?.split('/').next()?.to_owned();
+        let is_home = name.parse::<std::net::Ipv6Addr>().is_ok() || config.home.iter().any(|home| home.name == name);
+        is_home.then_some(name)
+    };
+    library.entries().iter().filter_map(|entry| Some((entry.path.clone(), home(&entry.path)?))).collect()
+}
+
 /// The names of home addresses, and the titles that start there.
 pub(super) fn home_titles(config: &Config) -> impl Iterator<Item = (String, Option<TitlePath>)> + '_ {
     config.home.iter().map(|home| (home.name.clone(), home.title.as_deref().and_then(TitlePath::new)))
@@ -371,5 +384,25 @@ async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer:
                 announcer.tell(ApiEvent { name: "drop", data: json!({ "reason": reason.as_str(), "packets": count - before }) });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_in_the_place_of_a_home_address_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in ["home/wall/a.mp4", "home/wall.mp4", "home/fd00::1/b.mp4", "home/hall/c.mp4", "wall/d.mp4"] {
+            let file = folder.path().join(path);
+            std::fs::create_dir_all(file.parent().expect("in a folder")).expect("made");
+            std::fs::write(file, b"noise").expect("written");
+        }
+        let mut config = Config::default();
+        config.home.push(crate::config::HomeConfig { name: "wall".into(), title: None });
+        let library = Library::open(folder.path()).expect("opens");
+        let found: Vec<String> = clashes(&library, &config).into_iter().map(|(title, _)| title.to_string()).collect();
+        assert_eq!(found, ["home/fd00::1/b.mp4", "home/wall/a.mp4"]);
     }
 }
