@@ -94,6 +94,10 @@ fn a_title_started_by_the_api_waits_for_a_device_plays_and_moves_to_the_next_wit
     assert_eq!((&session["state"], &session["positionSeconds"]), (&json!("paused"), &json!(0.0)), "it waits: {session:#}");
     let label = label_of(&session["flows"][0]);
 
+    // Reserved over loopback, but a name that is good for others.
+    let context = scene.operator().post(&format!("/api/v1/home-addresses/{home}/context"), &json!({})).json();
+    assert_eq!(context["context"]["media_source"]["address"], scene.network.server.v6.to_string());
+
     let bound = bind(&scene, &home, 1, &a, &json!({}));
     assert_eq!(bound["flowLabel"], session["flows"][0]["flowLabel"]);
     a.wait_for_more(100);

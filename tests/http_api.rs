@@ -139,6 +139,10 @@ struct Server {
 
 impl Server {
     fn start(tokens: &[&str]) -> Self {
+        Self::start_with(tokens, |_| {})
+    }
+
+    fn start_with(tokens: &[&str], change: impl FnOnce(&mut ApiSettings)) -> Self {
         let media = tempfile::tempdir().expect("a temporary folder");
         let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
         std::fs::copy(film, media.path().join("a film.mp4")).expect("the library's film can be copied");
@@ -154,7 +158,7 @@ impl Server {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = watch::channel(false);
-        let api = Api {
+        let mut api = Api {
             stage: stage.clone(),
             steering: Arc::clone(&steering),
             library: Arc::clone(&library),
@@ -169,8 +173,10 @@ impl Server {
                 transition: Duration::from_secs(2),
                 context: Duration::from_secs(600),
                 join: Join { way: JoinWay::AtOnce, rate_milli: 4000 },
+                media_source: None,
             },
         };
+        change(&mut api.settings);
         prometheus();
         runtime.spawn(flowsteer::http::server::serve(listener, Arc::new(api), stopped));
         Self { address, steering, stage, announcer, library, runtime, _stop: stop, _media: media }
@@ -330,6 +336,7 @@ fn without_tokens_this_machine_operates_but_no_page_and_no_proxy_on_it() {
         ("Origin", "null"),
         ("Forwarded", "for=192.0.2.7"),
         ("X-Forwarded-For", "192.0.2.7"),
+        ("Sec-Fetch-Site", "cross-site"),
     ] {
         let status = with(&[(name, value)]);
         assert!(matches!(status, 401 | 403), "{name}: {value} gave {status}");
@@ -404,6 +411,43 @@ fn a_home_address_is_reserved_bound_moved_forked_and_released() {
     assert_eq!(server.delete(&format!("/api/v1/home-addresses/{home}/bindings/3")).status, 404);
     assert_eq!(server.delete(&format!("/api/v1/home-addresses/{home}")).status, 204);
     assert_eq!(server.get(&format!("/api/v1/home-addresses/{home}")).status, 404);
+}
+
+#[test]
+fn a_refresh_does_not_take_back_what_is_leaving_and_a_move_does() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    let bind = |id: u16, body: &Value| server.put(&format!("{}/bindings/{id}", home_path(homes[0])), body).json(200);
+    let state = |shown: &Value, id: u16| -> String {
+        let branches = shown["flow"]["branches"].as_array().expect("branches");
+        let found = branches.iter().find(|branch| branch["bindingId"] == id).unwrap_or_else(|| panic!("no {id} in {shown:#}"));
+        found["state"].as_str().expect("a state").to_owned()
+    };
+    bind(1, &json!({"careOf": "127.0.0.1:5000"}));
+    let shown = bind(2, &json!({"careOf": "127.0.0.1:6000", "transitionMs": 15000}));
+    assert_eq!((state(&shown, 1), state(&shown, 2)), ("leaving".into(), "current".into()));
+    let shown = bind(1, &json!({"careOf": "127.0.0.1:5000", "rtcp": 5009, "lifetimeSeconds": 60}));
+    assert_eq!((state(&shown, 1), state(&shown, 2)), ("leaving".into(), "current".into()), "the old device's refresh");
+    let lifetimes: Vec<_> =
+        shown["flow"]["branches"].as_array().expect("branches").iter().map(|branch| branch["lifetimeSeconds"].clone()).collect();
+    assert!(lifetimes.contains(&json!(59)) || lifetimes.contains(&json!(60)), "{lifetimes:?}");
+    let shown = bind(1, &json!({"careOf": "127.0.0.1:5000", "mode": "move"}));
+    assert_eq!((state(&shown, 1), state(&shown, 2)), ("current".into(), "leaving".into()));
+}
+
+#[test]
+fn the_media_source_of_a_reservation_is_the_configured_one_and_else_not_loopback_where_there_is_another() {
+    let source = |server: &Server| {
+        let reserved = server.post("/api/v1/home-addresses", &json!({})).json(201);
+        let home = HomeAddress(reserved["homeAddress"].as_str().and_then(|home| home.parse().ok()).expect("an address"));
+        server.steering.gate(home).expect("reserved").media_source()
+    };
+    let named = "2001:db8:5::1".parse().expect("an address");
+    let server = Server::start_with(&[], |settings| settings.media_source = Some(named));
+    assert_eq!(source(&server), named);
+    let found = source(&Server::start(&[]));
+    let expected = flowsteer::net::media_source(None, "127.0.0.1".parse().expect("an address"));
+    assert_eq!(found, expected, "asked over loopback");
 }
 
 #[test]
@@ -701,8 +745,25 @@ fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
 #[test]
 fn wrong_methods_and_addresses_are_told_apart() {
     let server = Server::start(&[]);
-    assert_eq!(server.delete("/api/v1/sessions").status, 405);
-    assert_eq!(server.post("/api/v1/titles", &json!({})).status, 405);
+    for (method, target, allow) in [
+        ("DELETE", "/api/v1/sessions", "get, post"),
+        ("DELETE", "/api/v1/sessions/7", "get"),
+        ("GET", "/api/v1/sessions/7/end", "post"),
+        ("POST", "/api/v1/titles", "get"),
+        ("POST", "/api/v1/events", "get"),
+        ("POST", "/healthz", "get"),
+        ("PUT", "/metrics", "get"),
+        ("PUT", "/api/v1/home-addresses", "get, post"),
+        ("PUT", "/api/v1/home-addresses/fd00:1::9", "get, delete"),
+        ("GET", "/api/v1/home-addresses/fd00:1::9/bindings/1", "put, delete"),
+        ("GET", "/api/v1/home-addresses/fd00:1::9/context", "post"),
+        ("GET", "/api/v1/home-addresses/fd00:1::9/keys", "delete"),
+        ("POST", "/api/v1/home-addresses/fd00:1::9/sdp", "get"),
+    ] {
+        let answer = server.ask(method, target, &[], None);
+        answer.refused(405, "method-not-allowed");
+        assert!(answer.head.lines().any(|line| line == format!("allow: {allow}")), "{method} {target}: {answer:#?}");
+    }
     server.get("/api/v1/nothing").refused(404, "not-found");
     server.get("/api/v1/home-addresses/fd00:1::9").refused(404, "not-found");
     server.get("/api/v1/home-addresses/nobody").refused(404, "not-found");

@@ -132,6 +132,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
             transition: Duration::from_millis(config.steering.transition_ms),
             context: Duration::from_secs(config.steering.context_s),
             join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
+            media_source: config.steering.media_source,
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));

@@ -18,7 +18,7 @@ use crate::http::gauges;
 use crate::http::problem::Problem;
 use crate::http::shape;
 use crate::library::{Library, Title};
-use crate::net::now;
+use crate::net::{media_source, now};
 use crate::now::Now;
 use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
 use crate::quantities::{FlowLabel, MediaTime};
@@ -63,6 +63,8 @@ pub struct ApiSettings {
     pub context: Duration,
     /// How a device joins a flow that runs, unless the update says.
     pub join: Join,
+    /// The address that packets to home addresses pretend to come from; else the one that was asked.
+    pub media_source: Option<Ipv6Addr>,
 }
 
 /// A request.
@@ -195,16 +197,16 @@ impl Api {
         }
         match path {
             ["metrics"] => {
-                only(&call.method, &[Method::GET])?;
+                only_get(&call.method)?;
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
             ["api", "v1", "events"] => {
-                only(&call.method, &[Method::GET])?;
+                only_get(&call.method)?;
                 who.operator()?;
                 Ok(Outcome::Events)
             }
-            ["api", "v1", "titles"] => only(&call.method, &[Method::GET]).map(|()| Outcome::Empty),
+            ["api", "v1", "titles"] => only_get(&call.method).map(|()| Outcome::Empty),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
                 who.operator()?;
@@ -219,12 +221,13 @@ impl Api {
                     who.operator()?;
                     self.reserve(call, now)
                 }
-                _ => Err(method_problem()),
+                _ => Err(Problem::method("GET, POST")),
             },
             ["api", "v1", "home-addresses", home, rest @ ..] => {
                 let home = self.find_home(home)?;
                 self.home(call, home, rest, &who, now).await
             }
+            ["healthz" | "readyz"] => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -271,7 +274,9 @@ impl Api {
                 let snapshot = self.stage.snapshot(session).await?;
                 Ok(Outcome::Json(200, self.session(&snapshot, now)))
             }
-            (_, [] | [_] | [_, _]) => Err(method_problem()),
+            (_, []) => Err(Problem::method("GET, POST")),
+            (_, [_]) => Err(Problem::method("GET")),
+            (_, [_, _]) => Err(Problem::method("POST")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -352,10 +357,7 @@ impl Api {
 
     /// The address that packets to a home address reserved by this call pretend to come from.
     pub(super) fn media_source(&self, call: &Call) -> Ipv6Addr {
-        match call.local.ip() {
-            IpAddr::V6(local) => local,
-            IpAddr::V4(local) => local.to_ipv6_mapped(),
-        }
+        media_source(self.settings.media_source, call.local.ip())
     }
 
     async fn home(&self, call: &Call, home: HomeAddress, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
@@ -402,7 +404,11 @@ impl Api {
                 who.reader(home, &self.steering, now)?;
                 self.receiver_sdp(call, home).await
             }
-            (_, [] | ["bindings", _] | ["context" | "sdp"] | ["keys"] | ["keys", _]) => Err(method_problem()),
+            (_, []) => Err(Problem::method("GET, DELETE")),
+            (_, ["bindings", _]) => Err(Problem::method("PUT, DELETE")),
+            (_, ["context"]) => Err(Problem::method("POST")),
+            (_, ["keys"] | ["keys", _]) => Err(Problem::method("DELETE")),
+            (_, ["sdp"]) => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -471,9 +477,14 @@ impl Api {
         let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.is_some(), call)?;
         update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, Duration::from_secs));
         update.window = body.transition_ms.map(Duration::from_millis);
-        if body.mode == Some(ModeName::Fork) {
-            update.mode = Mode::Fork;
-        }
+        // Without a word about it a binding that exists is refreshed: one that is leaving goes on leaving.
+        let exists = || self.steering.home_view(home, now).is_some_and(|view| view.branches.iter().any(|shown| shown.branch.binding == id));
+        update.mode = match body.mode {
+            Some(ModeName::Fork) => Mode::Fork,
+            Some(ModeName::Move) => Mode::Move,
+            None if exists() => Mode::Refresh,
+            None => Mode::Move,
+        };
         match body.join {
             None => {}
             Some(JoinName::Primed) => update.join.way = JoinWay::Primed,
@@ -611,10 +622,6 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(Problem::invalid)
 }
 
-fn only(method: &Method, allowed: &[Method]) -> Result<(), Problem> {
-    if allowed.contains(method) { Ok(()) } else { Err(method_problem()) }
-}
-
-fn method_problem() -> Problem {
-    Problem::new(405, "method-not-allowed", "this resource has no such method")
+fn only_get(method: &Method) -> Result<(), Problem> {
+    if *method == Method::GET { Ok(()) } else { Err(Problem::method("GET")) }
 }

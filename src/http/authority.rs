@@ -2,7 +2,8 @@
 //!
 //! Operators show a bearer token from the configuration. Where none is configured, who comes from this machine is an
 //! operator, unless the request may have been made by a web page of somebody else's: its `Host` must be a loopback
-//! literal, `localhost` or a configured name, it may have no foreign `Origin`, and no proxy may stand between. Everybody
+//! literal, `localhost` or a configured name, it may have no foreign `Origin` and come from no other site (`Sec-Fetch-Site`), and no
+//! proxy may stand between. Everybody
 //! else shows the key of a home address, or a take-over token, and reaches no further than that.
 
 use std::net::IpAddr;
@@ -56,7 +57,8 @@ pub fn requester(
         && peer.is_loopback()
         && !through_proxy(headers)
         && host_is_ours(headers, hosts)
-        && !foreign_origin(headers, hosts);
+        && !foreign_origin(headers, hosts)
+        && !cross_site(headers);
     Ok(if local { Requester::Operator } else { Requester::Anybody })
 }
 
@@ -131,6 +133,11 @@ fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
     headers.get("host").and_then(|host| host.to_str().ok()).is_some_and(|host| is_ours(host_of(host), hosts))
 }
 
+/// Whether a browser says that another site has made it ask (W3C Fetch Metadata section 2.4).
+fn cross_site(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin" | b"same-site"))
+}
+
 fn foreign_origin(headers: &HeaderMap, hosts: &[String]) -> bool {
     headers.get("origin").is_some_and(|origin| {
         let origin = origin.to_str().unwrap_or_default();
@@ -171,6 +178,11 @@ mod tests {
         assert_eq!(who(&[("host", "localhost"), ("origin", "null")], "127.0.0.1", &[]), "anybody");
         assert_eq!(who(&[("host", "localhost"), ("x-forwarded-for", "192.0.2.1")], "127.0.0.1", &[]), "anybody");
         assert_eq!(who(&[("host", "localhost")], "192.0.2.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "same-origin")], "127.0.0.1", &[]), "operator");
+        assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "none")], "127.0.0.1", &[]), "operator");
+        assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "cross-site")], "127.0.0.1", &[]), "anybody");
+        let bearer = [("authorization", "Bearer secret"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(who(&bearer, "192.0.2.1", &["secret"]), "operator", "a token is no habit of a browser");
     }
 
     #[test]

@@ -14,12 +14,14 @@ pub struct Problem {
     pub kind: &'static str,
     /// What was wrong this time.
     pub detail: String,
+    /// The methods that there are, where another was asked.
+    pub allow: Option<&'static str>,
 }
 
 impl Problem {
     /// A refusal of that kind.
     pub fn new(status: u16, kind: &'static str, detail: impl std::fmt::Display) -> Self {
-        Self { status, kind, detail: detail.to_string() }
+        Self { status, kind, detail: detail.to_string(), allow: None }
     }
 
     /// Nothing there.
@@ -30,6 +32,11 @@ impl Problem {
     /// A body or parameter that does not fit.
     pub fn invalid(detail: impl std::fmt::Display) -> Self {
         Self::new(400, "invalid-request", detail)
+    }
+
+    /// Another method than those that there are.
+    pub fn method(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "this resource has no such method") }
     }
 
     /// As JSON.

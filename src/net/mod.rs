@@ -3,9 +3,11 @@
 
 pub mod clock;
 pub mod connection;
+pub mod interface;
 pub mod process;
 pub mod udp;
 pub mod wait;
 
 pub use clock::now;
 pub use connection::{Connection, Connections, Offer};
+pub use interface::media_source;

@@ -1,9 +1,9 @@
 //! SETUP (RFC 2326 section 10.4): a transport for one track. A title's first SETUP opens its presentation and reserves
 //! a home address for each track that is set up; a take-over's changes nothing yet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use crate::net::now;
+use crate::net::{media_source, now};
 use crate::playback::{FlowFacts, PresentationId, PresentationSnapshot};
 use crate::quantities::{MediaTime, PayloadType};
 use crate::rtsp::error::Refusal;
@@ -125,10 +125,7 @@ impl Service {
         link: &Link,
     ) -> Result<FlowFacts, Refusal> {
         let found = snapshot.title.tracks.get(track).ok_or(SessionError::NoSuchTrack)?;
-        let media_source = self.settings.media_source.unwrap_or(match link.local.ip() {
-            IpAddr::V6(local) => local,
-            IpAddr::V4(local) => local.to_ipv6_mapped(),
-        });
+        let media_source = media_source(self.settings.media_source, link.local.ip());
         let reserve = |address| Reserve { owner: Owner::Presentation(presentation.0), address, lifetime: None, media_source };
         let kept = name.and_then(|name| self.steering.named(&kept_name(name, found.kind)));
         let kept = kept.and_then(|home| self.steering.reserve(&reserve(Some(home)), now()).ok());
