@@ -57,21 +57,46 @@ impl Connection {
         }
     }
 
-    /// Offers framed packets (`$`, channel, length, packet, …), all or nothing.
+    /// Offers framed packets (`$`, channel, length, packet, …), all or nothing. Where nothing waits they are taken,
+    /// however many: an access unit larger than the limit would never go otherwise.
     pub fn offer(&self, frames: &[u8], now: Mono) -> Offer {
         let mut outbound = self.lock();
+        let waiting = outbound.waiting.len() + outbound.held.len();
+        if !outbound.closed && waiting > 0 && waiting + frames.len() > self.limit {
+            return Offer::Full;
+        }
+        self.enqueue(&mut outbound, frames, now)
+    }
+
+    /// Queues a small frame that nothing repeats (a BYE) behind whatever waits.
+    pub fn insist(&self, frame: &[u8], now: Mono) -> Offer {
+        self.enqueue(&mut self.lock(), frame, now)
+    }
+
+    fn enqueue(&self, outbound: &mut Outbound, frames: &[u8], now: Mono) -> Offer {
         if outbound.closed {
             return Offer::Closed;
-        }
-        if outbound.waiting.len() + outbound.held.len() + frames.len() > self.limit {
-            return Offer::Full;
         }
         if outbound.media_held {
             outbound.held.extend_from_slice(frames);
         } else {
-            self.write(&mut outbound, frames, now);
+            self.write(outbound, frames, now);
         }
         Offer::Taken
+    }
+
+    /// Forgets what is held back for a channel: it is of a position that is left.
+    pub fn discard_held(&self, channel: u8) {
+        let mut outbound = self.lock();
+        let held = std::mem::take(&mut outbound.held);
+        let mut rest = held.as_slice();
+        while let &[b'$', of, high, low, ..] = rest {
+            let (frame, behind) = rest.split_at((4 + usize::from(u16::from_be_bytes([high, low]))).min(rest.len()));
+            if of != channel {
+                outbound.held.extend_from_slice(frame);
+            }
+            rest = behind;
+        }
     }
 
     /// Octets that wait for the socket.
@@ -224,8 +249,68 @@ impl Connections {
         self.live.get(&id)?.upgrade()
     }
 
+    /// Whether no connection has anything left to send.
+    pub fn are_drained(&self) -> bool {
+        self.live.iter().filter_map(|connection| connection.upgrade()).all(|connection| connection.backlog() == 0)
+    }
+
     /// Forgets a connection.
     pub fn forget(&self, id: u64) {
         self.live.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    /// A connection whose queue takes `limit` octets, and its peer.
+    async fn pair(limit: usize) -> (Connections, Arc<Connection>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback socket");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody connects");
+        let connections = Connections::default();
+        let connection = connections.register(Arc::new(stream), limit, Mono::default());
+        (connections, connection, peer)
+    }
+
+    fn frame(channel: u8, octets: &[u8]) -> Vec<u8> {
+        [&[b'$', channel, 0, octets.len() as u8], octets].concat()
+    }
+
+    #[tokio::test]
+    async fn a_unit_larger_than_the_queue_is_taken_where_nothing_waits() {
+        let (connections, connection, mut peer) = pair(1000).await;
+        let unit = vec![7; 16 << 20];
+        assert_eq!(connection.offer(&unit, Mono::default()), Offer::Taken);
+        assert!(connection.backlog() > 1000 && !connections.are_drained(), "no socket takes 16 MB at once");
+        assert_eq!(connection.offer(&[7; 10], Mono::default()), Offer::Full);
+        assert_eq!(connection.insist(&[8; 10], Mono::default()), Offer::Taken);
+        let mut received = vec![0; unit.len() + 10];
+        tokio::select! {
+            outcome = connection.drain(Mono::default) => panic!("the connection ended: {outcome:?}"),
+            outcome = peer.read_exact(&mut received) => drop(outcome.expect("all of it comes")),
+        }
+        assert!(received.starts_with(&unit) && received.ends_with(&[8; 10]));
+        assert!(connections.are_drained());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_of_one_channel_is_forgotten_and_the_rest_comes_behind_the_response() {
+        let (_connections, connection, mut peer) = pair(1000).await;
+        connection.hold_media();
+        for (channel, octets) in [(0, b"old"), (1, b"rtc"), (0, b"old"), (2, b"two")] {
+            assert_eq!(connection.offer(&frame(channel, octets), Mono::default()), Offer::Taken);
+        }
+        connection.discard_held(0);
+        assert_eq!(connection.offer(&frame(0, b"new"), Mono::default()), Offer::Taken);
+        connection.respond(b"response", Mono::default());
+        connection.release_media(Mono::default());
+        let expected = [b"response".to_vec(), frame(1, b"rtc"), frame(2, b"two"), frame(0, b"new")].concat();
+        let mut received = vec![0; expected.len()];
+        peer.read_exact(&mut received).await.expect("all of it comes");
+        assert_eq!(received, expected);
     }
 }

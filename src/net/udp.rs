@@ -21,6 +21,9 @@ pub const MAX_SEGMENTS: usize = 64;
 /// Octets in one message at most: what an IPv4 packet holds, headers taken off.
 pub const MAX_MESSAGE: usize = 65_000;
 
+/// Destinations that are remembered to take no runs at most.
+const WITHOUT_OFFLOAD: usize = 32;
+
 const IPV6_FLOWINFO_SEND: libc::c_int = 33;
 const CONTROL_WORDS: usize = 14;
 
@@ -28,8 +31,12 @@ const CONTROL_WORDS: usize = 14;
 pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
-    /// Cleared when a kernel or device refuses segmentation.
+    /// Cleared when the kernel refuses segmentation.
     offload: bool,
+    /// Whether a run was ever taken.
+    offload_proven: bool,
+    /// Destinations whose way takes no runs, the newest last.
+    without_offload: Vec<IpAddr>,
     /// Cleared when the kernel refuses labels that we choose.
     labels: bool,
 }
@@ -49,6 +56,17 @@ pub struct Message {
     pub from: Option<IpAddr>,
     /// The traffic class (DSCP in the upper six bits).
     pub traffic_class: u8,
+}
+
+impl Message {
+    /// Whether it is more than one datagram.
+    fn is_run(&self) -> bool {
+        self.segment < self.octets.len()
+    }
+
+    fn datagrams(&self) -> u64 {
+        self.octets.len().div_ceil(self.segment.max(1)) as u64
+    }
 }
 
 /// What became of a batch.
@@ -118,7 +136,8 @@ impl UdpSocket {
         }
         socket.bind(&SockAddr::from(address))?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Self { socket, local, offload: true, labels: true })
+        let without_offload = Vec::with_capacity(WITHOUT_OFFLOAD);
+        Ok(Self { socket, local, offload: true, offload_proven: false, without_offload, labels: true })
     }
 
     /// Its address.
@@ -139,22 +158,19 @@ impl UdpSocket {
         let mut next = 0;
         while next < messages.len() {
             let batch = &messages[next..messages.len().min(next + BATCH)];
-            if !self.offload && batch[0].segment < batch[0].octets.len() {
+            let count = batch.iter().position(|message| self.goes_apart(message)).unwrap_or(batch.len());
+            if count == 0 {
                 self.send_apart(octets, &batch[0], scratch, &mut sent);
                 next += 1;
                 continue;
             }
-            let count = if self.offload {
-                batch.len()
-            } else {
-                batch.iter().position(|message| message.segment < message.octets.len()).unwrap_or(batch.len())
-            };
             match self.send_batch(octets, &batch[..count], scratch) {
                 Ok(taken) => {
                     sent.messages += taken as u64;
+                    self.offload_proven |= batch[..taken].iter().any(Message::is_run);
                     if !self.labels {
-                        let datagrams = |message: &Message| message.octets.len().div_ceil(message.segment.max(1)) as u64;
-                        sent.label_unavailable += batch[..taken].iter().filter(|message| message.label != 0).map(datagrams).sum::<u64>();
+                        sent.label_unavailable +=
+                            batch[..taken].iter().filter(|message| message.label != 0).map(Message::datagrams).sum::<u64>();
                     }
                     next += taken;
                     waits = 0;
@@ -169,17 +185,12 @@ impl UdpSocket {
                             waits = 0;
                         }
                     }
-                    Some(libc::EINVAL) if self.labels && batch[0].label != 0 && !self.label_is_taken(octets, batch, scratch) => {
-                        self.labels = false;
-                    }
-                    Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE)
-                        if self.offload && batch[0].segment < batch[0].octets.len() =>
-                    {
-                        // One refusal may be this route's; the datagrams go one by one, and tell.
-                        if error.raw_os_error() != Some(libc::EMSGSIZE) {
-                            self.offload = false;
+                    // What is at fault, the segmentation, the label or the message itself, shows datagram by datagram.
+                    Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE) => {
+                        let message = &batch[0];
+                        if self.send_apart(octets, message, scratch, &mut sent) && message.is_run() {
+                            self.note_refused_run(message.to.ip());
                         }
-                        self.send_apart(octets, &batch[0], scratch, &mut sent);
                         next += 1;
                     }
                     _ => {
@@ -192,34 +203,74 @@ impl UdpSocket {
         sent
     }
 
-    /// Whether the kernel takes the first message with its label: an empty probe is no option, so the message itself
-    /// is tried without label by the caller where this is false.
-    fn label_is_taken(&self, octets: &[u8], batch: &[Message], scratch: &mut Scratch) -> bool {
-        let mut probe = batch[0].clone();
-        probe.octets.end = probe.octets.start + probe.segment.min(probe.octets.len());
-        probe.segment = probe.octets.len();
-        // With a segment of its whole length no offload is asked for: what is refused is then the label.
-        !matches!(self.send_batch(octets, &[probe], scratch), Err(error) if error.raw_os_error() == Some(libc::EINVAL))
+    /// Whether a message has to be cut apart here.
+    fn goes_apart(&self, message: &Message) -> bool {
+        message.is_run() && (!self.offload || self.without_offload.contains(&message.to.ip()))
     }
 
-    fn send_apart(&mut self, octets: &[u8], message: &Message, scratch: &mut Scratch, sent: &mut Sent) {
+    /// A run was refused whose datagrams were taken one by one: that is the way there (its MTU, a tunnel). Only where no
+    /// run was ever taken, and many destinations refuse, it is the kernel.
+    fn note_refused_run(&mut self, to: IpAddr) {
+        if self.without_offload.len() >= WITHOUT_OFFLOAD {
+            if !self.offload_proven {
+                self.offload = false;
+                self.without_offload.clear();
+                return;
+            }
+            self.without_offload.remove(0);
+        }
+        self.without_offload.push(to);
+    }
+
+    /// Sends the datagrams of a message one by one; whether all were taken.
+    fn send_apart(&mut self, octets: &[u8], message: &Message, scratch: &mut Scratch, sent: &mut Sent) -> bool {
         let mut start = message.octets.start;
         let mut fine = true;
         while start < message.octets.end {
             let end = (start + message.segment.max(1)).min(message.octets.end);
             let single = Message { octets: start..end, segment: end - start, ..message.clone() };
-            let mut tries = 0;
-            while let Err(error) = self.send_batch(octets, std::slice::from_ref(&single), scratch) {
-                tries += 1;
-                let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR));
-                if tries > 2 || !full || !self.wait_writable() {
-                    fine = false;
+            if self.send_single(octets, &single, scratch) {
+                sent.label_unavailable += u64::from(!self.labels && message.label != 0);
+            } else {
+                fine = false;
+                if start == message.octets.start {
                     break;
                 }
             }
             start = end;
         }
-        if fine { sent.messages += 1 } else { sent.refused += 1 }
+        if fine {
+            sent.messages += 1
+        } else {
+            sent.refused += 1
+        }
+        fine
+    }
+
+    /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that the
+    /// kernel lets us choose none.
+    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> bool {
+        let mut tries = 0;
+        loop {
+            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return true };
+            match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {
+                    tries += 1;
+                    if tries > 2 || !self.wait_writable() {
+                        return false;
+                    }
+                }
+                Some(libc::EINVAL) if self.labels && single.label != 0 && single.to.is_ipv6() => {
+                    let unlabelled = Message { label: 0, ..single.clone() };
+                    let taken = self.send_batch(octets, std::slice::from_ref(&unlabelled), scratch).is_ok();
+                    if taken {
+                        self.labels = false;
+                    }
+                    return taken;
+                }
+                _ => return false,
+            }
+        }
     }
 
     fn send_batch(&self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> io::Result<usize> {
@@ -303,7 +354,7 @@ fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: lib
 /// Writes the control messages for `message`; their length in octets.
 fn fill_control(space: &mut [u64; CONTROL_WORDS], message: &Message) -> usize {
     let mut writer = ControlWriter { space, used: 0 };
-    if message.segment < message.octets.len() {
+    if message.is_run() {
         writer.put(libc::SOL_UDP, libc::UDP_SEGMENT, &(message.segment as u16));
     }
     match (message.from, message.to) {
@@ -469,6 +520,65 @@ mod tests {
                 assert_eq!(got, expected);
             }
         }
+    }
+
+    /// The label of the next datagram that comes in.
+    fn label_of_next(socket: &UdpSocket) -> u32 {
+        let mut fd = libc::pollfd { fd: socket.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, and its count.
+        assert_eq!(unsafe { libc::poll(&raw mut fd, 1, 5000) }, 1, "nothing comes");
+        let (mut octets, mut control) = ([0u8; 2048], [0u64; CONTROL_WORDS]);
+        let mut part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+        // SAFETY: an all-zero msghdr is a valid value; its pointers lead into live memory of the stated lengths, and the
+        // kernel writes whole control messages only.
+        unsafe {
+            let mut header: libc::msghdr = zeroed();
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = size_of_val(&control) as _;
+            assert!(libc::recvmsg(socket.fd(), &raw mut header, 0) > 0);
+            let found = libc::CMSG_FIRSTHDR(&raw const header);
+            assert!(!found.is_null() && (*found).cmsg_type == IPV6_FLOWINFO);
+            u32::from_be(ptr::read_unaligned(libc::CMSG_DATA(found).cast::<u32>())) & 0xf_ffff
+        }
+    }
+
+    const IPV6_FLOWINFO: libc::c_int = 11;
+
+    #[test]
+    fn a_source_address_that_is_not_ours_costs_one_message_and_no_label() {
+        let receiver = UdpSocket::bind("[::1]:0".parse().expect("an address")).expect("a loopback socket");
+        set_option(&receiver.socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO, 1).expect("labels can be read");
+        let mut sender = UdpSocket::bind("[::1]:0".parse().expect("an address")).expect("a loopback socket");
+        let octets = [1; 250];
+        for foreign in ["2001:db8::77", "fe80::77"].map(|text| text.parse().expect("an address")) {
+            for (range, segment) in [(0..100, 100), (0..250, 100)] {
+                let wrong = Message { from: Some(foreign), ..message(range.clone(), segment, receiver.local()) };
+                let right = message(range, segment, receiver.local());
+                let sent = sender.send(&octets, &[wrong, right.clone()], &mut Scratch::default());
+                assert_eq!(sent, Sent { messages: 1, refused: 1, no_room: 0, label_unavailable: 0 });
+                for _ in 0..right.datagrams() {
+                    assert_eq!(label_of_next(&receiver), 0x5a3c7);
+                }
+            }
+        }
+        assert!(sender.labels && sender.offloads(), "the others keep label and offload");
+    }
+
+    #[test]
+    fn segmentation_ends_for_one_destination_and_for_all_only_where_none_ever_took_it() {
+        let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
+        let at = |last: usize| SocketAddr::from(([192, 0, 2, last as u8], 5000));
+        sender.note_refused_run(at(1).ip());
+        assert!(sender.goes_apart(&message(0..250, 100, at(1))) && !sender.goes_apart(&message(0..100, 100, at(1))));
+        assert!(!sender.goes_apart(&message(0..250, 100, at(2))), "another destination is not concerned");
+        sender.offload_proven = true;
+        (2..100).for_each(|last| sender.note_refused_run(at(last).ip()));
+        assert!(sender.offloads() && sender.without_offload.len() <= WITHOUT_OFFLOAD);
+        sender.offload_proven = false;
+        sender.note_refused_run(at(100).ip());
+        assert!(!sender.offloads());
     }
 
     #[test]

@@ -45,14 +45,17 @@ impl Waker {
         }
     }
 
-    /// Takes the raise back; call before looking for what it announced.
+    /// Takes the raise back; call before looking for what it announced. The descriptor itself is emptied by [`wait`].
     pub fn clear(&self) {
-        if self.inner.raised.load(Ordering::Acquire) {
-            let mut count = 0u64;
-            // SAFETY: eight octets of a live integer.
-            unsafe { libc::read(self.inner.event.as_raw_fd(), ptr::from_mut(&mut count).cast(), 8) };
-            self.inner.raised.swap(false, Ordering::AcqRel);
-        }
+        self.inner.raised.swap(false, Ordering::AcqRel);
+    }
+
+    /// Empties the descriptor. Whoever raised it may write late, after the raise was taken back: it is emptied whenever
+    /// it is found readable, whatever `raised` says.
+    fn drain(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight octets of a live integer.
+        unsafe { libc::read(self.inner.event.as_raw_fd(), ptr::from_mut(&mut count).cast(), 8) };
     }
 }
 
@@ -78,6 +81,48 @@ pub fn wait(sockets: &[RawFd], waker: &Waker, timeout: Option<Duration>, readabl
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
     }
+    if fds[0].revents != 0 {
+        waker.drain();
+    }
     readable.extend(fds[1..count].iter().map(|slot| slot.revents != 0));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// How long a wait of at most `most` takes.
+    fn waits(waker: &Waker, most: Duration) -> Duration {
+        let begun = Instant::now();
+        wait(&[], waker, Some(most), &mut Vec::new()).expect("waits");
+        begun.elapsed()
+    }
+
+    #[test]
+    fn a_raise_ends_one_wait_and_one_only() {
+        let waker = Waker::new().expect("a descriptor");
+        let most = Duration::from_millis(50);
+        waker.wake();
+        waker.wake();
+        assert!(waits(&waker, Duration::from_secs(60)) < Duration::from_secs(30));
+        waker.clear();
+        assert!(waits(&waker, most) >= most);
+        waker.wake();
+        assert!(waits(&waker, Duration::from_secs(60)) < Duration::from_secs(30), "it can be raised again");
+    }
+
+    #[test]
+    fn a_write_that_comes_after_the_raise_was_taken_back_is_emptied_all_the_same() {
+        let waker = Waker::new().expect("a descriptor");
+        waker.wake();
+        // As if the other thread had been stopped between its raise and its write.
+        waker.inner.raised.store(false, Ordering::SeqCst);
+        waker.clear();
+        let most = Duration::from_millis(50);
+        waits(&waker, most);
+        waker.clear();
+        assert!(waits(&waker, most) >= most, "the descriptor stays readable");
+    }
 }
