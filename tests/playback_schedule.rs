@@ -45,6 +45,10 @@ fn sound(seconds: i64) -> SampleIndex {
 }
 
 fn title(seconds: i64, distance: i64) -> Arc<Title> {
+    title_of(MediaTime::from_seconds(seconds as f64), pictures(seconds, distance), 48_000, sound(seconds))
+}
+
+fn title_of(duration: MediaTime, pictures: SampleIndex, sample_rate: u32, sound: SampleIndex) -> Arc<Title> {
     let h264 = H264Config {
         length_size: 4,
         profile_level_id: [100, 0, 30],
@@ -53,7 +57,7 @@ fn title(seconds: i64, distance: i64) -> Arc<Title> {
         width: 640,
         height: 360,
     };
-    let aac = AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 };
+    let aac = AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate, channels: 2 };
     let track = |kind, codec, timescale, index| Track {
         kind,
         codec,
@@ -63,10 +67,10 @@ fn title(seconds: i64, distance: i64) -> Arc<Title> {
     };
     Arc::new(Title {
         path: TitlePath::new("film.mp4").expect("a path"),
-        duration: MediaTime::from_seconds(seconds as f64),
+        duration,
         tracks: vec![
-            track(MediaKind::Video, Codec::H264(h264), 90_000, pictures(seconds, distance)),
-            track(MediaKind::Audio, Codec::Aac(aac), 48_000, sound(seconds)),
+            track(MediaKind::Video, Codec::H264(h264), 90_000, pictures),
+            track(MediaKind::Audio, Codec::Aac(aac), sample_rate, sound),
         ],
         remark: None,
         source: Arc::new(Vec::<u8>::new()),
@@ -94,14 +98,19 @@ struct Rig {
     reports: Vec<(u64, usize, Mono)>,
     ended: bool,
     updates: u64,
+    /// A branch whose connection takes nothing.
+    stalled: Option<u64>,
+    /// Access units (flow and offset) that cannot be read while they are live.
+    unreadable: Vec<(usize, u64)>,
 }
 
 impl Rig {
     fn new(title: Arc<Title>, looping: bool) -> Self {
         let now = Now { mono: Mono::from_nanos(10_000_000_000), utc: Utc::from_unix_seconds(1_800_000_000) };
+        let rates: Vec<ClockRate> = title.tracks.iter().map(|track| track.timescale).collect();
         let mut presentation = Presentation::new(PresentationId(1), title, MediaTime::ZERO, looping, PresentationSettings::default(), now);
         let mut routes = Vec::new();
-        for (track, rate) in [(VIDEO, 90_000), (AUDIO, 48_000)] {
+        for (track, rate) in rates.into_iter().enumerate() {
             let home = HomeAddress(format!("fd00::{}", track + 1).parse().expect("an address"));
             let facts = FlowFacts {
                 track,
@@ -109,18 +118,36 @@ impl Rig {
                 label: FlowLabel::new(track as u32 + 1).expect("a label"),
                 ssrc: Ssrc(track as u32),
                 payload_type: PayloadType::dynamic(track).expect("few"),
-                clock_rate: ClockRate::new(rate).expect("not zero"),
+                clock_rate: rate,
             };
             let identity = FlowIdentity { sequence: 65_500, timestamp: u32::MAX - 1000 };
             presentation.add_flow(facts, identity, now).expect("room");
             routes.push(Route { epoch: 0, home, label: Some(facts.label), branches: Vec::new(), ended: Vec::new(), reserved: true });
         }
-        Self { presentation, now, routes, got: BTreeMap::new(), byes: Vec::new(), reports: Vec::new(), ended: false, updates: 0 }
+        Self {
+            presentation,
+            now,
+            routes,
+            got: BTreeMap::new(),
+            byes: Vec::new(),
+            reports: Vec::new(),
+            ended: false,
+            updates: 0,
+            stalled: None,
+            unreadable: Vec::new(),
+        }
     }
 
     /// Binds a branch of each of `flows`, in one step; its update.
     fn bind(&mut self, serial: u64, flows: &[usize], rate_milli: u16) -> UpdateId {
         self.updates += 1;
+        let update = UpdateId(self.updates);
+        self.show(serial, flows, rate_milli, flows.len());
+        update
+    }
+
+    /// Shows branches of the last update, which has `together` of them, in the routes of `flows`.
+    fn show(&mut self, serial: u64, flows: &[usize], rate_milli: u16, together: usize) {
         let update = UpdateId(self.updates);
         let port = 5000 + serial as u16 * 10;
         for &flow in flows {
@@ -130,13 +157,13 @@ impl Rig {
                 binding: BindingId(serial as u16),
                 care_of: CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None },
                 update,
+                together,
                 join: Join { way: JoinWay::Primed, rate_milli },
                 leaving: false,
                 since: self.now.mono,
             });
         }
         self.sync();
-        update
     }
 
     fn unbind(&mut self, serial: u64, reason: EndReason) {
@@ -185,6 +212,16 @@ impl Rig {
                 Some(Work::Bye { flow, state }) => self.byes.push((state.branch.serial.0 / 2, flow, self.now.mono)),
                 Some(Work::Report { flow, branch }) => self.reports.push((branch.0 / 2, flow, self.now.mono)),
                 Some(Work::Unit { flow, unit, sequence, timestamp, audience, .. }) => {
+                    if let Audience::Priming(serial) = audience
+                        && self.stalled == Some(serial.0 / 2)
+                    {
+                        self.presentation.defer(flow, serial, self.now.mono + Duration::from_millis(5));
+                        continue;
+                    }
+                    if audience == Audience::Live && self.unreadable.contains(&(flow, unit.offset)) {
+                        self.presentation.skip(flow, audience, self.now);
+                        continue;
+                    }
                     let branches: Vec<BranchSerial> = self.routes[flow].branches.iter().map(|branch| branch.serial).collect();
                     let wanted = |serial: &BranchSerial| match audience {
                         Audience::Live => self.presentation.is_live(flow, *serial, self.now),
@@ -548,4 +585,184 @@ fn one_that_nobody_ever_bound_ends() {
     let mut rig = Rig::new(title(10, 50), false);
     rig.run(seconds(151.0));
     assert!(rig.ended);
+}
+
+#[test]
+fn an_end_in_whole_milliseconds_is_the_titles_end() {
+    // 431 frames at 44.1 kHz: 10.00780… s, of which a description tells 10.007.
+    let samples = (0..431).map(|number| Sample::new(1_000_000 + number * 300, 300, number as i64 * 1024, 0, true).expect("small"));
+    let duration = MediaTime::from_ticks(431 * 1024, ClockRate::new(44_100).expect("not zero"));
+    for end in [10.007, 10.0078, 10.2, 3600.0] {
+        let mut rig = Rig::new(title_of(duration, pictures(10, 50), 44_100, SampleIndex::new(samples.clone().collect(), 1024)), false);
+        rig.bind(1, &[VIDEO, AUDIO], 2000);
+        let playing = rig.play(Some((0.0, Some(end))), None);
+        assert_eq!(playing.end, duration, "{end}");
+        rig.run(seconds(12.0));
+        assert_eq!(rig.got(1, AUDIO).len(), 431);
+        assert_eq!(rig.byes.len(), 2, "{end}: both flows say BYE");
+        assert_eq!(rig.play(None, None).start, MediaTime::ZERO, "{end}: it begins anew");
+    }
+}
+
+#[test]
+fn play_goes_on_where_a_range_has_ended() {
+    let mut rig = Rig::new(title(20, 25), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(Some((4.1, Some(6.0))), None);
+    rig.run(seconds(10.0));
+    let shown = rig.got(1, VIDEO).len();
+    let playing = rig.play(None, None);
+    assert!((5.9..6.1).contains(&playing.start.as_seconds()), "{:?}", playing.start);
+    assert_eq!(playing.end, MediaTime::from_seconds(20.0));
+    assert_eq!(playing.flows[VIDEO].sequence, rig.got(1, VIDEO)[shown - 1].sequence.wrapping_add(3));
+    rig.run(seconds(20.0));
+    rig.assert_contiguous(1);
+    assert_eq!(rig.got(1, VIDEO).last().expect("pictures").offset, 499 * 5000);
+    assert_eq!(rig.byes.len(), 2);
+    let outcome = rig
+        .presentation
+        .play(PlayRequest { range: Some(NptRange { start: None, end: Some(MediaTime::ZERO) }), joining: None, still: false }, rig.now);
+    assert_eq!(outcome, Err(PlaybackError::InvalidRange));
+}
+
+#[test]
+fn an_end_behind_the_position_is_refused() {
+    let mut rig = Rig::new(title(20, 25), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(5.0));
+    let range = NptRange { start: None, end: Some(MediaTime::from_seconds(4.0)) };
+    assert_eq!(
+        rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now),
+        Err(PlaybackError::InvalidRange)
+    );
+    rig.run(seconds(30.0));
+    assert_eq!(rig.got(1, VIDEO).len(), 500);
+}
+
+/// A slide show: a picture every ten seconds, decoded `ahead` seconds before it is shown.
+fn slides(ahead: i32) -> Arc<Title> {
+    let samples = (0..6).map(|number| Sample::new(number * 5000, 4000, number as i64 * 900_000, ahead * 90_000, true).expect("small"));
+    title_of(MediaTime::from_seconds(60.0), SampleIndex::new(samples.collect(), 900_000), 48_000, sound(60))
+}
+
+#[test]
+fn a_seek_out_of_a_long_picture_does_not_wait_for_its_end() {
+    for ahead in [0, 3] {
+        let mut rig = Rig::new(slides(ahead), false);
+        rig.bind(1, &[VIDEO, AUDIO], 2000);
+        rig.play(None, None);
+        rig.run(seconds(1.0));
+        for target in [33.0, 44.0, 4.0] {
+            let (before, sounds) = (rig.got(1, VIDEO).len(), rig.got(1, AUDIO).len());
+            let last = *rig.got(1, VIDEO).last().expect("a picture");
+            let begun = rig.now.mono;
+            let playing = rig.play(Some((target, None)), None);
+            rig.run(seconds(0.5));
+            let first = rig.got(1, VIDEO)[before];
+            assert!(first.at.since(begun) <= seconds(0.25), "{ahead} {target}: {:?}", first.at.since(begun));
+            // What is decoded long before it is shown is sent long before its sound.
+            assert!(ahead > 0 || rig.got(1, AUDIO).len() > sounds, "sound goes on as well");
+            let step = first.timestamp.wrapping_sub(last.timestamp);
+            assert!((1..90_000 * 10).contains(&step), "{ahead} {target}: timestamps do not go back: {step}");
+            assert_eq!(first.sequence, playing.flows[VIDEO].sequence);
+        }
+        rig.assert_contiguous(1);
+    }
+}
+
+#[test]
+fn one_that_takes_nothing_withholds_the_end_from_nobody() {
+    let mut rig = Rig::new(title(10, 50), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(8.9));
+    rig.stalled = Some(2);
+    rig.bind(2, &[VIDEO, AUDIO], 2000);
+    rig.bind(3, &[VIDEO, AUDIO], 1100);
+    rig.run(seconds(1.2));
+    assert_eq!(rig.byes.iter().map(|(branch, flow, _)| (*branch, *flow)).collect::<Vec<_>>(), [(1, VIDEO), (1, AUDIO)]);
+    assert_eq!(rig.presentation.state(), PresentationState::Paused);
+    rig.run(seconds(20.0));
+    rig.assert_contiguous(3);
+    let (last, complete) = (rig.got(1, VIDEO).last().expect("pictures"), rig.got(3, VIDEO).last().expect("pictures"));
+    assert_eq!(complete.sequence, last.sequence, "who is still catching up gets the rest");
+    assert_eq!(rig.byes.iter().filter(|(branch, ..)| *branch == 3).count(), 2);
+    assert!(rig.byes.iter().all(|(branch, ..)| *branch != 2));
+    rig.bind(4, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(1.0));
+    assert!(rig.byes.iter().all(|(branch, ..)| *branch != 4), "who comes later is to start it anew");
+    let playing = rig.play(None, None);
+    assert_eq!(playing.start, MediaTime::ZERO);
+    rig.run(seconds(11.0));
+    for branch in [1, 2, 3, 4] {
+        assert_eq!(rig.got(branch, VIDEO).last().expect("pictures").offset, 249 * 5000);
+        let expected = if branch == 1 || branch == 3 { 4 } else { 2 };
+        assert_eq!(rig.byes.iter().filter(|(other, ..)| *other == branch).count(), expected, "branch {branch}");
+    }
+}
+
+#[test]
+fn flows_of_one_update_join_together_though_their_routes_change_one_after_the_other() {
+    for first in [AUDIO, VIDEO] {
+        let mut rig = Rig::new(title(30, 50), false);
+        rig.bind(1, &[VIDEO, AUDIO], 2000);
+        rig.play(None, None);
+        rig.run(seconds(5.3));
+        rig.updates += 1;
+        rig.show(2, &[first], 2000, 2);
+        rig.run(seconds(0.005));
+        rig.show(2, &[1 - first], 2000, 2);
+        let playing = rig.play(None, Some(UpdateId(2)));
+        assert!((4.0..4.05).contains(&playing.start.as_seconds()), "{:?}", playing.start);
+        rig.run(seconds(4.0));
+        assert_eq!(rig.got(2, VIDEO)[0].offset, 100 * 5000);
+        let sound = (rig.got(2, AUDIO)[0].offset - 1_000_000) / 300 * 1024;
+        assert!((4 * 48_000 - 1024..=4 * 48_000 + 4096).contains(&sound), "sound begins with the picture: {sound}");
+        rig.assert_contiguous(2);
+    }
+}
+
+#[test]
+fn a_flow_whose_companion_never_comes_joins_alone() {
+    let mut rig = Rig::new(title(30, 50), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(5.3));
+    rig.updates += 1;
+    let begun = rig.now.mono;
+    rig.show(2, &[AUDIO], 2000, 2);
+    rig.run(seconds(1.0));
+    let first = rig.got(2, AUDIO)[0];
+    assert!(first.at.since(begun) < seconds(0.1), "{:?}", first.at.since(begun));
+    rig.assert_contiguous(2);
+}
+
+#[test]
+fn what_could_not_be_read_once_gives_nobody_other_numbers() {
+    let mut rig = Rig::new(title(30, 50), false);
+    rig.unreadable = vec![(VIDEO, 110 * 5000), (VIDEO, 125 * 5000)];
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(5.3));
+    rig.bind(2, &[VIDEO, AUDIO], 2000);
+    rig.run(seconds(5.0));
+    rig.assert_contiguous(1);
+    rig.assert_contiguous(2);
+    for unit in rig.got(2, VIDEO) {
+        let twin = rig.got(1, VIDEO).iter().find(|twin| twin.offset == unit.offset).expect("sent to the first as well");
+        assert_eq!((twin.sequence, twin.timestamp), (unit.sequence, unit.timestamp));
+    }
+    let last = |branch| rig.got(branch, VIDEO).last().expect("pictures");
+    assert_eq!(last(1), last(2), "it has caught up");
+}
+
+#[test]
+fn a_loop_remembers_no_more_random_access_points_than_its_stretches_have() {
+    let mut rig = Rig::new(title(1, 25), true);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(60.0));
+    let remembered: Vec<usize> = rig.presentation.flows().iter().map(|flow| flow.checkpoints()).collect();
+    assert!(remembered[VIDEO] <= 9 && remembered[AUDIO] <= 9 * 46, "{remembered:?}");
 }

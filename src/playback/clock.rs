@@ -72,6 +72,12 @@ impl FlowClock {
         self.running_since = None;
     }
 
+    /// Sets it `span` ahead.
+    pub fn skip(&mut self, span: Duration, now: Mono) {
+        self.played = self.read(now).plus(span);
+        self.running_since = self.running_since.map(|since| since.max(now));
+    }
+
     /// When it will read `time`; `None` while it stands.
     pub fn when(&self, time: FlowTime) -> Option<Mono> {
         self.running_since.map(|since| since + time.since(self.played))
@@ -116,6 +122,18 @@ mod tests {
         assert_eq!(clock.read(at(1_010).mono), FlowTime(0));
         assert!(!clock.has_begun(at(1_019).mono) && clock.has_begun(at(1_020).mono));
         assert_eq!(clock.read(at(1_030).mono), FlowTime(10_000_000));
+    }
+
+    #[test]
+    fn a_skip_sets_it_ahead_whether_it_runs_stands_or_waits() {
+        let mut clock = FlowClock::new();
+        clock.skip(Duration::from_millis(5), at(900).mono);
+        clock.start(Duration::from_millis(20), at(1_000));
+        clock.skip(Duration::from_millis(5), at(1_010).mono);
+        assert_eq!(clock.read(at(1_020).mono), FlowTime(10_000_000));
+        clock.skip(Duration::from_millis(100), at(1_030).mono);
+        assert_eq!(clock.read(at(1_030).mono), FlowTime(120_000_000));
+        assert_eq!(clock.when(FlowTime(121_000_000)), Some(at(1_031).mono));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::steering::Branch;
 
 /// How many random access points a flow remembers at most.
 const CHECKPOINTS: usize = 2048;
+/// How many access units that could not be sent a flow remembers at most.
+const HOLES: usize = 64;
 
 /// What is drawn at random for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,8 @@ pub struct BranchState {
     pub last_report: Option<(u32, Mono)>,
     /// What its receiver reported.
     pub reception: Reception,
+    /// Whether it needs no more be told that the title is over.
+    pub end_told: bool,
 }
 
 /// One track being played.
@@ -164,11 +168,15 @@ pub struct Flow {
     pub last_timestamp: u32,
     /// The flow time up to which what was sent is shown.
     pub shown_until: FlowTime,
+    /// The flow time at which the last picture sent is shown first: no later timestamp has left.
+    pub shown_from: FlowTime,
     /// The lag of the branch that was there last.
     pub last_lag: Duration,
     /// Its branches.
     pub branches: Vec<BranchState>,
     checkpoints: VecDeque<Checkpoint>,
+    /// Access units (stretch and position) that were passed over and took no numbers.
+    holes: VecDeque<(u32, usize)>,
 }
 
 impl Flow {
@@ -181,9 +189,11 @@ impl Flow {
             sequence: 0x1_0000 + u64::from(identity.sequence),
             last_timestamp: identity.timestamp,
             shown_until: FlowTime(0),
+            shown_from: FlowTime(0),
             last_lag: Duration::ZERO,
             branches: Vec::new(),
             checkpoints: VecDeque::new(),
+            holes: VecDeque::new(),
         }
     }
 
@@ -213,43 +223,67 @@ impl Flow {
     pub fn enter(&mut self, segment: Segment, unit: usize, jump: bool) {
         if jump {
             self.checkpoints.clear();
+            self.holes.clear();
         }
         self.live = Some(Cursor { segment, unit, sequence: self.sequence });
     }
 
-    /// Notes that the access unit under the live cursor was sent in `packets` packets, and goes on to the next.
-    pub fn advance(&mut self, track: &Track, packets: u64, max_prime: Duration) {
+    /// Notes that the access unit under the live cursor was sent in `packets` packets (none: it was passed over), and goes
+    /// on to the next.
+    pub fn advance(&mut self, track: &Track, packets: u64, segments: &VecDeque<Segment>, max_prime: Duration) {
         let Some(cursor) = self.live else { return };
-        if let Some(unit) = cursor.access_unit(track) {
+        if packets == 0 {
+            if self.holes.len() >= HOLES {
+                self.holes.pop_front();
+            }
+            self.holes.push_back((cursor.segment.serial, cursor.unit));
+        } else if let Some(unit) = cursor.access_unit(track) {
             if unit.random_access {
                 let unit = u32::try_from(cursor.unit).unwrap_or(u32::MAX);
                 self.checkpoints.push_back(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
-                self.forget_checkpoints(track, &cursor, max_prime);
+                self.forget_checkpoints(track, &cursor, segments, max_prime);
             }
             self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
-            let shown = cursor.segment.shown_at(track.presentation_time(&unit)).plus(duration(track, &unit));
-            self.shown_until = self.shown_until.max(shown);
+            let shown = cursor.segment.shown_at(track.presentation_time(&unit));
+            self.shown_from = self.shown_from.max(shown);
+            self.shown_until = self.shown_until.max(shown.plus(duration(track, &unit)));
         }
         self.sequence += packets;
         self.live = Some(Cursor { unit: cursor.unit + 1, sequence: self.sequence, ..cursor });
     }
 
+    /// Whether the access unit under a cursor was passed over when it was due.
+    pub fn is_hole(&self, cursor: &Cursor) -> bool {
+        self.holes.contains(&(cursor.segment.serial, cursor.unit))
+    }
+
+    /// Whether a cursor is where the live one is, or beyond: in access units, for numbers may differ after one could be
+    /// read at one time and not at another.
+    pub fn has_caught_up(&self, cursor: &Cursor) -> bool {
+        self.live.is_some_and(|live| match cursor.segment.serial.wrapping_sub(live.segment.serial) {
+            0 => cursor.unit >= live.unit,
+            ahead => ahead < u32::MAX / 2,
+        })
+    }
+
     /// Drops what lies further back than `max_prime`, but keeps the newest one that does.
-    fn forget_checkpoints(&mut self, track: &Track, live: &Cursor, max_prime: Duration) {
-        while self.checkpoints.len() > CHECKPOINTS {
+    fn forget_checkpoints(&mut self, track: &Track, live: &Cursor, segments: &VecDeque<Segment>, max_prime: Duration) {
+        let due = |point: &Checkpoint| {
+            let segment = segments.iter().find(|segment| segment.serial == point.segment)?;
+            track.access_unit(point.unit as usize).map(|unit| segment.due_at(track.decode_time(&unit)))
+        };
+        while self.checkpoints.len() > CHECKPOINTS || self.checkpoints.front().is_some_and(|first| due(first).is_none()) {
             self.checkpoints.pop_front();
         }
         let now = live.due(track).unwrap_or(self.shown_until);
-        while let Some(second) = self.checkpoints.get(1) {
-            if second.segment != live.segment.serial {
-                break;
-            }
-            let due = track.access_unit(second.unit as usize).map(|unit| live.segment.due_at(track.decode_time(&unit)));
-            if due.is_none_or(|due| now.since(due) < max_prime) {
-                break;
-            }
+        while self.checkpoints.get(1).is_some_and(|second| due(second).is_none_or(|due| now.since(due) >= max_prime)) {
             self.checkpoints.pop_front();
         }
+    }
+
+    /// How many random access points it remembers.
+    pub fn checkpoints(&self) -> usize {
+        self.checkpoints.len()
     }
 
     /// The newest random access point sent that is shown at `limit` or before, else the oldest one remembered.

@@ -38,6 +38,15 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The first packet on an interleaved branch follows the response by this much: players open their demultiplexer
 /// only after they have read it.
 const INTERLEAVED_DELAY: Duration = Duration::from_millis(20);
+/// An asked end so close to the title's is the title's: descriptions give it in whole milliseconds, and players send it
+/// back.
+const END_TOLERANCE: Duration = Duration::from_millis(1);
+/// How far ahead of the clock a new stretch begins at most, where the last access unit is to be shown for longer.
+const MAX_LEAD: Duration = Duration::from_millis(200);
+/// … and how far the clock is set ahead at most so that timestamps do not go back.
+const MAX_SKIP: Duration = Duration::from_secs(10);
+/// How long a branch waits for those of other flows that its update bound as well.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// A presentation that nobody ever was bound to ends after this.
 const UNCLAIMED: Duration = Duration::from_secs(150);
 
@@ -145,9 +154,16 @@ pub struct Presentation {
     flows: Vec<Flow>,
     joins: VecDeque<JoinPoint>,
     farewells: VecDeque<(usize, Box<BranchState>)>,
-    /// Whether the title's end was reached and told.
+    /// Whether all of the current stretch has been sent and shown; branches that are catching up may still lack of it.
+    reached: bool,
+    /// Whether that was the title's end.
     finished: bool,
-    end_told: bool,
+    /// Counts the jumps.
+    jumps: u32,
+    /// Updates of which some flow has not shown its branch yet, and since when.
+    incomplete: Vec<(UpdateId, Mono)>,
+    /// The routes that they stand in.
+    routes: Vec<Arc<Route>>,
 }
 
 impl Presentation {
@@ -168,8 +184,11 @@ impl Presentation {
             flows: Vec::new(),
             joins: VecDeque::new(),
             farewells: VecDeque::new(),
+            reached: false,
             finished: false,
-            end_told: false,
+            jumps: 0,
+            incomplete: Vec::new(),
+            routes: Vec::new(),
         }
     }
 
@@ -188,11 +207,16 @@ impl Presentation {
         &self.flows
     }
 
+    /// How often it has jumped to another position.
+    pub const fn jumps(&self) -> u32 {
+        self.jumps
+    }
+
     /// What it is doing.
     pub const fn state(&self) -> PresentationState {
         match self.phase {
-            Phase::Running => PresentationState::Playing,
-            Phase::Standing | Phase::Waiting => PresentationState::Paused,
+            Phase::Running if !self.reached => PresentationState::Playing,
+            Phase::Running | Phase::Standing | Phase::Waiting => PresentationState::Paused,
             Phase::Unbound(_) | Phase::Over => PresentationState::Lingering,
         }
     }
@@ -258,7 +282,8 @@ impl Presentation {
             return Err(PlaybackError::Unknown);
         }
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
-        let end = range.end.unwrap_or(self.title.duration);
+        let duration = self.title.duration;
+        let end = range.end.map_or(duration, |end| if end.plus(END_TOLERANCE) >= duration { duration } else { end });
         if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO || start >= end) {
             return Err(PlaybackError::InvalidRange);
         }
@@ -271,12 +296,17 @@ impl Presentation {
             (None, true) => Some(MediaTime::ZERO),
             (None, false) => None,
         };
+        if range.start.is_none() && range.end.is_some() && end <= fresh.unwrap_or_else(|| self.position(now)) {
+            return Err(PlaybackError::InvalidRange);
+        }
         if let Some(start) = fresh {
             self.jump(start, end, now);
-        } else if range.end.is_some()
+        } else if (range.end.is_some() || self.reached)
             && let Some(segment) = self.segments.back_mut()
         {
+            // Without an end it keeps the one that it has, but goes on from there to the title's.
             segment.end = end;
+            self.reached = false;
             let segment = *segment;
             for cursor in self.flows.iter_mut().filter_map(|flow| flow.live.as_mut()) {
                 cursor.segment = segment;
@@ -338,6 +368,7 @@ impl Presentation {
             return;
         }
         let mut arrivals: Vec<(usize, Branch)> = Vec::new();
+        self.routes.clear();
         for (index, (flow, route)) in self.flows.iter_mut().zip(routes).enumerate() {
             let mut kept = Vec::with_capacity(route.branches.len());
             for mut state in flow.branches.drain(..) {
@@ -357,11 +388,17 @@ impl Presentation {
             arrivals.extend(new.map(|branch| (index, *branch)));
         }
         let updates: Vec<UpdateId> = arrivals.iter().map(|(_, branch)| branch.update).collect();
+        self.incomplete.retain(|(update, _)| updates.contains(update));
         for update in updates {
             let together: Vec<(usize, Branch)> = arrivals.extract_if(.., |(_, branch)| branch.update == update).collect();
-            self.join(update, &together, now);
+            if self.is_complete(update, &together, routes, now) {
+                self.join(update, &together, now);
+            }
         }
-        let bound = self.flows.iter().any(|flow| !flow.branches.is_empty());
+        if !self.incomplete.is_empty() {
+            self.routes.extend_from_slice(routes);
+        }
+        let bound = !self.incomplete.is_empty() || self.flows.iter().any(|flow| !flow.branches.is_empty());
         self.claimed |= bound;
         match self.phase {
             Phase::Unbound(_) | Phase::Waiting if bound => {
@@ -377,6 +414,23 @@ impl Presentation {
             }
             _ => {}
         }
+    }
+
+    /// Whether all flows show what an update bound: its routes are published one after the other. It is waited for a
+    /// moment only, for a branch may be gone again already.
+    fn is_complete(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], routes: &[Arc<Route>], now: Now) -> bool {
+        let Some((_, first)) = arrivals.first() else { return false };
+        let seen = routes.iter().filter(|route| route.branches.iter().any(|branch| branch.update == update)).count();
+        let since = match self.incomplete.iter().find(|(other, _)| *other == update) {
+            Some((_, since)) => *since,
+            None => now.mono,
+        };
+        self.incomplete.retain(|(other, _)| *other != update);
+        if seen >= first.together || now.mono >= since + TOGETHER {
+            return true;
+        }
+        self.incomplete.push((update, since));
+        false
     }
 
     /// Lets the branches of one update enter, all from the same media time.
@@ -431,6 +485,7 @@ impl Presentation {
                 report_due: None,
                 last_report: None,
                 reception: Reception::default(),
+                end_told: self.finished,
             });
         }
         if let Some(point) = point {
@@ -473,6 +528,7 @@ impl Presentation {
             Some(track) => access_point(track, target).map_or(target, |(_, start)| start),
             None => target,
         };
+        self.jumps = self.jumps.wrapping_add(1);
         self.begin_segment(start, end, now, true);
         for flow in &mut self.flows {
             flow.last_lag = Duration::ZERO;
@@ -487,8 +543,7 @@ impl Presentation {
 
     /// Starts a stretch at `start`: after what was shown, so that timestamps go on without a break.
     fn begin_segment(&mut self, start: MediaTime, end: MediaTime, now: Now, jump: bool) {
-        let shown_until = self.flows.iter().map(|flow| flow.shown_until).max().unwrap_or_default();
-        let begins = self.clock.read(now.mono).max(shown_until);
+        let begins = self.beginning(now);
         let entries: Vec<usize> =
             self.flows.iter().map(|flow| self.title.tracks.get(flow.facts.track).map_or(0, |track| entry(track, start))).collect();
         let decode_times = self.flows.iter().zip(&entries).filter_map(|(flow, unit)| {
@@ -510,8 +565,23 @@ impl Presentation {
         for (flow, unit) in self.flows.iter_mut().zip(entries) {
             flow.enter(segment, unit, jump);
         }
+        self.reached = false;
         self.finished = false;
-        self.end_told = false;
+        for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches) {
+            state.end_told = false;
+        }
+    }
+
+    /// Where a new stretch begins: when what was sent has been shown, but soon, however long the last picture was to stay.
+    /// Where that would be before a timestamp that has left, the clock is set ahead instead.
+    fn beginning(&mut self, now: Now) -> FlowTime {
+        let clock = self.clock.read(now.mono);
+        let soon = clock.plus(MAX_LEAD);
+        let shown_until = self.flows.iter().map(|flow| flow.shown_until).max().unwrap_or_default();
+        let shown_from = self.flows.iter().map(|flow| flow.shown_from.plus(Duration::from_millis(1))).max().unwrap_or_default();
+        let begins = clock.max(shown_until.min(soon.max(shown_from)).min(soon.plus(MAX_SKIP)));
+        self.clock.skip(begins.since(soon), now.mono);
+        begins
     }
 
     fn run(&mut self, now: Now) {
@@ -535,6 +605,10 @@ impl Presentation {
         {
             self.phase = Phase::Over;
             return Some(Work::Ended);
+        }
+        if self.incomplete.iter().any(|(_, since)| now.mono >= *since + TOGETHER) {
+            let routes = std::mem::take(&mut self.routes);
+            self.sync(&routes, now);
         }
         if let Some(report) = self.poll_report(now) {
             return Some(report);
@@ -568,12 +642,16 @@ impl Presentation {
     /// Branches that have caught up become live.
     fn settle_primed(&mut self) {
         for flow in &mut self.flows {
-            let Some(cursor) = flow.live else { continue };
-            for state in &mut flow.branches {
-                if let Some(priming) = &state.priming
-                    && priming.cursor.sequence >= cursor.sequence
+            for position in 0..flow.branches.len() {
+                while let Some(mut priming) = flow.branches[position].priming
+                    && flow.is_hole(&priming.cursor)
                 {
-                    state.priming = None;
+                    // What the others did not get took no numbers.
+                    priming.cursor.unit += 1;
+                    flow.branches[position].priming = Some(priming);
+                }
+                if flow.branches[position].priming.is_some_and(|priming| flow.has_caught_up(&priming.cursor)) {
+                    flow.branches[position].priming = None;
                 }
             }
         }
@@ -591,7 +669,13 @@ impl Presentation {
                 // Over a loop's seam into the next stretch.
                 if priming.cursor.access_unit(track).is_none() {
                     let next = self.segments.iter().find(|segment| segment.serial == priming.cursor.segment.serial.wrapping_add(1));
-                    let Some(&segment) = next else { continue };
+                    let Some(&segment) = next else {
+                        // So far behind that the way is forgotten: it goes on with all.
+                        if flow.live.is_some_and(|live| live.segment.serial != priming.cursor.segment.serial) {
+                            flow.branches[position].priming = None;
+                        }
+                        continue;
+                    };
                     priming.cursor = Cursor { segment, unit: entry(track, segment.start), sequence: priming.cursor.sequence };
                     flow.branches[position].priming = Some(priming);
                 }
@@ -636,7 +720,8 @@ impl Presentation {
         })
     }
 
-    /// The end of a stretch: the next round of a loop, or BYE after the last access unit has been shown.
+    /// The end of a stretch: the next round of a loop, or BYE to each branch that has had the last access unit, once that
+    /// has been shown. The clock runs on for those that are catching up.
     fn poll_end(&mut self, live: FlowTime, now: Now) -> Option<Work> {
         if self.live_due().is_some() {
             return None;
@@ -650,24 +735,21 @@ impl Presentation {
             self.begin_segment(MediaTime::ZERO, end, now, false);
             return self.poll_live(live);
         }
-        if self.flows.iter().flat_map(|flow| &flow.branches).any(|state| state.priming.is_some()) {
-            return None;
-        }
-        self.clock.stop(now.mono);
-        self.phase = Phase::Standing;
+        self.reached = true;
         self.wanted = false;
-        let at_title_end = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
-        if at_title_end {
-            self.finished = true;
-            if !self.end_told {
-                self.end_told = true;
-                for (index, flow) in self.flows.iter().enumerate() {
-                    self.farewells.extend(flow.branches.iter().map(|state| (index, Box::new(state.clone()))));
-                }
-                for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches) {
+        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
+        if self.finished {
+            for (index, flow) in self.flows.iter_mut().enumerate() {
+                for state in flow.branches.iter_mut().filter(|state| state.priming.is_none() && !state.end_told) {
+                    state.end_told = true;
+                    self.farewells.push_back((index, Box::new(state.clone())));
                     state.report_due = None;
                 }
             }
+        }
+        if self.flows.iter().flat_map(|flow| &flow.branches).all(|state| state.priming.is_none()) {
+            self.clock.stop(now.mono);
+            self.phase = Phase::Standing;
         }
         self.farewells.pop_front().map(|(flow, state)| Work::Bye { flow, state })
     }
@@ -695,7 +777,7 @@ impl Presentation {
         let Some(flow) = self.flows.get_mut(flow) else { return };
         let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
         match audience {
-            Audience::Live => flow.advance(track, packets, max_prime),
+            Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
                 if let Some(priming) = flow.branch_mut(serial).and_then(|state| state.priming.as_mut()) {
                     priming.cursor.unit += 1;
@@ -751,12 +833,14 @@ impl Presentation {
             _ => None,
         };
         let media = if self.phase == Phase::Running { self.media_deadline() } else { None };
-        [reports, unbound, media].into_iter().flatten().min()
+        let incomplete = self.incomplete.iter().map(|(_, since)| *since + TOGETHER).min();
+        [reports, unbound, incomplete, media].into_iter().flatten().min()
     }
 
     fn media_deadline(&self) -> Option<Mono> {
         let live = match self.live_due() {
             Some(due) => Some(due),
+            None if self.reached => None,
             None => self.over_at(),
         };
         let live = live.and_then(|time| self.clock.when(time));

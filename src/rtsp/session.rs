@@ -446,6 +446,7 @@ mod tests {
             binding: BindingId(1),
             care_of: udp(5000),
             update: UpdateId(1),
+            together: 1,
             join: Join::default(),
             leaving,
             since: at(0),

@@ -175,7 +175,8 @@ const fn unspecified(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Seconds with as many decimals as milliseconds need.
+/// Seconds with as many decimals as milliseconds need; never beyond the end, for a player may seek to where we say it is.
+/// What is cut off, playback makes good: an end so close to the title's is the title's.
 fn seconds(length: Duration) -> String {
     let text = format!("{}.{:03}", length.as_secs(), length.subsec_millis());
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -132,6 +132,8 @@ pub(crate) struct Binding {
     pub(crate) serial: BranchSerial,
     pub(crate) care_of: CareOf,
     pub(crate) update: UpdateId,
+    /// Home addresses of the same owner in that update.
+    pub(crate) together: usize,
     pub(crate) join: Join,
     pub(crate) holder: Holder,
     pub(crate) since: Mono,
@@ -151,6 +153,7 @@ impl Binding {
             binding: self.id,
             care_of: self.care_of,
             update: self.update,
+            together: self.together,
             join: self.join,
             leaving: self.leaving.is_some(),
             since: self.since,

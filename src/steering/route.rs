@@ -53,6 +53,8 @@ pub struct Branch {
     pub care_of: CareOf,
     /// The update that made it.
     pub update: UpdateId,
+    /// How many home addresses of its owner that update bound: their branches enter together.
+    pub together: usize,
     /// How it enters.
     pub join: Join,
     /// Whether it is only served until its transition window ends.

@@ -55,7 +55,8 @@ impl BindingCache {
             bindings[index] = Some((home.address(), binding, serial));
             told.push(Event { home: home.address(), player: state.player(), binding, kind });
         }
-        // One after the other without anything between, so that the flows of a presentation change together.
+        note_together(&mut states, update);
+        // One after the other without anything between; `together` tells who sees only some of them to wait for the rest.
         for (home, state) in homes.iter().zip(&mut states) {
             home.publish(state);
         }
@@ -191,6 +192,7 @@ impl BindingCache {
                 // Taken back before it has left: it goes on as the branch that it is.
                 binding.leaving = None;
                 binding.update = update;
+                binding.together = 1;
                 (binding.id, binding.serial)
             }
             None => {
@@ -201,6 +203,7 @@ impl BindingCache {
                     serial,
                     care_of: request.care_of,
                     update,
+                    together: 1,
                     join: request.join,
                     holder: request.holder,
                     since: now.mono,
@@ -259,6 +262,18 @@ impl BindingCache {
         };
         if waited_for {
             self.expire(&found, now);
+        }
+    }
+}
+
+/// Tells each branch that an update has made how many of its owner's home addresses have one.
+fn note_together(states: &mut [MutexGuard<'_, HomeState>], update: UpdateId) {
+    let made = |state: &HomeState| state.bindings.iter().any(|binding| binding.update == update);
+    let owners: Vec<Owner> = states.iter().filter(|state| made(state)).map(|state| state.owner).collect();
+    for state in states {
+        let together = owners.iter().filter(|owner| **owner == state.owner).count();
+        for binding in state.bindings.iter_mut().filter(|binding| binding.update == update) {
+            binding.together = together;
         }
     }
 }
