@@ -19,9 +19,10 @@ use crate::http::api::{Api, ApiSettings};
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
-use crate::net::{Connections, now, process};
+use crate::net::{Connections, labels, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
+use crate::quantities::FlowLabel;
 use crate::rtsp::message::MessageLimits;
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
@@ -210,6 +211,7 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
         max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
         max_reservation: Duration::from_secs(config.mobility.reserve_s),
         trusted_care_of: config.steering.trusted_care_of.clone(),
+        max_label: max_label(),
         ..SteeringSettings::new(prefix)
     };
     let stage = stage.clone();
@@ -267,6 +269,18 @@ fn clashes(library: &Library, config: &Config) -> Vec<(TitlePath, String)> {
         is_home.then_some(name)
     };
     library.entries().iter().filter_map(|entry| Some((entry.path.clone(), home(&entry.path)?))).collect()
+}
+
+/// The greatest flow label that can be sent from here.
+fn max_label() -> u32 {
+    match labels::need_leases() {
+        Ok(true) => {
+            tracing::info!("a process holds a flow label for itself alone: labels are leased, from the lower half of them");
+            labels::MAX_LEASED
+        }
+        // Without IPv6 there is nothing to label.
+        Ok(false) | Err(_) => FlowLabel::MAX,
+    }
 }
 
 /// The names of home addresses, and the titles that start there.

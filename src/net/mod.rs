@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod connection;
 pub mod interface;
+pub mod labels;
 pub mod process;
 pub mod udp;
 pub mod wait;

@@ -14,6 +14,8 @@ use std::ptr;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::net::labels::Labels;
+
 /// Messages in one system call at most.
 pub const BATCH: usize = 64;
 /// Datagrams in one message at most (the kernel's `UDP_MAX_SEGMENTS` was 64 before Linux 6.9).
@@ -25,6 +27,7 @@ pub const MAX_MESSAGE: usize = 65_000;
 const WITHOUT_OFFLOAD: usize = 32;
 
 const IPV6_FLOWINFO_SEND: libc::c_int = 33;
+const IPV6_AUTOFLOWLABEL: libc::c_int = 70;
 const CONTROL_WORDS: usize = 14;
 
 /// One address family's socket.
@@ -37,8 +40,7 @@ pub struct UdpSocket {
     offload_proven: bool,
     /// Destinations whose way takes no runs, the newest last.
     without_offload: Vec<IpAddr>,
-    /// Cleared when the kernel refuses labels that we choose.
-    labels: bool,
+    labels: Labels,
 }
 
 /// A message to send: one datagram, or a run of them.
@@ -123,7 +125,7 @@ impl UdpSocket {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
-            set_option(&socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1)?;
+            choose_labels(&socket)?;
         }
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
@@ -137,7 +139,7 @@ impl UdpSocket {
         socket.bind(&SockAddr::from(address))?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         let without_offload = Vec::with_capacity(WITHOUT_OFFLOAD);
-        Ok(Self { socket, local, offload: true, offload_proven: false, without_offload, labels: true })
+        Ok(Self { socket, local, offload: true, offload_proven: false, without_offload, labels: Labels::Free })
     }
 
     /// Its address.
@@ -164,14 +166,12 @@ impl UdpSocket {
                 next += 1;
                 continue;
             }
+            self.want_labels(&batch[..count]);
             match self.send_batch(octets, &batch[..count], scratch) {
                 Ok(taken) => {
                     sent.messages += taken as u64;
                     self.offload_proven |= batch[..taken].iter().any(Message::is_run);
-                    if !self.labels {
-                        sent.label_unavailable +=
-                            batch[..taken].iter().filter(|message| message.label != 0).map(Message::datagrams).sum::<u64>();
-                    }
+                    sent.label_unavailable += self.without_label(&batch[..taken]);
                     next += taken;
                     waits = 0;
                 }
@@ -230,7 +230,7 @@ impl UdpSocket {
             let end = (start + message.segment.max(1)).min(message.octets.end);
             let single = Message { octets: start..end, segment: end - start, ..message.clone() };
             if self.send_single(octets, &single, scratch) {
-                sent.label_unavailable += u64::from(!self.labels && message.label != 0);
+                sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
             } else {
                 fine = false;
                 if start == message.octets.start {
@@ -247,8 +247,8 @@ impl UdpSocket {
         fine
     }
 
-    /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that the
-    /// kernel lets us choose none.
+    /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that labels
+    /// have to be leased from now on.
     fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> bool {
         let mut tries = 0;
         loop {
@@ -260,13 +260,15 @@ impl UdpSocket {
                         return false;
                     }
                 }
-                Some(libc::EINVAL) if self.labels && single.label != 0 && single.to.is_ipv6() => {
-                    let unlabelled = Message { label: 0, ..single.clone() };
-                    let taken = self.send_batch(octets, std::slice::from_ref(&unlabelled), scratch).is_ok();
-                    if taken {
-                        self.labels = false;
+                Some(libc::EINVAL) if self.labels.are_free() && single.label != 0 && single.to.is_ipv6() => {
+                    self.labels = Labels::leased();
+                    self.want_labels(std::slice::from_ref(single));
+                    if self.send_batch(octets, std::slice::from_ref(single), scratch).is_ok() {
+                        return true;
                     }
-                    return taken;
+                    // It was not the label.
+                    self.labels = Labels::Free;
+                    return false;
                 }
                 _ => return false,
             }
@@ -303,10 +305,28 @@ impl UdpSocket {
         if taken < 0 { Err(io::Error::last_os_error()) } else { Ok(taken as usize) }
     }
 
+    fn want_labels(&mut self, messages: &[Message]) {
+        if self.labels.are_free() {
+            return;
+        }
+        for message in messages.iter().filter(|message| message.to.is_ipv6()) {
+            self.labels.want(self.socket.as_raw_fd(), message.label);
+        }
+    }
+
+    /// How many datagrams of these messages go without the label they should have.
+    fn without_label(&self, messages: &[Message]) -> u64 {
+        if self.labels.are_free() {
+            return 0;
+        }
+        let without = |message: &&Message| message.to.is_ipv6() && self.labels.granted(message.label) != message.label;
+        messages.iter().filter(without).map(Message::datagrams).sum()
+    }
+
     fn destination(&self, message: &Message) -> SocketAddr {
         match message.to {
             SocketAddr::V6(to) => {
-                let label = if self.labels { message.label } else { 0 };
+                let label = self.labels.granted(message.label);
                 SocketAddrV6::new(*to.ip(), to.port(), label.to_be(), to.scope_id()).into()
             }
             v4 => v4,
@@ -341,6 +361,12 @@ impl UdpSocket {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Lets a socket choose the flow labels of its datagrams: what is sent with none gets none of the kernel's either.
+pub(crate) fn choose_labels(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1)?;
+    set_option(socket, libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0)
 }
 
 fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -563,7 +589,7 @@ mod tests {
                 }
             }
         }
-        assert!(sender.labels && sender.offloads(), "the others keep label and offload");
+        assert!(sender.labels.are_free() && sender.offloads(), "the others keep label and offload");
     }
 
     #[test]

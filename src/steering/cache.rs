@@ -263,7 +263,7 @@ impl BindingCache {
 
     /// Draws a flow label that no live home address has: uniform, unpredictable, not zero (RFC 6437 section 3).
     pub fn draw_label(&self) -> FlowLabel {
-        let drawn = || FlowLabel::new(u32::from_be_bytes(self.random()) & FlowLabel::MAX);
+        let drawn = || FlowLabel::new(u32::from_be_bytes(self.random()) & self.settings.max_label & FlowLabel::MAX);
         let used = |label: FlowLabel| self.homes.iter().any(|home| home.shared().route.load().label == Some(label));
         let free = (0..DRAWS).filter_map(|_| drawn()).find(|label| !used(*label));
         // With that many labels in use the last resort is one of another home address: the pairs still differ.

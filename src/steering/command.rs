@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::quantities::PayloadType;
+use crate::quantities::{FlowLabel, PayloadType};
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::keys::{Key, Spi};
 use crate::steering::route::{BranchSerial, Join, UpdateId};
@@ -31,6 +31,8 @@ pub struct SteeringSettings {
     pub max_reservation: Duration,
     /// Care-ofs that operators may name without proof.
     pub trusted_care_of: Vec<IpNet>,
+    /// The greatest label that is drawn, all bits below it set.
+    pub max_label: u32,
 }
 
 impl SteeringSettings {
@@ -45,6 +47,7 @@ impl SteeringSettings {
             liveness: Duration::from_secs(75),
             max_reservation: Duration::from_secs(7200),
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
+            max_label: FlowLabel::MAX,
         }
     }
 }
