@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use flowsteer::http::api::{Api, ApiSettings};
+use flowsteer::http::connection::Limits;
 use flowsteer::http::event::{Announcer, ApiEvent};
 use flowsteer::library::{Library, Title, TitlePath};
 use flowsteer::net::now;
@@ -174,6 +175,7 @@ impl Server {
                 context: Duration::from_secs(600),
                 join: Join { way: JoinWay::AtOnce, rate_milli: 4000 },
                 media_source: None,
+                limits: Limits::default(),
             },
         };
         change(&mut api.settings);
@@ -709,6 +711,92 @@ fn events_are_told_as_they_happen() {
     server.announcer.tell(ApiEvent { name: "title", data: json!({"path": "new.mp4"}) });
     assert!(lines.by_ref().any(|line| line == "event: title"));
     assert!(lines.by_ref().any(|line| line == "data: {\"path\":\"new.mp4\"}"));
+}
+
+/// Opens the event stream; the lines after its head. Whoever has the head is heard.
+fn listen(server: &Server, authorization: Option<&str>) -> impl Iterator<Item = String> + use<> {
+    let mut stream = server.connect();
+    let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{authorization}\r\n", server.address);
+    stream.write_all(request.as_bytes()).expect("the request is taken");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line comes in time"));
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+    lines
+}
+
+/// The data of the next event; `None` at the stream's end.
+fn next_data(lines: &mut impl Iterator<Item = String>) -> Option<Value> {
+    lines.find_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).expect("JSON")))
+}
+
+#[test]
+fn the_holder_of_a_key_or_token_hears_of_its_own_home_address_only_and_until_its_right_ends() {
+    let server = Server::start(&["secret"]);
+    let homes = server.play();
+    let operator = ("Authorization", "Bearer secret");
+    let reserved = server.ask("POST", "/api/v1/home-addresses", &[operator], Some(&json!({}))).json(201);
+    let own = reserved["homeAddress"].as_str().expect("an address").to_owned();
+    server.get("/api/v1/events").refused(401, "unauthorized");
+    let nobodys = format!("Bearer {}", "0a".repeat(32));
+    server.ask("GET", "/api/v1/events", &[("Authorization", &nobodys)], None).refused(401, "unauthorized");
+
+    let key = format!("Bearer {}", reserved["key"].as_str().expect("a key"));
+    let token = format!("Bearer {}", token_for(&server, homes[0]));
+    let (mut by_key, mut by_token) = (listen(&server, Some(&key)), listen(&server, Some(&token)));
+    let tell = |name, home: &str, event: &str| server.announcer.tell(ApiEvent { name, data: json!({"homeAddress": home, "event": event}) });
+    server.announcer.tell(ApiEvent { name: "title", data: json!({"path": "new.mp4"}) });
+    server.announcer.tell(ApiEvent { name: "session", data: json!({"session": "1"}) });
+    tell("binding", &homes[1].to_string(), "bound");
+    tell("binding", &own, "bound");
+    tell("handover", &homes[0].to_string(), "moving");
+    assert_eq!(next_data(&mut by_key), Some(json!({"homeAddress": own, "event": "bound"})));
+    assert_eq!(next_data(&mut by_token), Some(json!({"homeAddress": homes[0].to_string(), "event": "moving"})));
+
+    assert_eq!(server.ask("DELETE", &format!("/api/v1/home-addresses/{own}"), &[operator], None).status, 204);
+    tell("binding", &own, "released");
+    assert_eq!(next_data(&mut by_key), Some(json!({"homeAddress": own, "event": "released"})));
+    assert_eq!(server.ask("DELETE", &format!("{}/keys", home_path(homes[0])), &[operator], None).status, 204);
+    tell("binding", &own, "bound");
+    tell("binding", &homes[0].to_string(), "bound");
+    assert_eq!((next_data(&mut by_key), next_data(&mut by_token)), (None, None), "the streams have ended");
+}
+
+#[test]
+fn connections_are_bounded_for_each_address_and_who_does_not_read_is_cut_off() {
+    let server = Server::start_with(&[], |settings| {
+        settings.limits = Limits { connections_per_address: 2, write_timeout: Duration::from_millis(200), ..Limits::default() };
+    });
+    let idle = server.connect();
+    let mut deaf = server.connect();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    deaf.write_all(request.as_bytes()).expect("the request is taken");
+    // Who finds no place may be reset before it has read why.
+    let is_let_in = || {
+        let mut stream = server.connect();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+        let mut octets = Vec::new();
+        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut octets));
+        assert!(octets.is_empty() || octets.starts_with(b"HTTP/1.1 200") || octets.starts_with(b"HTTP/1.1 503"));
+        octets.starts_with(b"HTTP/1.1 200")
+    };
+    assert!(!is_let_in(), "two are there");
+    // The one that listens is told more than the system keeps for it.
+    let start = std::time::Instant::now();
+    let event = ApiEvent { name: "title", data: json!({"path": "x".repeat(8192)}) };
+    while !is_let_in() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the listener that does not read is still there");
+        for _ in 0..64 {
+            server.announcer.tell(event.clone());
+        }
+        std::thread::yield_now();
+    }
+    drop(idle);
+    let mut left = Vec::new();
+    // What was on the way comes still; then the connection is over, in good order or not.
+    let ended = deaf.read_to_end(&mut left);
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+    assert!(left.len() < 16 << 20, "{} octets were kept", left.len());
 }
 
 #[test]

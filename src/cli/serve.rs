@@ -16,6 +16,7 @@ use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::config::{Config, JoinDefault, Loaded, PrimeRate};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
+use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
@@ -134,6 +135,11 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
             context: Duration::from_secs(config.steering.context_s),
             join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
             media_source: config.steering.media_source,
+            limits: Limits {
+                connections: config.http.connections,
+                connections_per_address: config.http.connections_per_address,
+                write_timeout: Duration::from_secs(config.http.write_timeout_s),
+            },
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));

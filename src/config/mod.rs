@@ -138,11 +138,24 @@ pub struct HttpConfig {
     pub tokens: Vec<String>,
     /// Host names, beside `localhost` and loopback addresses, under which operators reach this machine.
     pub hosts: Vec<String>,
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address, or of one /64 of IPv6.
+    pub connections_per_address: usize,
+    /// Seconds after which who takes nothing of what waits for it is cut off.
+    pub write_timeout_s: u64,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)), tokens: Vec::new(), hosts: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
+            tokens: Vec::new(),
+            hosts: Vec::new(),
+            connections: 2048,
+            connections_per_address: 256,
+            write_timeout_s: 20,
+        }
     }
 }
 

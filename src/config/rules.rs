@@ -18,9 +18,9 @@ impl Config {
     /// All rules that are broken.
     pub(super) fn broken_rules(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
-        let (rtsp, rtp, steering, mobility) = (&self.rtsp, &self.rtp, &self.steering, &self.mobility);
+        let (rtsp, rtp, http, steering, mobility) = (&self.rtsp, &self.rtp, &self.http, &self.steering, &self.mobility);
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 24] = [
+        let table: [(&[&str], bool, &'static str); 27] = [
             (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.dscp_video"], rtp.dscp_video <= 63, "a DSCP is 0 to 63"),
@@ -30,8 +30,11 @@ impl Config {
             (&["rtsp.sessions_per_connection"], rtsp.sessions_per_connection >= 1, at_least_one),
             (&["rtsp.header_bytes"], rtsp.header_bytes >= 1024, "is at least 1024"),
             (&["rtsp.interleaved_queue"], rtsp.interleaved_queue >= 64 * 1024, "is at least 65536"),
-            (&["rtsp.request_timeout_s"], rtsp.request_timeout_s >= 1, at_least_one),
-            (&["rtsp.session_timeout_s"], rtsp.session_timeout_s >= 1, at_least_one),
+            (&["rtsp.request_timeout_s"], (1..=86_400).contains(&rtsp.request_timeout_s), "is 1 to 86400"),
+            (&["rtsp.session_timeout_s"], (1..=86_400).contains(&rtsp.session_timeout_s), "is 1 to 86400"),
+            (&["http.connections"], http.connections >= 1, at_least_one),
+            (&["http.connections_per_address"], http.connections_per_address >= 1, at_least_one),
+            (&["http.write_timeout_s"], (1..=86_400).contains(&http.write_timeout_s), "is 1 to 86400"),
             (
                 &["steering.home_prefix"],
                 steering.home_prefix.is_none_or(|prefix| prefix.prefix_len() <= 120),

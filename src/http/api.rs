@@ -12,10 +12,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::http::authority::{Requester, requester};
+use crate::http::connection::Limits;
 use crate::http::context::{self, Parts};
 use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::problem::Problem;
+use crate::http::reach::Reach;
 use crate::http::shape;
 use crate::library::{Library, Title};
 use crate::net::{media_source, now};
@@ -65,6 +67,8 @@ pub struct ApiSettings {
     pub join: Join,
     /// The address that packets to home addresses pretend to come from; else the one that was asked.
     pub media_source: Option<Ipv6Addr>,
+    /// Bounds of what connections take.
+    pub limits: Limits,
 }
 
 /// A request.
@@ -91,8 +95,8 @@ pub enum Outcome {
     Empty,
     /// A text of that kind.
     Text(&'static str, String),
-    /// The event stream.
-    Events,
+    /// The event stream, as far as the asker may hear it.
+    Events(Reach),
 }
 
 #[derive(Deserialize)]
@@ -203,8 +207,7 @@ impl Api {
             }
             ["api", "v1", "events"] => {
                 only_get(&call.method)?;
-                who.operator()?;
-                Ok(Outcome::Events)
+                Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?))
             }
             ["api", "v1", "titles"] => only_get(&call.method).map(|()| Outcome::Empty),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,

@@ -5,7 +5,7 @@ use tokio::sync::broadcast;
 
 use crate::http::shape;
 use crate::library::{Change, ChangeKind};
-use crate::steering::{Event, EventKind};
+use crate::steering::{Event, EventKind, HomeAddress};
 
 /// Events that wait for a slow listener at most; it then learns that it has missed some.
 const WAITING: usize = 1024;
@@ -17,6 +17,13 @@ pub struct ApiEvent {
     pub name: &'static str,
     /// What happened.
     pub data: Value,
+}
+
+impl ApiEvent {
+    /// The home address that it is about.
+    pub fn home(&self) -> Option<HomeAddress> {
+        self.data["homeAddress"].as_str()?.parse().ok().map(HomeAddress)
+    }
 }
 
 /// Where events are told to all who listen.

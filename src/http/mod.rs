@@ -4,10 +4,12 @@
 
 pub mod api;
 pub mod authority;
+pub mod connection;
 pub mod context;
 pub mod event;
 pub mod gauges;
 pub mod problem;
+mod reach;
 pub mod server;
 mod session;
 pub mod shape;

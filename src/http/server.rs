@@ -17,23 +17,31 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use crate::http::api::{Api, Call, Outcome};
+use crate::http::connection::{Impatient, Places};
+use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
+use crate::http::reach::Reach;
+use crate::net::now;
 
 /// Octets of a request's body.
 const MAX_BODY: usize = 64 * 1024;
-/// Connections in all.
-const MAX_CONNECTIONS: usize = 2048;
 /// A request's headers must arrive in this time.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// … and its body in this.
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// Octets that the system keeps for a connection whose peer is slow.
+const SEND_BUFFER: usize = 256 * 1024;
 /// A comment keeps an event stream from looking dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// To who finds no place.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -42,7 +50,8 @@ type Body = BoxBody<Bytes, Infallible>;
 /// # Errors
 /// The listener's own.
 pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Places::default());
+    let limits = api.settings.limits;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -56,9 +65,15 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
                 continue;
             }
         };
-        // Too many: it is closed, which is what a client sees of a full server.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some(place) = places.enter(peer.ip(), &limits) else {
+            metrics::counter!("flowsteer_http_refused_total").increment(1);
+            // Who does not take even this is closed without a word.
+            let _ = stream.try_write(FULL);
+            continue;
+        };
+        // What a peer leaves lying is bounded here, and by the number of connections.
+        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let local = stream.local_addr().map(|local| SocketAddr::new(local.ip().to_canonical(), local.port()));
         let Ok(local) = local else { continue };
         let api = Arc::clone(&api);
@@ -70,7 +85,7 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
                 .max_buf_size(64 * 1024)
-                .serve_connection(TokioIo::new(stream), answer);
+                .serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), answer);
             let outcome = tokio::select! {
                 outcome = connection => outcome,
                 _ = stop.changed() => Ok(()),
@@ -95,7 +110,7 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr, loc
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
-        Ok(Outcome::Events) => events(&api),
+        Ok(Outcome::Events(reach)) => events(&api, reach),
         Err(problem) => refuse(&problem),
     })
 }
@@ -131,16 +146,28 @@ fn refuse(problem: &Problem) -> Response<Body> {
     response
 }
 
-/// Server-sent events (WHATWG HTML section 9.2).
-fn events(api: &Api) -> Response<Body> {
+/// What an event stream waits for.
+enum Told {
+    Event(ApiEvent),
+    Missed(u64),
+    Tick,
+}
+
+/// Server-sent events (WHATWG HTML section 9.2), until the listener's right has ended.
+fn events(api: &Arc<Api>, mut reach: Reach) -> Response<Body> {
     let told = BroadcastStream::new(api.announcer.listen()).map(|event| match event {
-        Ok(event) => format!("event: {}\ndata: {}\n\n", event.name, event.data),
-        Err(tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged(missed)) => {
-            format!("event: missed\ndata: {}\n\n", json!({ "events": missed }))
-        }
+        Ok(event) => Told::Event(event),
+        Err(BroadcastStreamRecvError::Lagged(missed)) => Told::Missed(missed),
     });
-    let comments = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| ": still here\n\n".to_owned());
-    let frames = told.merge(comments).map(|text| Ok(Frame::data(Bytes::from(text))));
-    let body = StreamBody::new(frames);
-    respond(StatusCode::OK, Some("text/event-stream"), BodyExt::boxed(body))
+    let ticks = IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| Told::Tick);
+    let steering = Arc::clone(&api.steering);
+    let texts = told.merge(ticks).map_while(move |told| match told {
+        Told::Event(event) if reach.admits(&event, &steering, now()) => Some(format!("event: {}\ndata: {}\n\n", event.name, event.data)),
+        _ if reach.is_over(&steering, now()) => None,
+        Told::Event(_) => Some(String::new()),
+        Told::Missed(missed) => Some(format!("event: missed\ndata: {}\n\n", json!({ "events": missed }))),
+        Told::Tick => Some(": still here\n\n".to_owned()),
+    });
+    let frames = texts.filter(|text| !text.is_empty()).map(|text| Ok(Frame::data(Bytes::from(text))));
+    respond(StatusCode::OK, Some("text/event-stream"), BodyExt::boxed(StreamBody::new(frames)))
 }

@@ -337,6 +337,11 @@ impl BindingCache {
         }
     }
 
+    /// Whether a grant that verified before is still honoured.
+    pub fn is_good(&self, grant: &VerifiedGrant, now: Now) -> bool {
+        self.find(grant.home).is_some_and(|home| home.state().honours(grant, now))
+    }
+
     /// Refuses one session key of a home address from now on, or all that were issued so far.
     ///
     /// # Errors

@@ -95,6 +95,11 @@ impl BindingCache {
         })
     }
 
+    /// The home addresses whose K1 is `key`, each compared in constant time.
+    pub fn homes_of_key(&self, key: &Key, now: Now) -> Vec<HomeAddress> {
+        self.all().iter().map(|home| home.address()).filter(|home| self.is_home_key(*home, key, now)).collect()
+    }
+
     /// Packets that did not leave since the process started, by reason.
     pub fn dropped(&self) -> Vec<(DropReason, u64)> {
         DropReason::ALL.into_iter().map(|reason| (reason, self.counters().dropped(reason))).collect()
