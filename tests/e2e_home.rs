@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::Write;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,14 +24,18 @@ const TITLE: &str = "countdown.mp4";
 struct Receiver {
     care_of: String,
     recording: Arc<Recording>,
-    _ports: PortPair,
+    ports: PortPair,
 }
 
 impl Receiver {
     fn on(host: &Host) -> Self {
+        Self::at(host, host.v6)
+    }
+
+    fn at(host: &Host, address: Ipv6Addr) -> Self {
         let recording = Arc::new(Recording::default());
-        let ports = PortPair::open(host, host.address(Family::V6), &recording);
-        Self { care_of: format!("[{}]:{}", host.v6, ports.rtp_port), recording, _ports: ports }
+        let ports = PortPair::open(host, address.into(), &recording);
+        Self { care_of: format!("[{address}]:{}", ports.rtp_port), recording, ports }
     }
 
     /// Waits for so many packets more.
@@ -195,4 +200,42 @@ fn a_device_plays_a_title_to_its_home_address_by_rtsp_and_another_takes_it_over_
     assert_eq!(scene.operator().sessions(), Vec::<Value>::new());
     let kept = scene.operator().get(&format!("/api/v1/home-addresses/{home}")).json();
     assert_eq!(label_of(&kept), label, "{kept:#}");
+}
+
+#[test]
+fn a_home_address_that_is_routed_to_its_device_gets_its_packets_there_until_the_device_binds_elsewhere() {
+    let routed = "home_prefix = \"2001:db8:f10:0:5::/80\"\nunbound = \"home\"\nunbound_prefixes = [\"2001:db8:f10:0:5::/80\"]";
+    let Some(scene) = scene(&[], routed) else { return };
+    let network = &scene.network;
+    let (home, _) = reserve(&scene);
+    let added = network.a.command("ip").args(["addr", "add", &format!("{home}/128"), "dev", "eth0", "nodad"]).status();
+    assert!(added.expect("ip runs").success());
+    // A key of the home address comes with what plays there.
+    let session = scene.operator().post("/api/v1/sessions", &json!({"title": TITLE, "home": home})).json();
+    let context = scene.operator().post(&format!("/api/v1/home-addresses/{home}/context"), &json!({})).json();
+    let key = context["takeoverUrl"].as_str().and_then(|url| url.split_once("?key=")).expect("a key").1.to_owned();
+    scene.operator().control(&session, "end", &json!({}));
+
+    let at_home = Receiver::at(&network.a, home.parse().expect("an address"));
+    let away = Receiver::on(&network.b);
+    let port = at_home.ports.rtp_port;
+    let url = scene.url(Family::V6, TITLE);
+    let mut control = Connection::open(&network.a, rtsp_address(&network.server, Family::V6));
+    let aim = format!("RTP/AVP;unicast;destination={home};client_port={port}-{}", port + 1);
+    let answer = control.request("SETUP", &format!("{url}/trackID=0?key={key}"), &[("Transport", &aim)]).ok();
+    let (_, label) = home_address(&answer);
+    control.request("PLAY", &url, &[]).ok();
+    at_home.wait_for_more(100);
+    bind(&scene, &home, 1, &away, &json!({}));
+    away.wait_for_more(100);
+    at_home.recording.wait_for_silence(Duration::from_millis(300), SOON);
+    assert_eq!(at_home.recording.so_far().bye_at(), None, "the device has moved, not lost the flow");
+    assert_one_flow(&at_home, label);
+    assert_one_flow(&away, label);
+    let gone = scene.operator().delete(&format!("/api/v1/home-addresses/{home}/bindings/1"));
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    at_home.wait_for_more(50);
+    control.request("TEARDOWN", &url, &[]).ok();
+    at_home.wait_for_bye();
+    assert_eq!(scene.operator().sessions(), Vec::<Value>::new());
 }

@@ -116,6 +116,39 @@ fn steering_nobody() -> flowsteer::steering::HomeAddress {
 }
 
 #[test]
+fn a_home_address_that_is_routed_gets_its_flow_itself_while_nobody_is_bound() {
+    let mut settings = SteeringSettings::new("2001:db8:f::/64".parse().expect("a prefix"));
+    let routed = |world: &World, home| world.cache.serve_at_home(home, 7, (5004, 5005), None, world.now);
+    let world = World::with(settings.clone());
+    let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
+    world.cache.play_to(home, 7, Expectation::default(), world.now).expect("free");
+    assert!(!routed(&world, home), "no prefix is");
+
+    settings.unbound_prefixes = vec!["2001:db8:f::/64".parse().expect("a prefix")];
+    let mut world = World::with(settings);
+    let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
+    assert!(!routed(&world, home), "nothing plays there");
+    world.cache.authorise(home, LABEL, Expectation::default()).expect("no label yet");
+    assert_eq!(world.cache.play_to(home, 7, Expectation::default(), world.now), Ok(LABEL));
+    assert_eq!(world.send(home), Err(DropReason::NoBinding));
+    assert!(routed(&world, home));
+    let there = udp(&format!("[{home}]:5004"));
+    assert_eq!((world.send(home), status(&world, home)), (Ok(vec![there]), HomeStatus::Reserved));
+    let serial = |world: &World| world.cache.home_view(home, world.now).expect("reserved").branches[0].branch.serial;
+    let first = serial(&world);
+
+    let by_key = Update { authority: Authority::HomeKey, lifetime: Some(Duration::from_secs(60)), ..update(home, a(), 1) };
+    world.bind_started(&by_key);
+    assert_eq!(world.send(home), Ok(vec![a()]), "it is bound elsewhere");
+    assert_eq!(ended(&world, home), [EndReason::Roamed], "the same device, which is told no BYE");
+    world.pass(60_000);
+    assert_eq!(world.send(home), Ok(vec![there]), "home again");
+    assert_ne!(serial(&world), first, "as a branch of its own");
+    world.cache.release_owner(OWNER, world.now);
+    assert_eq!(world.send(home), Err(DropReason::NoBinding), "nothing plays there any more");
+}
+
+#[test]
 fn a_token_for_a_flow_that_a_guest_plays_names_the_presentation() {
     let world = World::new();
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::config::{Config, JoinDefault, Loaded, PrimeRate};
+use crate::config::{Config, JoinDefault, Loaded, PrimeRate, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
@@ -218,6 +218,10 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
         max_reservation: Duration::from_secs(config.mobility.reserve_s),
         trusted_care_of: config.steering.trusted_care_of.clone(),
         max_label: max_label(),
+        unbound_prefixes: match config.steering.unbound {
+            Unbound::Home => config.steering.unbound_prefixes.clone(),
+            Unbound::Pause => Vec::new(),
+        },
         ..SteeringSettings::new(prefix)
     };
     let stage = stage.clone();

@@ -185,6 +185,21 @@ pub struct SteeringConfig {
     pub media_source: Option<Ipv6Addr>,
     /// Care-ofs that operators may name without proof.
     pub trusted_care_of: Vec<IpNet>,
+    /// What becomes of a flow to a home address while nobody is bound there.
+    pub unbound: Unbound,
+    /// Home addresses that are routed to their devices, for `unbound = "home"`.
+    pub unbound_prefixes: Vec<Ipv6Net>,
+}
+
+/// What becomes of a flow to a home address while nobody is bound there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unbound {
+    /// It waits.
+    #[default]
+    Pause,
+    /// It goes out to the home address itself.
+    Home,
 }
 
 impl Default for SteeringConfig {
@@ -200,6 +215,8 @@ impl Default for SteeringConfig {
             context_s: 600,
             media_source: None,
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
+            unbound: Unbound::Pause,
+            unbound_prefixes: Vec::new(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use ipnet::Ipv6Net;
+
 use crate::config::Config;
 
 /// A rule that a configuration breaks.
@@ -19,8 +21,9 @@ impl Config {
     pub(super) fn broken_rules(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
         let (rtsp, rtp, http, steering, mobility) = (&self.rtsp, &self.rtp, &self.http, &self.steering, &self.mobility);
+        let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 27] = [
+        let table: [(&[&str], bool, &'static str); 28] = [
             (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.dscp_video"], rtp.dscp_video <= 63, "a DSCP is 0 to 63"),
@@ -46,6 +49,11 @@ impl Config {
                 "steering.transition_ms is at most steering.max_window_ms",
             ),
             (&["steering.context_s"], (1..=86_400).contains(&steering.context_s), "is 1 to 86400"),
+            (
+                &["steering.unbound_prefixes"],
+                steering.unbound_prefixes.iter().all(is_ours),
+                "a prefix lies in steering.home_prefix, or around it",
+            ),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
             (&["mobility.max_lifetime_s"], (4..=262_140).contains(&mobility.max_lifetime_s), "is 4 to 262140"),
             (&["mobility.reserve_s"], (4..=2_592_000).contains(&mobility.reserve_s), "is 4 to 2592000"),

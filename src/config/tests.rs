@@ -99,6 +99,12 @@ fn sections_and_entries_in_the_wrong_shape_are_told() {
     assert_eq!(wrong("[[home]]\nname = \"a/b\"\n"), ["f.toml:2: home.name: a name is not empty, no address, and has no /, ? or #"]);
     let twice = wrong("[[home]]\nname = \"wall\"\n[[home]]\nname = \"wall\"\ntitle = \"../x\"\n");
     assert_eq!(twice, ["f.toml:4: home.name: two homes have the same name", "f.toml:5: home.title: is a title's path below the folder"]);
+    assert_eq!(wrong("[http]\nconnections_per_address = 0\n"), ["f.toml:2: http.connections_per_address: is at least 1"]);
+    assert_eq!(wrong("[http]\nwrite_timeout_s = 0\n"), ["f.toml:2: http.write_timeout_s: is 1 to 86400"]);
+    let outside = wrong("[steering]\nhome_prefix = \"fd00::/64\"\nunbound_prefixes = [\"fd01::/64\"]\n");
+    assert_eq!(outside, ["f.toml:3: steering.unbound_prefixes: a prefix lies in steering.home_prefix, or around it"]);
+    let away = wrong("[steering]\nunbound = \"away\"\n");
+    assert!(away[0].contains("expected `pause` or `home`"), "{away:?}");
     assert_eq!(wrong("[rtp]\nport = 99999999999999999999\n"), ["f.toml:2: rtp.port: the number is too large"]);
 }
 

@@ -596,12 +596,14 @@ impl Shard {
         let home = sender.facts.home;
         let fresh = slot.presentation.flows().get(flow).map(|flow| {
             let fresh = flow.branches.iter().filter(|state| state.packets == 0 && served.contains(&state.branch.serial));
-            fresh.map(|state| (state.branch.serial, state.branch.since)).collect::<smallvec::SmallVec<[(BranchSerial, Mono); 2]>>()
+            fresh
+                .map(|state| (state.branch.serial, (!state.branch.is_at_home(home)).then_some(state.branch.since)))
+                .collect::<smallvec::SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         slot.presentation.sent(flow, sending.audience, packets as u64, octets as u64, &served, now);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
-            if since >= slot.opened {
+            if let Some(since) = since.filter(|since| *since >= slot.opened) {
                 self.counters.handover.record(now.mono.since(since).as_secs_f64());
             }
             self.steering.branch_started(home, serial, now);

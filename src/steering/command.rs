@@ -33,6 +33,8 @@ pub struct SteeringSettings {
     pub trusted_care_of: Vec<IpNet>,
     /// The greatest label that is drawn, all bits below it set.
     pub max_label: u32,
+    /// Home addresses that packets go out to as they are while nobody is bound.
+    pub unbound_prefixes: Vec<Ipv6Net>,
 }
 
 impl SteeringSettings {
@@ -48,6 +50,7 @@ impl SteeringSettings {
             max_reservation: Duration::from_secs(7200),
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             max_label: FlowLabel::MAX,
+            unbound_prefixes: Vec::new(),
         }
     }
 }

@@ -3,12 +3,16 @@
 //! Such a presentation is a guest: it neither owns the home address nor ends it. What changes there is told to it; when it
 //! goes, the reservation with its label, key and bindings stays. There is one at a time.
 
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
 use crate::now::Now;
 use crate::quantities::FlowLabel;
 use crate::steering::cache::BindingCache;
 use crate::steering::care_of::HomeAddress;
 use crate::steering::command::{Expectation, Owner, SteeringError};
 use crate::steering::counters::count;
+use crate::steering::home::AtHome;
 
 impl BindingCache {
     /// The presentation that plays to a home address, as its owner or as its guest.
@@ -50,12 +54,36 @@ impl BindingCache {
         Ok(label)
     }
 
+    /// Sends what a guest plays to the home address itself while nobody is bound, where settings allow it: from `source` to
+    /// these ports. Whether they do.
+    pub fn serve_at_home(&self, home: HomeAddress, presentation: u64, ports: (u16, u16), source: Option<IpAddr>, now: Now) -> bool {
+        if !self.settings().unbound_prefixes.iter().any(|prefix| prefix.contains(&home.0)) {
+            return false;
+        }
+        let Some(found) = self.find(home) else { return false };
+        {
+            let mut state = found.state();
+            if state.guest != Some(presentation) || state.released || state.at_home.is_some() {
+                return false;
+            }
+            let block = |counter: &std::sync::atomic::AtomicU64| counter.fetch_add(AtHome::BLOCK, Ordering::Relaxed);
+            let (serial, update) = (block(&self.next_serial), block(&self.next_update));
+            state.at_home = Some(AtHome { ports, source, since: now.mono, serial, update, shown: None });
+            found.publish(&mut state);
+        }
+        (self.changed)(home, Some(presentation));
+        true
+    }
+
     /// Ends that a presentation plays to a home address that is not its own; the reservation stays as it is.
     pub fn leave(&self, home: HomeAddress, presentation: u64) {
         let Some(found) = self.find(home) else { return };
         let mut state = found.state();
         if state.guest == Some(presentation) {
             state.guest = None;
+            if state.at_home.take().is_some() {
+                found.publish(&mut state);
+            }
             self.disown(Owner::Presentation(presentation), home);
         }
     }

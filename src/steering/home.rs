@@ -4,7 +4,7 @@
 //! has ended is told by the cache later, once.
 
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -161,6 +161,42 @@ impl Binding {
     }
 }
 
+/// What the home address itself is sent while nobody is bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtHome {
+    /// The ports of RTP and RTCP there.
+    pub(crate) ports: (u16, u16),
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) since: Mono,
+    /// The next of a block of numbers that nobody else has.
+    pub(crate) serial: u64,
+    /// The next of such a block.
+    pub(crate) update: u64,
+    /// Its branch, while it has one.
+    pub(crate) shown: Option<Branch>,
+}
+
+impl AtHome {
+    /// How many numbers a block has.
+    pub(crate) const BLOCK: u64 = 1 << 24;
+
+    fn branch(&mut self, home: HomeAddress) -> Branch {
+        self.serial += 1;
+        self.update += 1;
+        let to = |port| SocketAddr::from((home.0, port));
+        Branch {
+            serial: BranchSerial(self.serial),
+            binding: BindingId(0),
+            care_of: CareOf::Udp { rtp: to(self.ports.0), rtcp: to(self.ports.1), source: self.source },
+            update: UpdateId(self.update),
+            together: 1,
+            join: Join::default(),
+            leaving: false,
+            since: self.since,
+        }
+    }
+}
+
 /// A binding that has ended by itself, and has not been told yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Untold {
@@ -174,6 +210,7 @@ pub(crate) struct HomeState {
     pub(crate) owner: Owner,
     /// The presentation that plays to it without owning it.
     pub(crate) guest: Option<u64>,
+    pub(crate) at_home: Option<AtHome>,
     pub(crate) spi: Spi,
     pub(crate) key: Key,
     pub(crate) media_source: Ipv6Addr,
@@ -213,6 +250,7 @@ impl HomeState {
         Self {
             owner,
             guest: None,
+            at_home: None,
             spi,
             key,
             media_source,
@@ -260,11 +298,24 @@ impl HomeState {
                 (Shown::Yes, true) | (Shown::New | Shown::Hidden, false) => {}
             }
         }
+        let mut branches: Vec<Branch> = shown.into_iter().filter_map(|position| self.bindings.get(position)).map(Binding::branch).collect();
+        if let Some(at_home) = self.at_home.as_mut().filter(|_| !self.released) {
+            match at_home.shown.take() {
+                shown if branches.is_empty() => {
+                    let branch = shown.unwrap_or_else(|| at_home.branch(home));
+                    at_home.shown = Some(branch);
+                    branches.push(branch);
+                }
+                // The device is elsewhere now: it has not lost the flow.
+                Some(branch) => remember(&mut self.ended, Ended { branch, reason: EndReason::Roamed }),
+                None => {}
+            }
+        }
         Route {
             epoch: self.epoch,
             home,
             label: self.label,
-            branches: shown.into_iter().filter_map(|position| self.bindings.get(position)).map(Binding::branch).collect(),
+            branches,
             ended: self.ended.iter().copied().collect(),
             reserved: !self.released,
         }

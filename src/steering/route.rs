@@ -63,6 +63,13 @@ pub struct Branch {
     pub since: Mono,
 }
 
+impl Branch {
+    /// Whether it goes to the home address itself, for want of a care-of.
+    pub fn is_at_home(&self, home: HomeAddress) -> bool {
+        self.care_of.ip() == home.0
+    }
+}
+
 /// Why a branch is no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EndReason {

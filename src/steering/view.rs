@@ -115,6 +115,7 @@ impl BindingCache {
         let staying = route.branches.iter().filter(|branch| !branch.leaving).count();
         let status = match (route.branches.len(), route.label) {
             (0, _) => HomeStatus::Reserved,
+            _ if state.bindings.is_empty() => HomeStatus::Reserved,
             (_, None) => HomeStatus::Bound,
             (all, Some(_)) if staying < all => HomeStatus::Moving,
             (1, Some(_)) => HomeStatus::Flowing,

@@ -83,11 +83,11 @@ impl Service {
         }
     }
 
-    /// Whether any branch of a presentation stays.
+    /// Whether any branch of a presentation stays at a care-of.
     pub(super) fn anybody_current(&self, presentation: PresentationId) -> bool {
         self.steering.homes_of(Owner::Presentation(presentation.0)).into_iter().any(|home| {
             let route = self.steering.gate(home).map(|mut gate| Arc::clone(gate.route()));
-            route.is_some_and(|route| route.branches.iter().any(|branch| !branch.leaving))
+            route.is_some_and(|route| route.branches.iter().any(|branch| !branch.leaving && !branch.is_at_home(home)))
         })
     }
 

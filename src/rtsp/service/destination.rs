@@ -14,7 +14,7 @@ use crate::rtsp::message::Request;
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Session, SessionError, Standing};
 use crate::rtsp::url::RtspUrl;
-use crate::steering::{BindingId, Expectation, HomeAddress, VerifiedGrant};
+use crate::steering::{BranchView, Expectation, HomeAddress, VerifiedGrant};
 
 impl Service {
     /// Whether a request may name this destination; by which grants, where it is by a key.
@@ -68,9 +68,10 @@ impl Service {
         let controls = aimed.any(|track| {
             let view = self.steering.home_view(track.facts.home, now()).filter(|view| view.player == Some(session.presentation.0));
             view.is_some_and(|view| {
-                let mut current = view.branches.iter().filter(|shown| !shown.branch.leaving).peekable();
+                let elsewhere = |shown: &&BranchView| !shown.branch.leaving && !shown.branch.is_at_home(view.home);
+                let mut current = view.branches.iter().filter(elsewhere).peekable();
                 // Bindings without a lifetime live by an RTSP session: a player has taken the flow over.
-                current.peek().is_none() || current.any(|shown| shown.lifetime.is_some() || shown.branch.binding == BindingId(0))
+                current.peek().is_none() || current.any(|shown| shown.lifetime.is_some())
             })
         });
         Some(if controls { Standing::Current } else { Standing::Gone })

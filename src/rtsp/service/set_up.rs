@@ -71,6 +71,9 @@ impl Service {
             let (rtp, rtcp) = ports.unwrap_or_default();
             let to = |port| SocketAddr::from((home, port));
             session.aim(facts, &request.uri, CareOf::Udp { rtp: to(rtp), rtcp: to(rtcp), source: Some(link.local.ip()) }, now().mono);
+            if let Some(ports) = ports {
+                self.steering.serve_at_home(facts.home, session.presentation.0, ports, Some(link.local.ip()), now());
+            }
             let there = ports.map(|(rtp, rtcp)| format!(";client_port={rtp}-{rtcp}")).unwrap_or_default();
             let transport = format!("{protocol};unicast;destination={home}{there}{}", self.sender(&facts, link));
             return Ok(set_up_response(session, &facts, transport, request));
