@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use support::elementary::{Digest, Unit};
 use support::film::Film;
 use support::namespaces::Family::{self, V4, V6};
-use support::players::Player;
+use support::namespaces::Host;
+use support::players::{Player, RECORDED_LATE, Received, play_with_retina};
 use support::recording::{Arrived, Packet};
 use support::rtsp::{Connection, Response};
 use support::scene::Scene;
+use support::transcript::Vlc;
 use support::viewer::Carriage::{self, Interleaved, Udp};
 use support::viewer::{Viewer, Watched, assert_contiguous, authority, units};
 use support::wire::Capture;
@@ -668,48 +670,143 @@ fn the_command_line_hands_out_the_url() {
 /// Fifteen seconds, for players that are waited for until the end.
 const SHORTER: &str = "films/evening.mp4";
 
+/// Plays on a device to the end, with that going on besides.
+fn plays<T>(player: Player, host: &Host, url: &str, carriage: Carriage, limit: Duration, besides: impl FnOnce() -> T) -> (Received, T) {
+    if player == Player::Retina {
+        return thread::scope(|scope| {
+            let playing = scope.spawn(|| play_with_retina(host, url, carriage, |_| false));
+            let done = besides();
+            (playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done)
+        });
+    }
+    let running = player.play(host, url, carriage);
+    let done = besides();
+    (running.end(limit), done)
+}
+
+/// A plays [`SHORTER`] and is some way into it.
+#[track_caller]
+fn a_plays_the_shorter(scene: &Scene, family: Family) -> Viewer {
+    let a = Viewer::watch(&scene.network.a, &scene.url(family, SHORTER), Udp);
+    wait_for_pictures(&a, BEFORE);
+    a
+}
+
+/// What A had and what the player has got make up all of [`SHORTER`].
+#[track_caller]
+fn assert_taken_over(a: &Viewer, received: &Received) {
+    let film = Film::named(SHORTER);
+    let ((first_a, of_a), (first_frame_a, frames_a)) = (pictures_in(&film, "A", a), frames_in(&film, "A", a));
+    assert_eq!((first_a, first_frame_a), (0, 0));
+    let recorded = film.locate_pictures("the player's pictures", &received.pictures);
+    let first = received.shown.map_or(recorded, |shown| film.video.len() - shown);
+    assert!(recorded - first <= RECORDED_LATE, "it shows pictures from {first} on, and has got those from {recorded} on");
+    assert!(film.video[first].key && first <= BEFORE, "the player's first picture is the file's {first}");
+    assert!(first <= of_a, "nothing is missing between A's {of_a} pictures and the player's from {first} on");
+    assert_eq!(recorded + received.pictures.len(), film.video.len(), "the player gets everything up to the end");
+    let first = film.locate_frames("the player's sound", &received.frames);
+    assert!(first <= frames_a, "nothing is missing between A's {frames_a} audio frames and the player's from {first} on");
+    // libavformat reads a BYE before a packet that waits beside it: mpv, busy with showing pictures, may lose the last frame so.
+    let lost = film.audio.len() - (first + received.frames.len());
+    assert!(lost <= usize::from(received.shown.is_some()), "{lost} audio frames are missing at the end");
+}
+
 /// A real player takes over from our receiver and plays to the end.
 fn takes_over(player: Player, carriage: Carriage, family: Family) {
     let Some(scene) = Scene::set() else { return };
-    let film = Film::named(SHORTER);
-    let a = Viewer::watch(&scene.network.a, &scene.url(family, SHORTER), Udp);
-    wait_for_pictures(&a, BEFORE);
-    let running = player.play(&scene.network.b, &url_to_take_all(&scene, &a, family), carriage);
+    let a = a_plays_the_shorter(&scene, family);
+    let url = url_to_take_all(&scene, &a, family);
+    let (received, ()) = plays(player, &scene.network.b, &url, carriage, Duration::from_secs(25), || {
+        a.tracks.iter().for_each(|track| {
+            wait_for_bye(track);
+        });
+    });
+    assert_taken_over(&a, &received);
+}
+
+/// What live555 says, as the one that takes over: by its URLs, its datagrams to open the way, and the start position that it sends.
+fn live555_takes_over(carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let a = a_plays_the_shorter(&scene, family);
+    let mut vlc = Vlc::open(&scene.network.b, &url_to_take_all(&scene, &a, family), carriage);
+    for track in 0..vlc.tracks.len() {
+        vlc.set_up(track).ok();
+        vlc.open_the_way(track);
+    }
+    let answer = vlc.play(Some(0.0)).ok();
     a.tracks.iter().for_each(|track| {
         wait_for_bye(track);
     });
-    let received = running.end(Duration::from_secs(25));
-    let ((first_a, of_a), (first_frame_a, frames_a)) = (pictures_in(&film, "A", &a), frames_in(&film, "A", &a));
-    assert_eq!((first_a, first_frame_a), (0, 0));
-    let first = film.locate_pictures("the player's pictures", &received.pictures);
-    assert!(film.video[first].key && first <= BEFORE, "the player's first picture is the file's {first}");
-    assert!(first <= of_a, "nothing is missing between A's {of_a} pictures and the player's from {first} on");
-    assert_eq!(first + received.pictures.len(), film.video.len(), "the player gets everything up to the end");
-    let first = film.locate_frames("the player's sound", &received.frames);
-    assert!(first <= frames_a, "nothing is missing between A's {frames_a} audio frames and the player's from {first} on");
-    assert_eq!(first + received.frames.len(), film.audio.len(), "the player gets all sound up to the end");
+    let mut received = Received::default();
+    for (index, track) in vlc.tracks.iter().enumerate() {
+        track.recording.wait_for("BYE at the title's end", SOON * 2, Arrived::bye_at);
+        let arrived = track.recording.so_far();
+        assert_contiguous(&track.section.media, &arrived.rtp);
+        let url = vlc.track_url(index);
+        let entry = answer.rtp_info().into_iter().find(|entry| entry.url == url).expect("every track is in RTP-Info");
+        assert_eq!(entry.seq, arrived.rtp[0].sequence(), "the first packet is the one that RTP-Info names");
+        if carriage == Interleaved {
+            let pause = arrived.rtp[0].at.saturating_duration_since(answer.at);
+            assert!(pause >= Duration::from_millis(15), "live555 opens its demultiplexer only now: {pause:?} after the response");
+        }
+        let units = digests(&units(&track.section.media, &arrived.rtp));
+        *if track.section.media == "video" { &mut received.pictures } else { &mut received.frames } = units;
+    }
+    assert_taken_over(&a, &received);
+    vlc.tear_down().ok();
+    wait_for("the presentation to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
+}
+
+/// The URL by which another device takes over what has played for three seconds.
+#[track_caller]
+fn url_to_take_what_plays(scene: &Scene, family: Family) -> String {
+    let session = wait_for("three seconds to have played", SOON * 2, || {
+        scene.operator().sessions().pop().filter(|session| session["positionSeconds"].as_f64() > Some(3.0))
+    });
+    let home = session["flows"][0]["homeAddress"].as_str().expect("a home address");
+    scene.operator().takeover_url(home, family, "presentation")
 }
 
 /// A real player is taken over from: it ends by itself, soon after the window.
 fn is_taken_over_from(player: Player, carriage: Carriage, family: Family) {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(TITLE);
-    let running = player.play(&scene.network.a, &scene.url(family, TITLE), carriage);
-    let session = wait_for("three seconds to have played", SOON * 2, || {
-        scene.operator().sessions().pop().filter(|session| session["positionSeconds"].as_f64() > Some(3.0))
+    let (received, (b, start)) = plays(player, &scene.network.a, &scene.url(family, TITLE), carriage, Duration::from_secs(10), || {
+        let b = Viewer::watch(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
+        (b, Instant::now())
     });
-    let home = session["flows"][0]["homeAddress"].as_str().expect("a home address");
-    let url = scene.operator().takeover_url(home, family, "presentation");
-    let b = Viewer::watch(&scene.network.b, &url, Udp);
-    let start = Instant::now();
-    let received = running.end(Duration::from_secs(10));
     assert!(start.elapsed() > WINDOW - EXACTLY, "the player ends {:?} after the decision", start.elapsed());
-    let of_a = received.pictures.len();
-    assert_eq!(film.locate_pictures("the player's pictures", &received.pictures), 0);
+    let first = film.locate_pictures("the player's pictures", &received.pictures);
+    assert!(first == 0 || received.shown.is_some() && first <= RECORDED_LATE, "the player's first picture is the file's {first}");
+    let of_a = first + received.pictures.len();
+    assert_eq!(received.shown.unwrap_or(of_a), of_a, "all are shown");
     assert_eq!(film.locate_frames("the player's sound", &received.frames), 0);
     wait_for_more_pictures(&b, 50);
     let (first_b, of_b) = pictures_in(&film, "B", &b);
     assert!(first_b <= of_a && first_b + of_b > of_a, "B's pictures from {first_b} on go on where the player's {of_a} end");
+}
+
+/// What live555 says, as the one that is left: BYE ends its tracks, and its TEARDOWN after that disturbs nobody.
+fn live555_is_taken_over_from(carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let film = Film::named(TITLE);
+    let mut vlc = Vlc::watch(&scene.network.a, &scene.url(family, TITLE), carriage);
+    let b = Viewer::watch(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
+    let decided = Instant::now();
+    for track in &vlc.tracks {
+        let bye = track.recording.wait_for("BYE to the old player", SOON, Arrived::bye_at);
+        assert!(bye.saturating_duration_since(decided).abs_diff(WINDOW) < EXACTLY * 2, "BYE {:?} after PLAY", bye - decided);
+        assert_contiguous(&track.section.media, &track.recording.so_far().rtp);
+    }
+    let answer = vlc.tear_down();
+    assert!([200, 454].contains(&answer.status), "{answer:#?}");
+    wait_for_more_pictures(&b, 50);
+    let pictures = digests(&units("video", &vlc.tracks[0].recording.so_far().rtp));
+    assert_eq!(film.locate_pictures("the old player's pictures", &pictures), 0);
+    let (first_b, of_b) = pictures_in(&film, "B", &b);
+    assert!(first_b <= pictures.len() && first_b + of_b > pictures.len(), "B's pictures go on where the old player's end");
+    assert!(b.tracks.iter().all(|track| track.recording.so_far().bye_at().is_none()), "B plays on");
+    assert_only_one_branch_each(&scene);
 }
 
 macro_rules! players {
@@ -729,6 +826,34 @@ players! {
     gstreamer_takes_over_to_udp: takes_over(GStreamer, Udp, V6);
     gstreamer_takes_over_into_a_connection: takes_over(GStreamer, Interleaved, V4);
     pyav_takes_over_to_udp: takes_over(PyAv, Udp, V6);
+    pyav_takes_over_into_a_connection: takes_over(PyAv, Interleaved, V4);
+    retina_takes_over_to_udp: takes_over(Retina, Udp, V6);
+    retina_takes_over_into_a_connection: takes_over(Retina, Interleaved, V4);
+    mpv_takes_over_to_udp: takes_over(Mpv, Udp, V6);
+    mpv_takes_over_into_a_connection: takes_over(Mpv, Interleaved, V4);
+    pyav_ends_when_it_is_taken_over_from: is_taken_over_from(PyAv, Udp, V6);
+    retina_ends_when_it_is_taken_over_from: is_taken_over_from(Retina, Udp, V6);
+    mpv_ends_when_it_is_taken_over_from: is_taken_over_from(Mpv, Interleaved, V4);
     ffmpeg_ends_when_it_is_taken_over_from: is_taken_over_from(Ffmpeg, Udp, V6);
     gstreamer_ends_when_it_is_taken_over_from: is_taken_over_from(GStreamer, Interleaved, V6);
+}
+
+#[test]
+fn live555_takes_over_to_udp() {
+    live555_takes_over(Udp, V4);
+}
+
+#[test]
+fn live555_takes_over_into_a_connection() {
+    live555_takes_over(Interleaved, V6);
+}
+
+#[test]
+fn live555_is_taken_over_from_over_udp() {
+    live555_is_taken_over_from(Udp, V6);
+}
+
+#[test]
+fn live555_is_taken_over_from_interleaved() {
+    live555_is_taken_over_from(Interleaved, V4);
 }

@@ -1,4 +1,4 @@
-//! Real players that keep what they get: ffmpeg (Debian's), PyAV, GStreamer, retina.
+//! Real players that keep what they get: ffmpeg and mpv (Debian's), PyAV, GStreamer, retina.
 //!
 //! What is told apart is only how each is started; what they received comes back in one form.
 
@@ -25,6 +25,7 @@ use crate::support::viewer::Carriage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Player {
     Ffmpeg,
+    Mpv,
     PyAv,
     GStreamer,
     Retina,
@@ -33,8 +34,27 @@ pub enum Player {
 /// What a player got, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
+    /// Of mpv without those at the beginning: see [`RECORDER_SETTLES`].
     pub pictures: Vec<Digest>,
     pub frames: Vec<Digest>,
+    /// How many pictures it showed, where it shows any.
+    pub shown: Option<usize>,
+}
+
+/// mpv's recorder leaves out some of the first pictures, until it knows their decoding times: so many of a record do not count.
+const RECORDER_SETTLES: usize = 6;
+/// At most so many pictures are missing at the beginning of what is had of mpv.
+pub const RECORDED_LATE: usize = 10;
+
+/// How a player keeps what it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// Two elementary streams.
+    Streams,
+    /// A tape, see `tests/players/tape.py`.
+    Tape,
+    /// A Matroska file, and a JPEG file for each picture it has shown.
+    Record,
 }
 
 /// A player that is running; killed when dropped. Its standard error is printed where the test has failed.
@@ -45,7 +65,7 @@ pub struct Running {
     stdin: ChildStdin,
     says: mpsc::Receiver<String>,
     out: TempDir,
-    raw: bool,
+    keeps: Keeps,
 }
 
 /// The Python that has PyAV and GStreamer's bindings.
@@ -89,6 +109,16 @@ impl Player {
                 command.args(["-map", "0:a", "-c", "copy", "-f", "adts"]).arg(out.path().join("audio"));
                 command
             }
+            Self::Mpv => {
+                assert!(seconds.is_none(), "mpv is not asked to seek");
+                let mut command = host.command("mpv");
+                command.args(["--no-config", "--no-terminal", "--framedrop=no", "--ao=null", "--vo=image", "--vo-image-format=jpg"]);
+                command.arg(format!("--vo-image-outdir={}", out.path().join("shown").display()));
+                command.arg(format!("--stream-record={}", out.path().join("record.mkv").display()));
+                command.arg("--demuxer-lavf-o=buffer_size=8388608,reorder_queue_size=1000");
+                command.args([&format!("--rtsp-transport={transport}"), url]);
+                command
+            }
             Self::PyAv => {
                 let mut command = script(host, "pyav_player.py");
                 command.args([url, transport]).arg(tape).args(seconds);
@@ -101,7 +131,12 @@ impl Player {
             }
             Self::Retina => panic!("retina is no program: see play_with_retina"),
         };
-        Running::start(self, command, out, self == Self::Ffmpeg)
+        let keeps = match self {
+            Self::Ffmpeg => Keeps::Streams,
+            Self::Mpv => Keeps::Record,
+            Self::PyAv | Self::GStreamer | Self::Retina => Keeps::Tape,
+        };
+        Running::start(self, command, out, keeps)
     }
 
     /// Plays `pictures`, pauses and says "paused", resumes when told, and ends `more` pictures later.
@@ -116,11 +151,11 @@ impl Player {
                 command
             }
             Self::GStreamer => script(host, "gstreamer_player.py"),
-            Self::Retina => panic!("retina cannot pause"),
+            Self::Mpv | Self::Retina => panic!("{self:?} is not asked to pause"),
         };
         command.args([url, transport(carriage)]).arg(tape);
         command.args((self == Self::GStreamer).then_some("pause")).args(counts);
-        Running::start(self, command, out, false)
+        Running::start(self, command, out, Keeps::Tape)
     }
 }
 
@@ -132,7 +167,7 @@ fn transport(carriage: Carriage) -> &'static str {
 }
 
 impl Running {
-    fn start(player: Player, mut command: Command, out: TempDir, raw: bool) -> Self {
+    fn start(player: Player, mut command: Command, out: TempDir, keeps: Keeps) -> Self {
         let stderr = fs::File::create(out.path().join("stderr")).expect("a file in a temporary folder");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the player starts");
         let (lines, says) = mpsc::channel();
@@ -143,7 +178,7 @@ impl Running {
             }
         });
         let stdin = child.stdin.take().expect("stdin is a pipe");
-        Self { name: format!("{player:?}"), child, stdin, says, out, raw }
+        Self { name: format!("{player:?}"), child, stdin, says, out, keeps }
     }
 
     /// Waits until the player has said this.
@@ -189,11 +224,17 @@ impl Running {
     }
 
     fn received(&self) -> Received {
-        if self.raw {
+        let mut shown = None;
+        if self.keeps == Keeps::Record {
+            self.take_record_apart();
+            shown = Some(fs::read_dir(self.out.path().join("shown")).expect("the player showed something").count());
+        }
+        if self.keeps != Keeps::Tape {
             let read = |name| fs::read(self.out.path().join(name)).expect("the player wrote it");
             let pictures = Pictures::of_annex_b(&read("video"));
-            let pictures = pictures.into_iter().map(|picture| picture.digest).collect();
-            return Received { pictures, frames: adts_frames(&read("audio")).into_iter().map(Digest::of).collect() };
+            let settled = if self.keeps == Keeps::Record { RECORDER_SETTLES } else { 0 };
+            let pictures = pictures.into_iter().skip(settled).map(|picture| picture.digest).collect();
+            return Received { pictures, frames: adts_frames(&read("audio")).into_iter().map(Digest::of).collect(), shown };
         }
         let (mut pictures, mut frames) = (Vec::new(), Vec::new());
         let tape = fs::read(self.out.path().join("tape")).expect("the player wrote a tape");
@@ -207,7 +248,17 @@ impl Running {
             }
             rest = tail;
         }
-        Received { pictures, frames }
+        Received { pictures, frames, shown }
+    }
+
+    fn take_record_apart(&self) {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-loglevel", "error", "-y", "-i"]).arg(self.out.path().join("record.mkv"));
+        // The record need not begin with a key picture.
+        command.args(["-map", "0:v", "-copyinkf", "-c", "copy", "-f", "h264"]).arg(self.out.path().join("video"));
+        command.args(["-map", "0:a", "-c", "copy", "-f", "adts"]).arg(self.out.path().join("audio"));
+        let output = command.output().expect("ffmpeg runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
