@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::elementary::{Digest, Unit};
-use support::film::Film;
+use support::film::{Film, library};
 use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
 use support::players::{Player, RECORDED_LATE, Received, play_with_retina};
@@ -856,4 +856,53 @@ fn live555_is_taken_over_from_over_udp() {
 #[test]
 fn live555_is_taken_over_from_interleaved() {
     live555_is_taken_over_from(Interleaved, V4);
+}
+
+/// Home addresses that are routed to the server, as they are on a network that knows of them.
+fn scene_with_routed_homes() -> Option<Scene> {
+    let scene = Scene::set_with(&library(), &["--home-prefix", "fd0f:10::/64"])?;
+    scene.network.server.ip("route add local fd0f:10::/64 dev lo\n");
+    scene.network.b.ip(&format!("route add fd0f:10::/64 via {}\n", scene.network.server.v6));
+    Some(scene)
+}
+
+/// The same take-over by a connection to the home address itself.
+#[track_caller]
+fn at_the_home_address(url: &str) -> String {
+    let (_, path) = url.split_once("/home/").expect("the URL of a home address");
+    let end = path.find(['/', '?']).expect("a key");
+    format!("rtsp://[{}]:8554/{}", &path[..end], path[end..].trim_start_matches('/'))
+}
+
+#[test]
+fn a_connection_to_a_home_address_takes_over_what_plays_there() {
+    let Some(scene) = scene_with_routed_homes() else { return };
+    let film = Film::named(TITLE);
+    let a = a_plays(&scene, Udp, V6);
+    let url = at_the_home_address(&scene.operator().takeover_url(&a.video().home, V6, "flow"));
+    assert!(url.starts_with(&format!("rtsp://[{}]:8554/?key=", a.video().home)), "{url}");
+    let (bare, _) = url.split_once('?').expect("a key");
+    let mut connection = Connection::open(&scene.network.b, authority(bare));
+    assert_eq!(connection.request("DESCRIBE", bare, &[("Accept", "application/sdp")]).status, 401, "without a key");
+    let b = Viewer::watch(&scene.network.b, &url, Udp);
+    assert_eq!(b.tracks.iter().map(|track| &track.media[..]).collect::<Vec<_>>(), ["video"], "what B is offered");
+    wait_for_bye(a.video());
+    wait_for_more_pictures(&b, 50);
+    let from = b.video().packets()[0].from.expect("over UDP");
+    assert_eq!(from.ip().to_string(), a.video().home, "packets come from the address that B has asked");
+    assert!(b.video().packets().iter().all(|packet| packet.label == Some(b.video().label)), "with the label of their flow");
+    let ((_, of_a), (first_b, of_b)) = (pictures_in(&film, "A", &a), pictures_in(&film, "B", &b));
+    assert!(first_b <= of_a && first_b + of_b > of_a, "B's pictures from {first_b} on go on where A's {of_a} end");
+    assert!(a.audio().recording.so_far().bye_at().is_none(), "the sound stays with A");
+    assert_eq!(a.audio().packets().last().map(|packet| packet.label), Some(Some(a.audio().label)), "and has its label");
+}
+
+#[test]
+fn a_connection_to_a_home_address_takes_over_all_that_plays_with_it() {
+    let Some(scene) = scene_with_routed_homes() else { return };
+    let a = a_plays_the_shorter(&scene, V6);
+    let url = at_the_home_address(&url_to_take_all(&scene, &a, V6));
+    assert!(url.contains(":8554/all?key="), "{url}");
+    let received = Player::Ffmpeg.play(&scene.network.b, &url, Udp).end(Duration::from_secs(25));
+    assert_taken_over(&a, &received);
 }

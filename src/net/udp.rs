@@ -127,6 +127,12 @@ impl UdpSocket {
             socket.set_only_v6(true)?;
             choose_labels(&socket)?;
         }
+        // Packets may have to leave from an address that is routed to this host and no interface has; where the system
+        // does not know the option, only such packets are refused.
+        let _ = match address {
+            SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
+            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
+        };
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         // A burst of many sessions must fit; the forced form needs a capability, the plain one is cut to the limit.

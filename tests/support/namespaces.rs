@@ -123,6 +123,11 @@ impl Host {
         self.namespace.command(program)
     }
 
+    /// Lines for `ip -batch`, carried out there.
+    pub fn ip(&self, lines: &str) {
+        self.namespace.ip(lines);
+    }
+
     /// From now on datagrams leave `eth0` one by one, as they would leave a network card: captures see what is on the wire.
     pub fn switch_segmentation_offload_off(&self) {
         let output = self.command("ethtool").args(["-K", "eth0", "tx-udp-segmentation", "off"]).output().expect("ethtool runs");

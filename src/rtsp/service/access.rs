@@ -58,12 +58,8 @@ impl Service {
     /// Takes a request's URL apart, and gives it the query that an earlier request on the connection had.
     pub(super) fn url(&self, request: &Request, link: &mut Link) -> Result<RtspUrl, Refusal> {
         let mut url = url::parse(&request.uri, |name| self.is_home_name(name))?;
-        if let (Target::Server, IpAddr::V6(local)) = (&url.target, link.local.ip())
-            && request.uri != "*"
-            && self.steering.is_home(local)
-        {
-            // The connection itself was made to a home address.
-            url.target = Target::Home { home: HomeName::Address(local), all: false };
+        if request.uri != "*" {
+            url.target = self.reached(url.target, link);
         }
         if url.query == Query::default() {
             if let Some((_, query)) = link.queries.iter().find(|(base, _)| *base == url.base) {
@@ -77,6 +73,17 @@ impl Service {
             link.queries.push((url.base.clone(), url.query.clone()));
         }
         Ok(url)
+    }
+
+    /// On a connection that was made to a home address, `/` means it, and `/all` every flow of its presentation.
+    fn reached(&self, target: Target, link: &Link) -> Target {
+        let IpAddr::V6(local) = link.local.ip() else { return target };
+        let all = match &target {
+            Target::Server => false,
+            Target::Title(path) if path.as_str() == "all" => true,
+            Target::Title(_) | Target::Home { .. } => return target,
+        };
+        if self.steering.is_home(local) { Target::Home { home: HomeName::Address(local), all } } else { target }
     }
 
     /// What a URL leads to.
@@ -138,7 +145,7 @@ impl Service {
         // Players give the base URL, the URL without its slash, or only its path.
         let uri = &credentials.uri;
         let whole = if uri.starts_with('/') { format!("rtsp://server{uri}") } else { uri.clone() };
-        let named = url::parse(&whole, |name| self.is_home_name(name)).ok()?.target;
+        let named = self.reached(url::parse(&whole, |name| self.is_home_name(name)).ok()?.target, link);
         if named != url.target && named != Target::Server {
             return None;
         }
