@@ -87,6 +87,19 @@ fn pauses_and_resumes(player: Player, carriage: Carriage, family: Family) {
     }
 }
 
+/// A seek to behind the end plays the last of the title, and the player ends with it.
+fn ends_after_a_seek_past_the_end(player: Player, carriage: Carriage, family: Family) {
+    let Some(scene) = Scene::set() else { return };
+    let film = Film::named(TITLE);
+    let received = player.play_from(&scene.network.a, &scene.url(family, TITLE), carriage, 100).end(SLACK + SLACK);
+    // The ffmpeg program throws away what lies before the position that it asked for, which is all of it.
+    if player != Player::Ffmpeg || !received.pictures.is_empty() {
+        let first = film.locate_pictures("pictures after the seek", &received.pictures);
+        assert_eq!(first, film.key_at_or_before(10.0), "the position of the first picture");
+        assert_eq!(received.pictures.len(), film.video.len() - first, "pictures up to the end");
+    }
+}
+
 /// mpv shows every picture, and ends.
 fn mpv_shows_the_whole_title_and_ends_with_it(carriage: Carriage, family: Family) {
     let Some(scene) = Scene::set() else { return };
@@ -179,4 +192,28 @@ mpv! {
     shows_the_whole_title_over_udp_and_ipv4: Udp, V4;
     shows_the_whole_title_interleaved_over_ipv6: Interleaved, V6;
     shows_the_whole_title_interleaved_over_ipv4: Interleaved, V4;
+}
+
+macro_rules! past_the_end {
+    ($($name:ident: $player:ident, $carriage:ident;)*) => {
+        mod a_seek_past_the_end {
+            use crate::support::{namespaces::Family, players::Player, viewer::Carriage};
+
+            $(
+                #[test]
+                fn $name() {
+                    crate::ends_after_a_seek_past_the_end(Player::$player, Carriage::$carriage, Family::V6);
+                }
+            )*
+        }
+    };
+}
+
+past_the_end! {
+    ends_ffmpeg_over_udp: Ffmpeg, Udp;
+    ends_ffmpeg_interleaved: Ffmpeg, Interleaved;
+    ends_pyav_over_udp: PyAv, Udp;
+    ends_pyav_interleaved: PyAv, Interleaved;
+    ends_gstreamer_over_udp: GStreamer, Udp;
+    ends_gstreamer_interleaved: GStreamer, Interleaved;
 }

@@ -365,6 +365,12 @@ fn ranges_end_where_they_say_and_nonsense_is_refused() {
         let outcome = rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now);
         assert_eq!(outcome, Err(PlaybackError::InvalidRange), "{start} {end:?}");
     }
+    // At the very end: the last random access point.
+    let before = rig.got(1, VIDEO).len();
+    rig.play(Some((20.0, None)), None);
+    rig.run(seconds(5.0));
+    assert!(rig.got(1, VIDEO).len() > before);
+    assert_eq!(rig.byes.len(), 2);
 }
 
 #[test]

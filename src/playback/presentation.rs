@@ -284,10 +284,10 @@ impl Presentation {
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
         let duration = self.title.duration;
         let end = range.end.map_or(duration, |end| if end.plus(END_TOLERANCE) >= duration { duration } else { end });
-        if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO || start >= end) {
+        if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO) {
             return Err(PlaybackError::InvalidRange);
         }
-        if range.end.is_some_and(|end| end <= MediaTime::ZERO) {
+        if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
             return Err(PlaybackError::InvalidRange);
         }
         let fresh = match (range.start, self.segments.is_empty() || self.finished) {
@@ -526,7 +526,8 @@ impl Presentation {
         let start = match leading {
             _ if target <= MediaTime::ZERO => MediaTime::ZERO,
             Some(track) => access_point(track, target).map_or(target, |(_, start)| start),
-            None => target,
+            // Something is to be heard, also at the very end.
+            None => self.flows.iter().filter_map(tracks).filter_map(last_start).max().map_or(target, |last| target.min(last)),
         };
         self.jumps = self.jumps.wrapping_add(1);
         self.begin_segment(start, end, now, true);
@@ -879,6 +880,11 @@ fn access_point(track: &Track, at: MediaTime) -> Option<(usize, MediaTime)> {
     let unit = track.random_access_at_or_before(at)?;
     let start = track.access_unit(unit).map(|unit| track.presentation_time(&unit))?;
     Some((unit, start.max(MediaTime::ZERO)))
+}
+
+/// When a track's last access unit begins.
+fn last_start(track: &Track) -> Option<MediaTime> {
+    track.access_unit(track.len().checked_sub(1)?).map(|unit| track.presentation_time(&unit))
 }
 
 fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
