@@ -858,6 +858,23 @@ fn live555_is_taken_over_from_interleaved() {
     live555_is_taken_over_from(Interleaved, V4);
 }
 
+#[test]
+fn a_presentation_that_nobody_takes_up_ends() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("flowsteer.toml");
+    std::fs::write(&path, "[steering]\nlinger_s = 2\n").expect("a file in a temporary folder");
+    let Some(scene) = Scene::set_with(&library(), &["--config", path.to_str().expect("UTF-8")]) else { return };
+    let a = a_plays(&scene, Interleaved, V6);
+    let url = url_to_take_all(&scene, &a, V6);
+    drop(a);
+    scene.operator().wait_for_state("lingering");
+    let start = Instant::now();
+    wait_for("the presentation to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
+    assert!(start.elapsed() > Duration::from_secs(1), "it lingers for {:?}", start.elapsed());
+    let mut late = Connection::open(&scene.network.b, authority(&url));
+    assert_eq!(late.request("DESCRIBE", &url, &[("Accept", "application/sdp")]).status, 401, "there is nothing to be taken over");
+}
+
 /// Home addresses that are routed to the server, as they are on a network that knows of them.
 fn scene_with_routed_homes() -> Option<Scene> {
     let scene = Scene::set_with(&library(), &["--home-prefix", "fd0f:10::/64"])?;

@@ -15,7 +15,7 @@ use support::elementary::{Digest, Unit};
 use support::film::{Film, library};
 use support::namespaces::Family::{self, V4, V6};
 use support::recording::{Arrived, PortPair, Recording};
-use support::rtsp::Connection;
+use support::rtsp::{Connection, Response};
 use support::scene::Scene;
 use support::server::RTP;
 use support::transcript::Vlc;
@@ -305,6 +305,42 @@ fn at_the_end_bye_comes_after_the_last_picture_was_shown() {
         assert_contiguous("the picture across the end", &viewer.video().packets());
         viewer.tear_down();
     }
+}
+
+#[test]
+fn a_file_that_vanishes_ends_what_plays_it_and_nothing_else() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    for name in ["gone.mp4", "stays.mp4"] {
+        fs::copy(library().join(TITLE), folder.path().join(name)).expect("a copy in a temporary folder");
+    }
+    let Some(scene) = Scene::set_with(folder.path(), &[]) else { return };
+    let stays = Viewer::watch(&scene.network.b, &scene.url(V6, "stays.mp4"), Udp);
+    let mut ends = [
+        Viewer::watch(&scene.network.a, &scene.url(V6, "gone.mp4"), Udp),
+        Viewer::watch(&scene.network.b, &scene.url(V4, "gone.mp4"), Interleaved),
+    ];
+    ends.iter().for_each(|viewer| wait_for_packets(&viewer.video().recording, 60));
+    fs::remove_file(folder.path().join("gone.mp4")).expect("it is there");
+    for viewer in &mut ends {
+        viewer.tracks.iter().for_each(|track| {
+            track.recording.wait_for("BYE", SOON, Arrived::bye_at);
+        });
+        let (base, status) = (viewer.base.clone(), |answer: Response| answer.status);
+        assert_eq!(status(viewer.connection.request("PLAY", &base, &[])), 454, "there is nothing to go on with");
+        assert_eq!(status(viewer.connection.request("DESCRIBE", &base, &[("Accept", "application/sdp")])), 404);
+    }
+    for viewer in &ends {
+        wait_for("the connection to be closed", SOON, || viewer.connection.is_closed().then_some(()));
+        for track in &viewer.tracks {
+            track.recording.wait_for_silence(Duration::from_millis(300), SOON);
+            track.units();
+        }
+    }
+    let left: Vec<_> = scene.operator().sessions().into_iter().map(|session| session["title"].clone()).collect();
+    assert_eq!(left, ["stays.mp4"]);
+    wait_for_more_packets(&stays.video().recording, 60);
+    assert_eq!(Film::named(TITLE).locate_pictures("the other's pictures", &digests(&stays.video().units())), 0);
+    assert!(stays.tracks.iter().all(|track| track.recording.so_far().bye_at().is_none()), "the other plays on");
 }
 
 /// The library served with sessions that time out after three seconds instead of 75.
