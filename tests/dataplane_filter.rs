@@ -1,7 +1,7 @@
 //! The running data plane and the flow filter: packets with a label that is not the authorised one do not leave, whatever
-//! route the shard holds.
+//! route the shard holds; and media that a connection holds back while it is told to jump.
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,16 +9,27 @@ use std::time::{Duration, Instant};
 use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
 use flowsteer::library::{Library, TitlePath};
 use flowsteer::net::{Connections, now};
-use flowsteer::playback::{Command, PlayRequest, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::playback::{Command, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{
-    Authority, BindingCache, CareOf, DropReason, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, SteeringSettings, Update,
+    Authority, BindingCache, CareOf, ConnectionId, DropReason, Expectation, Holder, HomeAddress, Join, Mode, Owner, Proof, Reserve,
+    SteeringSettings, Update,
 };
+use tokio::io::AsyncReadExt;
 
-/// Plays `short.mp4` to a socket on loopback until `enough` holds of packets received and the presentation.
-fn play(corrupt_label: Option<u32>, enough: impl Fn(usize, &PresentationSnapshot) -> bool) -> (usize, PresentationSnapshot) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+/// A running data plane with one presentation of `short.mp4`'s picture.
+struct Plane {
+    plane: DataPlane,
+    stage: Stage,
+    steering: Arc<BindingCache>,
+    home: HomeAddress,
+}
+
+const ID: PresentationId = PresentationId(7);
+const OWNER: Owner = Owner::Presentation(7);
+
+impl Plane {
+    async fn start(corrupt_label: Option<u32>, connections: &Arc<Connections>) -> Self {
         let settings = DataPlaneSettings { port: 0, corrupt_label, ..DataPlaneSettings::default() };
         let prepared = DataPlane::prepare(&settings).expect("free ports");
         let stage = Stage::new(prepared.director());
@@ -32,56 +43,90 @@ fn play(corrupt_label: Option<u32>, enough: impl Fn(usize, &PresentationSnapshot
                 }
             }),
         ));
-        let plane = prepared.start(&settings, &steering, &Arc::new(Connections::default()), now).expect("threads");
+        let plane = prepared.start(&settings, &steering, connections, now).expect("threads");
         let library = Library::open(Path::new("media")).expect("the library");
         let title = library.entry(&TitlePath::new("short.mp4").expect("a path")).expect("there");
         let title = title.outcome.as_ref().map(Arc::clone).expect("playable");
-
-        let receiver = UdpSocket::bind("[::1]:0").expect("a socket");
-        receiver.set_nonblocking(true).expect("possible");
-        let to = receiver.local_addr().expect("an address");
-        let id = PresentationId(7);
-        stage.open(id, title, MediaTime::ZERO, false).await.expect("room");
-        let reserve = Reserve { owner: Owner::Presentation(7), lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
+        stage.open(ID, title, MediaTime::ZERO, false).await.expect("room");
+        let reserve = Reserve { owner: OWNER, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
         let home = steering.reserve(&reserve, now()).expect("room").home;
         let label = steering.draw_label();
         steering.authorise(home, label, Expectation::default()).expect("reserved");
-        stage.add_flow(id, 0, home, label).await.expect("a track");
+        stage.add_flow(ID, 0, home, label).await.expect("a track");
+        Self { plane, stage, steering, home }
+    }
+
+    async fn play(&self, care_of: CareOf) {
         let update = Update {
-            home,
-            authority: Authority::Owner(Owner::Presentation(7)),
+            home: self.home,
+            authority: Authority::Owner(OWNER),
             binding: None,
-            care_of: CareOf::Udp { rtp: to, rtcp: SocketAddr::new(to.ip(), 9), source: None },
-            proof: Proof::RequestPeer(to.ip()),
+            care_of,
+            proof: Proof::RequestPeer(care_of.ip()),
             lifetime: None,
             mode: Mode::Move,
             window: None,
             join: Join::default(),
             holder: Holder(1),
         };
-        steering.update(&[update], now()).expect("bound");
-        stage.play(id, PlayRequest::default()).await.expect("playing");
+        self.steering.update(&[update], now()).expect("bound");
+        self.stage.play(ID, PlayRequest::default()).await.expect("playing");
+    }
+}
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn receiver() -> UdpSocket {
+    let socket = UdpSocket::bind("[::1]:0").expect("a socket");
+    socket.set_nonblocking(true).expect("possible");
+    socket
+}
+
+/// Datagrams that wait, and whether one of them has a BYE.
+fn take(socket: &UdpSocket) -> (usize, bool) {
+    let (mut count, mut bye, mut buffer) = (0, false, [0; 2048]);
+    while let Ok(len) = socket.recv(&mut buffer) {
+        count += 1;
+        bye |= buffer[..len].windows(4).any(|word| word[0] & 0xdf == 0x81 && word[1] == 203);
+    }
+    (count, bye)
+}
+
+/// What came of a playing that ended.
+struct Outcome {
+    /// RTP packets.
+    packets: usize,
+    /// RTCP packets.
+    reports: usize,
+    /// Whether the last of them said BYE.
+    bye: bool,
+    snapshot: PresentationSnapshot,
+}
+
+/// Plays to sockets on loopback until `enough` holds of packets received and the presentation, then ends.
+fn play(corrupt_label: Option<u32>, enough: impl Fn(usize, &PresentationSnapshot) -> bool) -> Outcome {
+    runtime().block_on(async {
+        let plane = Plane::start(corrupt_label, &Arc::default()).await;
+        let (rtp, rtcp) = (receiver(), receiver());
+        let at = |socket: &UdpSocket| socket.local_addr().expect("an address");
+        plane.play(CareOf::Udp { rtp: at(&rtp), rtcp: at(&rtcp), source: None }).await;
         let end = Instant::now() + Duration::from_secs(10);
-        let mut received = 0;
+        let mut packets = 0;
         let snapshot = loop {
-            let mut buffer = [0; 2048];
-            while receiver.recv(&mut buffer).is_ok() {
-                received += 1;
-            }
-            let snapshot = stage.snapshot(id).await.expect("still there");
-            if enough(received, &snapshot) {
+            packets += take(&rtp).0;
+            let snapshot = plane.stage.snapshot(ID).await.expect("still there");
+            if enough(packets, &snapshot) {
                 break snapshot;
             }
-            assert!(Instant::now() < end, "not in time: {received} packets, {snapshot:?}");
+            assert!(Instant::now() < end, "not in time: {packets} packets, {snapshot:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        plane.stop();
-        let mut buffer = [0; 2048];
-        while receiver.recv(&mut buffer).is_ok() {
-            received += 1;
-        }
-        (received, snapshot)
+        plane.plane.stop();
+        packets += take(&rtp).0;
+        let (reports, bye) = take(&rtcp);
+        Outcome { packets, reports, bye, snapshot }
     })
 }
 
@@ -91,14 +136,63 @@ fn dropped(snapshot: &PresentationSnapshot) -> u64 {
 
 #[test]
 fn packets_with_the_authorised_label_leave() {
-    let (received, snapshot) = play(None, |received, _| received >= 20);
-    assert!(received >= 20);
-    assert_eq!(snapshot.flows[0].dropped, []);
+    let outcome = play(None, |packets, _| packets >= 20);
+    assert!(outcome.packets >= 20);
+    assert!(outcome.reports >= 2 && outcome.bye, "a report at the beginning, BYE at the end");
+    assert_eq!(outcome.snapshot.flows[0].dropped, []);
 }
 
 #[test]
 fn a_label_corrupted_between_payload_and_filter_is_dropped_and_counted() {
-    let (received, snapshot) = play(Some(1), |_, snapshot| dropped(snapshot) >= 20);
-    assert_eq!(received, 0);
-    assert_eq!(snapshot.flows[0].branches[0].packets, 0);
+    let outcome = play(Some(1), |_, snapshot| dropped(snapshot) >= 20);
+    assert_eq!((outcome.packets, outcome.reports), (0, 0), "neither media nor BYE");
+    assert_eq!(outcome.snapshot.flows[0].branches[0].packets, 0);
+}
+
+#[test]
+fn what_a_connection_holds_back_while_its_presentation_jumps_is_of_the_new_position() {
+    runtime().block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a loopback socket");
+        let peer = listener.local_addr().expect("an address");
+        let mut player = tokio::net::TcpStream::connect(peer).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody connects");
+        let connections = Arc::new(Connections::default());
+        let connection = connections.register(Arc::new(stream), 1 << 20, now().mono);
+        let plane = Plane::start(None, &connections).await;
+        let id = ConnectionId(connection.id());
+        plane.play(CareOf::Interleaved { connection: id, rtp_channel: 0, rtcp_channel: 1, peer }).await;
+        let until = |what: &'static str, enough: usize| {
+            let connection = Arc::clone(&connection);
+            async move {
+                let end = Instant::now() + Duration::from_secs(10);
+                while connection.backlog() < enough {
+                    assert!(Instant::now() < end, "{what} in vain");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        // A PLAY is being answered, slowly: media of the old position are held back meanwhile.
+        connection.hold_media();
+        until("waited for media of the old position", 1).await;
+        let range = NptRange { start: Some(MediaTime::from_seconds(2.0)), end: None };
+        let playing = plane.stage.play(ID, PlayRequest { range: Some(range), joining: None }).await.expect("playing");
+        connection.respond(b"RESPONSE", now().mono);
+        until("waited for media of the new position", 1).await;
+        connection.release_media(now().mono);
+        let mut received = Vec::new();
+        let first = loop {
+            player.read_buf(&mut received).await.expect("it goes on");
+            let Some(response) = received.windows(8).position(|octets| octets == b"RESPONSE") else { continue };
+            let mut rest = &received[response + 8..];
+            // Over reports to the first packet.
+            while let &[b'$', 1, high, low, ..] = rest {
+                rest = rest.get(4 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+            }
+            if let &[b'$', 0, _, _, _, _, high, low, ..] = rest {
+                break u16::from_be_bytes([high, low]);
+            }
+        };
+        assert_eq!(first, playing.flows[0].sequence);
+        plane.plane.stop();
+    });
 }

@@ -1,8 +1,10 @@
 //! Brings commands to the shards.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::library::TitlePath;
 use crate::net::wait::Waker;
 use crate::playback::{Command, Perform, PlaybackError, PresentationId, PresentationSnapshot, Reply};
 
@@ -12,29 +14,58 @@ pub const QUEUE: usize = 16_384;
 /// The way to one shard.
 #[derive(Clone)]
 pub struct ShardHandle {
-    pub(crate) commands: SyncSender<ShardCommand>,
+    pub(crate) commands: SyncSender<Command>,
+    pub(crate) notices: Arc<Notices>,
     pub(crate) waker: Waker,
 }
 
-/// What a shard is told.
-pub(crate) enum ShardCommand {
-    /// A command to presentations.
-    Perform(Command),
-    /// Say BYE to everybody and end.
-    Stop,
+/// What a shard has to hear of even if its queue is full, for nobody says it twice.
+#[derive(Default)]
+pub(crate) struct Notices {
+    stop: AtomicBool,
+    routes_changed: AtomicBool,
+    ended_titles: Mutex<Vec<TitlePath>>,
+}
+
+impl Notices {
+    /// Whether to say BYE to everybody and end.
+    pub(crate) fn stops(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Whether routes have changed, nobody knows which; told once.
+    pub(crate) fn take_routes_changed(&self) -> bool {
+        self.routes_changed.load(Ordering::Acquire) && self.routes_changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Titles whose presentations are to end; told once.
+    pub(crate) fn take_ended_titles(&self) -> Vec<TitlePath> {
+        std::mem::take(&mut self.ended_titles.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl ShardHandle {
-    pub(crate) fn tell(&self, command: ShardCommand) {
+    pub(crate) fn tell(&self, command: Command) {
         match self.commands.try_send(command) {
-            Ok(()) => self.waker.wake(),
-            Err(TrySendError::Full(_)) => {
-                metrics::counter!("flowsteer_commands_lost_total").increment(1);
-                self.waker.wake();
+            Ok(()) => {}
+            Err(TrySendError::Full(Command::RouteChanged { .. })) => self.notices.routes_changed.store(true, Ordering::Release),
+            Err(TrySendError::Full(Command::EndTitle { title })) => {
+                let mut titles = self.notices.ended_titles.lock().unwrap_or_else(PoisonError::into_inner);
+                if !titles.contains(&title) {
+                    titles.push(title);
+                }
             }
+            // Who asked is told by the reply that is dropped with it.
+            Err(TrySendError::Full(_)) => metrics::counter!("flowsteer_commands_lost_total").increment(1),
             // The server stops.
-            Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Disconnected(_)) => return,
         }
+        self.waker.wake();
+    }
+
+    fn stop(&self) {
+        self.notices.stop.store(true, Ordering::Release);
+        self.waker.wake();
     }
 }
 
@@ -52,7 +83,7 @@ impl Director {
     /// Ends all shards.
     pub fn stop(&self) {
         for shard in &self.shards {
-            shard.tell(ShardCommand::Stop);
+            shard.stop();
         }
     }
 
@@ -67,7 +98,7 @@ impl Director {
         for shard in &self.shards {
             let part = Part { gathering: Arc::clone(&gathering) };
             let reply: Reply<Vec<PresentationSnapshot>> = Box::new(move |found| part.add(found));
-            shard.tell(ShardCommand::Perform(Command::Snapshot { presentation: None, reply }));
+            shard.tell(Command::Snapshot { presentation: None, reply });
         }
     }
 }
@@ -112,7 +143,7 @@ impl Perform for Director {
             | Command::Snapshot { presentation: Some(presentation), .. } => *presentation,
             Command::EndTitle { title } => {
                 for shard in &self.shards {
-                    shard.tell(ShardCommand::Perform(Command::EndTitle { title: title.clone() }));
+                    shard.tell(Command::EndTitle { title: title.clone() });
                 }
                 return;
             }
@@ -124,7 +155,34 @@ impl Perform for Director {
             }
         };
         if let Some(shard) = self.shard(presentation) {
-            shard.tell(ShardCommand::Perform(command));
+            shard.tell(command);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn what_nobody_says_twice_is_heard_although_the_queue_is_full() {
+        let (commands, queue) = sync_channel(1);
+        let notices = Arc::new(Notices::default());
+        let shard = ShardHandle { commands, notices: Arc::clone(&notices), waker: Waker::new().expect("a descriptor") };
+        let director = Director::new(vec![shard]);
+        let title = TitlePath::new("film.mp4").expect("a path");
+        let changed = || Command::RouteChanged { presentation: PresentationId(1) };
+        director.perform(changed());
+        assert!(!notices.take_routes_changed() && notices.take_ended_titles().is_empty(), "what has room is in the queue");
+        director.perform(changed());
+        for _ in 0..2 {
+            director.perform(Command::EndTitle { title: title.clone() });
+        }
+        director.stop();
+        assert!(notices.take_routes_changed() && !notices.take_routes_changed());
+        assert_eq!(notices.take_ended_titles(), [title]);
+        assert!(notices.stops());
+        assert_eq!(queue.try_iter().count(), 1);
     }
 }

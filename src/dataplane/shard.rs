@@ -13,7 +13,7 @@ use std::time::Duration;
 use rtp::header::Header;
 use webrtc_util::marshal::Marshal;
 
-use crate::dataplane::director::{Director, QUEUE, ShardCommand, ShardHandle};
+use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
 use crate::dataplane::outbox::{Outbox, UdpTarget};
 use crate::dataplane::ways::Ways;
@@ -24,7 +24,7 @@ use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
 use crate::now::{Mono, Now};
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
-use crate::playback::flow::FlowIdentity;
+use crate::playback::flow::{BranchState, FlowIdentity};
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
 use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
@@ -79,7 +79,15 @@ pub struct DataPlane {
 pub struct Prepared {
     director: Arc<Director>,
     port: u16,
-    parts: Vec<(PortPair, Receiver<ShardCommand>, Waker)>,
+    parts: Vec<Part>,
+}
+
+/// What one shard is made of.
+struct Part {
+    sockets: PortPair,
+    commands: Receiver<Command>,
+    notices: Arc<Notices>,
+    waker: Waker,
 }
 
 impl DataPlane {
@@ -94,10 +102,10 @@ impl DataPlane {
         for _ in 0..settings.shards.max(1) {
             let sockets = PortPair::bind(port)?;
             port = sockets.port;
-            let (commands, receiver) = sync_channel(QUEUE);
-            let waker = Waker::new()?;
-            handles.push(ShardHandle { commands, waker: waker.clone() });
-            parts.push((sockets, receiver, waker));
+            let (sender, commands) = sync_channel(QUEUE);
+            let (waker, notices) = (Waker::new()?, Arc::new(Notices::default()));
+            handles.push(ShardHandle { commands: sender, notices: Arc::clone(&notices), waker: waker.clone() });
+            parts.push(Part { sockets, commands, notices, waker });
         }
         Ok(Prepared { director: Arc::new(Director::new(handles)), port, parts })
     }
@@ -142,13 +150,14 @@ impl Prepared {
     ) -> std::io::Result<DataPlane> {
         let endpoints = Arc::new(Endpoints::default());
         let mut threads = Vec::new();
-        for (index, (sockets, commands, waker)) in self.parts.into_iter().enumerate() {
+        for (index, Part { sockets, commands, notices, waker }) in self.parts.into_iter().enumerate() {
             let shard = Shard {
                 settings: settings.clone(),
                 steering: Arc::clone(steering),
                 connections: Arc::clone(connections),
                 endpoints: Arc::clone(&endpoints),
                 director: Arc::clone(&self.director),
+                notices,
                 sockets,
                 outbox: Outbox::default(),
                 frames: Vec::new(),
@@ -232,6 +241,7 @@ struct Shard {
     connections: Arc<Connections>,
     endpoints: Arc<Endpoints>,
     director: Arc<Director>,
+    notices: Arc<Notices>,
     sockets: PortPair,
     outbox: Outbox,
     /// Interleaved frames of one access unit.
@@ -256,7 +266,7 @@ const PRIMING_BACKLOG: usize = 64 * 1024;
 const PRIMING_PAUSE: Duration = Duration::from_millis(5);
 
 impl Shard {
-    fn run(mut self, commands: &Receiver<ShardCommand>, waker: &Waker) {
+    fn run(mut self, commands: &Receiver<Command>, waker: &Waker) {
         let descriptors: Vec<_> = self.sockets.sockets().map(|(socket, _)| socket.fd()).collect();
         let mut readable = Vec::new();
         let mut due = Vec::new();
@@ -271,10 +281,9 @@ impl Shard {
                 self.serve(slot);
             }
             self.flush();
+            // Also where more is due already: reports are taken in under any load.
             let timeout = self.wheel.wait((self.clock)().mono);
-            if timeout != Some(Duration::ZERO)
-                && let Err(error) = wait(&descriptors, waker, timeout, &mut readable)
-            {
+            if let Err(error) = wait(&descriptors, waker, timeout, &mut readable) {
                 tracing::error!("the shard cannot wait for its sockets: {error}");
                 thread::sleep(Duration::from_millis(1));
             }
@@ -299,17 +308,33 @@ impl Shard {
     }
 
     /// Whether to go on.
-    fn take_commands(&mut self, commands: &Receiver<ShardCommand>) -> bool {
-        loop {
+    fn take_commands(&mut self, commands: &Receiver<Command>) -> bool {
+        // Bounded: media that are due leave between many commands.
+        for _ in 0..QUEUE {
             match commands.try_recv() {
-                Ok(ShardCommand::Perform(command)) => self.perform(command),
-                Ok(ShardCommand::Stop) | Err(TryRecvError::Disconnected) => {
+                _ if self.notices.stops() => break,
+                Ok(command) => self.perform(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
                     self.end_all();
                     return false;
                 }
-                Err(TryRecvError::Empty) => return true,
             }
         }
+        if self.notices.stops() {
+            self.end_all();
+            return false;
+        }
+        for title in self.notices.take_ended_titles() {
+            self.perform(Command::EndTitle { title });
+        }
+        if self.notices.take_routes_changed() {
+            let all: Vec<PresentationId> = self.index.keys().copied().collect();
+            for presentation in all {
+                self.perform(Command::RouteChanged { presentation });
+            }
+        }
+        true
     }
 
     fn end_all(&mut self) {
@@ -357,7 +382,12 @@ impl Shard {
             Command::Play { presentation, request, reply } => {
                 let outcome = self.with(presentation, |slot| {
                     slot.sync(now);
-                    slot.presentation.play(request, now)
+                    let jumps = slot.presentation.jumps();
+                    let outcome = slot.presentation.play(request, now);
+                    if slot.presentation.jumps() != jumps {
+                        slot.discard_held();
+                    }
+                    outcome
                 });
                 reply(outcome);
             }
@@ -496,17 +526,7 @@ impl Shard {
                     }
                 }
                 Work::Report { flow, branch } => self.send_report(&mut slot, flow, branch, now),
-                Work::Bye { flow, state } => {
-                    let report = slot
-                        .presentation
-                        .flows()
-                        .get(flow)
-                        .zip(slot.senders.get(flow))
-                        .map(|(playing, sender)| report::sender_report(&slot.presentation, playing, &state, &sender.cname, true, now));
-                    if let (Some(report), Some(sender)) = (report, slot.senders.get_mut(flow)) {
-                        self.send_rtcp(sender, &state.branch.care_of, &report, now);
-                    }
-                }
+                Work::Bye { flow, state } => self.send_farewell(&mut slot, flow, &state, now),
                 Work::Ended => {
                     over = true;
                     break;
@@ -582,6 +602,11 @@ impl Shard {
                     frame(&self.outbox.packets, first, rtp_channel, &mut self.frames);
                     match connection.offer(&self.frames, now.mono) {
                         Offer::Taken => served.push(branch.serial),
+                        Offer::Full if matches!(sending.audience, Audience::Priming(_)) => {
+                            self.outbox.packets.truncate(first);
+                            slot.presentation.defer(flow, branch.serial, now.mono + PRIMING_PAUSE);
+                            return;
+                        }
                         Offer::Full => {
                             self.counters.interleaved_full.increment(packets as u64);
                             sender.broken.push(branch.serial);
@@ -614,41 +639,58 @@ impl Shard {
         }
     }
 
-    fn send_report(&mut self, slot: &mut Slot, flow: usize, branch: BranchSerial, now: Now) {
-        let Some(sender) = slot.senders.get_mut(flow) else { return };
-        let facts = PacketFacts {
+    /// What the filter sees of RTCP.
+    fn rtcp_facts(&self, sender: &Sender) -> PacketFacts {
+        PacketFacts {
             source: sender.gate.media_source(),
             home: sender.facts.home,
             label: sender.facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0),
             destination_port: self.sockets.port.wrapping_add(1),
             payload_type: None,
-        };
-        if sender.gate.pass(&facts, 1, now).is_err() {
-            return;
         }
+    }
+
+    fn send_report(&mut self, slot: &mut Slot, flow: usize, branch: BranchSerial, now: Now) {
+        let Some(sender) = slot.senders.get_mut(flow) else { return };
+        let facts = self.rtcp_facts(sender);
+        let Ok(route) = sender.gate.pass(&facts, 1, now) else { return };
+        // One that has just ended gets no more than its BYE.
+        let Some(care_of) = route.branches.iter().find(|bound| bound.serial == branch).map(|bound| bound.care_of) else { return };
         let Some(playing) = slot.presentation.flows().get(flow) else { return };
         let Some(state) = playing.branches.iter().find(|state| state.branch.serial == branch) else { return };
         let report = report::sender_report(&slot.presentation, playing, state, &sender.cname, false, now);
-        let care_of = state.branch.care_of;
-        self.send_rtcp(sender, &care_of, &report, now);
+        self.send_rtcp(sender, &care_of, &report, facts.label, |connection, frame| {
+            // A report that finds no room is followed by another.
+            let _ = connection.offer(frame, now.mono);
+        });
         let (_, ntp) = slot.presentation.report_time(now);
         if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
             state.last_report = Some((report::middle(ntp), now.mono));
         }
     }
 
-    fn send_rtcp(&mut self, sender: &mut Sender, care_of: &CareOf, report: &[u8], now: Now) {
+    fn send_farewell(&mut self, slot: &mut Slot, flow: usize, state: &BranchState, now: Now) {
+        let (Some(playing), Some(sender)) = (slot.presentation.flows().get(flow), slot.senders.get_mut(flow)) else { return };
+        let facts = self.rtcp_facts(sender);
+        if sender.gate.pass_farewell(&facts).is_err() {
+            return;
+        }
+        let report = report::sender_report(&slot.presentation, playing, state, &sender.cname, true, now);
+        self.send_rtcp(sender, &state.branch.care_of, &report, facts.label, |connection, frame| {
+            // One that is closed needs none.
+            let _ = connection.insist(frame, now.mono);
+        });
+    }
+
+    fn send_rtcp(&mut self, sender: &mut Sender, care_of: &CareOf, report: &[u8], label: u32, write: impl FnOnce(&Connection, &[u8])) {
         match *care_of {
             CareOf::Udp { rtcp, source, .. } => {
-                let label = sender.facts.label.bits();
                 self.outbox.queue_report(report, &UdpTarget { to: rtcp, source, label, traffic_class: sender.traffic_class });
             }
             CareOf::Interleaved { connection, rtcp_channel, .. } => {
                 if let Some(connection) = sender.connection(connection.0, &self.connections) {
                     let len = u16::try_from(report.len()).unwrap_or(0).to_be_bytes();
-                    let frame = [&[b'$', rtcp_channel, len[0], len[1]], report].concat();
-                    // A report that finds no room is followed by another.
-                    let _ = connection.offer(&frame, now.mono);
+                    write(&connection, &[&[b'$', rtcp_channel, len[0], len[1]], report].concat());
                 }
             }
         }
@@ -734,6 +776,20 @@ impl Slot {
                 route.branches.iter().any(of)
             };
             sender.connections.retain(|(id, _)| bound(*id));
+            sender.broken.retain(|serial| route.branches.iter().any(|branch| branch.serial == *serial));
+        }
+    }
+
+    /// Forgets media that connections hold back until a response is out: they are of the position before.
+    fn discard_held(&mut self) {
+        for (sender, flow) in self.senders.iter_mut().zip(self.presentation.flows()) {
+            for state in &flow.branches {
+                if let CareOf::Interleaved { connection, rtp_channel, .. } = state.branch.care_of
+                    && let Some((_, connection)) = sender.connections.iter().find(|(id, _)| *id == connection.0)
+                {
+                    connection.discard_held(rtp_channel);
+                }
+            }
         }
     }
 

@@ -104,11 +104,35 @@ impl Gate {
         match self.verdict(facts) {
             Ok(()) => Ok(&self.route),
             Err(reason) => {
-                self.home.shared().dropped[reason as usize].fetch_add(u64::from(packets), Ordering::Relaxed);
-                self.home.counters().note_dropped(reason, packets);
+                self.note_dropped(reason, packets);
                 Err(reason)
             }
         }
+    }
+
+    /// The verdict on a farewell (RTCP BYE) with these facts to a branch that is no more, or whose home address is not: no
+    /// binding is asked for, but the label is.
+    ///
+    /// # Errors
+    /// Why it does not leave, which is counted.
+    pub fn pass_farewell(&mut self, facts: &PacketFacts) -> Result<(), DropReason> {
+        let route = self.route();
+        let verdict = match route.label {
+            _ if facts.home != route.home => Err(DropReason::NoHome),
+            _ if facts.label == 0 => Err(DropReason::LabelZero),
+            Some(label) if label.bits() == facts.label => Ok(()),
+            Some(_) => Err(DropReason::Label),
+            None => Err(DropReason::NotExpected),
+        };
+        if let Err(reason) = verdict {
+            self.note_dropped(reason, 1);
+        }
+        verdict
+    }
+
+    fn note_dropped(&self, reason: DropReason, packets: u32) {
+        self.home.shared().dropped[reason as usize].fetch_add(u64::from(packets), Ordering::Relaxed);
+        self.home.counters().note_dropped(reason, packets);
     }
 
     fn verdict(&mut self, facts: &PacketFacts) -> Result<(), DropReason> {
