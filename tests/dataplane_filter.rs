@@ -175,7 +175,7 @@ fn what_a_connection_holds_back_while_its_presentation_jumps_is_of_the_new_posit
         connection.hold_media();
         until("waited for media of the old position", 1).await;
         let range = NptRange { start: Some(MediaTime::from_seconds(2.0)), end: None };
-        let playing = plane.stage.play(ID, PlayRequest { range: Some(range), joining: None }).await.expect("playing");
+        let playing = plane.stage.play(ID, PlayRequest { range: Some(range), joining: None, still: false }).await.expect("playing");
         connection.respond(b"RESPONSE", now().mono);
         until("waited for media of the new position", 1).await;
         connection.release_media(now().mono);

@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use support::elementary::{Digest, Unit};
 use support::film::{Film, library};
 use support::namespaces::Family::{self, V4, V6};
@@ -17,6 +20,7 @@ use support::players::{Player, RECORDED_LATE, Received, play_with_retina};
 use support::recording::{Arrived, Packet};
 use support::rtsp::{Connection, Response};
 use support::scene::Scene;
+use support::server::rtsp_address;
 use support::transcript::Vlc;
 use support::viewer::Carriage::{self, Interleaved, Udp};
 use support::viewer::{Viewer, Watched, assert_contiguous, authority, units};
@@ -583,6 +587,74 @@ fn the_old_connection_is_closed_where_no_teardown_comes() {
     assert!(after > Duration::from_secs(2) && after < Duration::from_secs(5), "closed {after:?} after the BYE");
     wait_for_more_pictures(&b, 25);
     scene.operator().wait_for_state("playing");
+}
+
+#[test]
+fn a_server_that_is_told_to_end_says_bye_on_every_branch() {
+    let Some(mut scene) = Scene::set() else { return };
+    let a = a_plays(&scene, Udp, V6);
+    let url = url_to_take_all(&scene, &a, V6);
+    let b = Viewer::watch(&scene.network.b, &format!("{url}&mode=fork"), Interleaved);
+    let c = Viewer::watch(&scene.network.b, &scene.url(V4, TITLE), Interleaved);
+    for viewer in [&a, &b, &c] {
+        wait_for_more_pictures(viewer, 10);
+    }
+    let begun = Instant::now();
+    let status = scene.server.terminate();
+    assert!(status.success(), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "it took {:?}", begun.elapsed());
+    for track in [&a, &b, &c].iter().flat_map(|viewer| &viewer.tracks) {
+        wait_for_bye(track);
+    }
+}
+
+#[test]
+fn a_connection_with_a_backlog_still_gets_its_bye_when_the_server_ends() {
+    let settings = tempfile::tempdir().expect("a folder");
+    let file = settings.path().join("flowsteer.toml");
+    std::fs::write(&file, "rtsp.interleaved_queue = 65536\n").expect("written");
+    let Some(mut scene) = Scene::set_with(&library(), &["--config", file.to_str().expect("UTF-8")]) else { return };
+    let (url, to) = (scene.url(V4, TITLE), rtsp_address(&scene.network.server, V4));
+    let mut stream: TcpStream = scene.network.a.run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // So that little fits between the server and a player that does not read.
+        socket.set_recv_buffer_size(32 * 1024).expect("possible");
+        socket.connect(&to.into()).expect("the server listens");
+        socket.into()
+    });
+    stream.set_read_timeout(Some(SOON)).expect("possible");
+    let mut ask = |method: &str, url: &str, header: &str| {
+        stream.write_all(format!("{method} {url} RTSP/1.0\r\nCSeq: 1\r\n{header}\r\n\r\n").as_bytes()).expect("it takes a request");
+        let (mut answer, mut octet) = (Vec::new(), [0]);
+        while !answer.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut octet).expect("an answer");
+            answer.push(octet[0]);
+        }
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(answer.starts_with("RTSP/1.0 200"), "{answer}");
+        answer
+    };
+    let answer = ask("SETUP", &format!("{url}/trackID=0"), "Transport: RTP/AVP/TCP;unicast;interleaved=0-1");
+    let session = answer.lines().find_map(|line| line.strip_prefix("Session: ")).expect("a session");
+    let session = session.split(';').next().expect("splitting gives one at least");
+    ask("PLAY", &url, &format!("Session: {session}"));
+    wait_for("media that the connection does not take", SOON * 3, || {
+        let metrics = scene.operator().get("/metrics").text();
+        metrics.lines().any(|line| line.contains("interleaved_full") && !line.ends_with(" 0")).then_some(())
+    });
+    let reader = thread::spawn(move || {
+        let mut last = Vec::new();
+        // A reset at the end is one as well.
+        let _ = stream.read_to_end(&mut last);
+        last
+    });
+    let begun = Instant::now();
+    let status = scene.server.terminate();
+    assert!(status.success() && begun.elapsed() < Duration::from_secs(2), "{status} after {:?}", begun.elapsed());
+    let received = reader.join().expect("it only reads");
+    // The last frame is RTCP, the last packet in it a BYE of one source, which gives no reason.
+    let bye = received.len().checked_sub(12).map(|at| (received[at] & 0xdf, received[at + 1]));
+    assert_eq!(bye, Some((0x81, 203)), "{} octets came", received.len());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod rtsp_server;
 
+use std::io::{ErrorKind, Write};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use flowsteer::steering::{
     Authority, BindingId, CareOf, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Proof, Reserve, TokenError, Update,
 };
 use md5::{Digest, Md5};
-use rtsp_server::{Player, Reply, Server};
+use rtsp_server::{Player, Reply, SOON, Server};
 
 const UDP: &str = "RTP/AVP;unicast;client_port=40000-40001";
 const UDP_TWO: &str = "RTP/AVP;unicast;client_port=40002-40003";
@@ -806,4 +807,32 @@ fn a_player_that_reads_nothing_disturbs_nobody() {
     play(&mut other, &url, &[]);
     other.packet(0);
     other.ask("TEARDOWN", &url, &[]).ok();
+}
+
+#[test]
+fn a_player_that_asks_and_reads_nothing_is_not_waited_for_for_ever() {
+    let patience = Duration::from_millis(500);
+    let server = Server::with(
+        "media".as_ref(),
+        |settings| {
+            settings.interleaved_queue = 64 * 1024;
+            settings.session_timeout = patience;
+        },
+        |_| {},
+    );
+    let mut deaf = std::net::TcpStream::connect(server.address).expect("the server listens");
+    deaf.set_write_timeout(Some(Duration::from_millis(50))).expect("possible");
+    let request = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n";
+    let requests = request.repeat(1000);
+    let (begun, mut sent) = (Instant::now(), 0);
+    let closed = loop {
+        assert!(begun.elapsed() < SOON, "still open");
+        match deaf.write(&requests[sent % request.len()..]) {
+            Ok(count) => sent += count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => break error.kind(),
+        }
+    };
+    assert!(matches!(closed, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{closed}");
+    assert!(begun.elapsed() >= patience);
 }

@@ -165,15 +165,27 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     upkeep_task.abort();
     steering_task.abort();
     session_task.abort();
-    // The watch ends first: what it would tell has nobody to tell it to.
-    tokio::task::spawn_blocking(move || {
-        drop(watch_library);
-        data_plane.stop();
-    })
-    .await?;
+    // BYE comes first; connections get a moment to take it. The watch is left to itself: it may be in the middle of a rescan.
+    tokio::task::spawn_blocking(move || data_plane.stop()).await?;
+    std::thread::spawn(move || drop(watch_library));
+    drain(&connections).await;
     rtsp_task.abort();
     http_task.abort();
     Ok(())
+}
+
+/// Waits until all connections have sent what waits for them, but not for long.
+async fn drain(connections: &Connections) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const TICK: Duration = Duration::from_millis(5);
+    let drained = async {
+        while !connections.are_drained() {
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, drained).await.is_err() {
+        tracing::debug!("some connections did not take their last packets");
+    }
 }
 
 async fn wait_for_signals(library: &Watch, mut reload: Reload) -> anyhow::Result<()> {

@@ -184,7 +184,10 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
                     if sending.is_closed() {
                         return Ok(());
                     }
-                    backlog(sending, settings.interleaved_queue).await;
+                    backlog(sending, settings.interleaved_queue, settings.session_timeout).await;
+                    if sending.is_closed() {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return farewell(sending, &error, link.peer).await,
             }
@@ -251,9 +254,12 @@ async fn linger() -> io::Result<()> {
     Ok(())
 }
 
-/// A player that asks without reading the answers is waited for.
-async fn backlog(sending: &Connection, media: usize) {
+/// A player that asks without reading the answers is waited for, unless its socket takes nothing for `patience`.
+async fn backlog(sending: &Connection, media: usize, patience: Duration) {
     while sending.backlog() > media.saturating_add(ANSWERS) && !sending.is_closed() {
+        if now().mono.since(sending.last_taken()) >= patience {
+            sending.close();
+        }
         sleep(Duration::from_millis(10)).await;
     }
 }
