@@ -40,6 +40,8 @@ pub struct Home {
     pub owner: Owner,
     /// The presentation that plays to it without owning it.
     pub guest: Option<u64>,
+    /// Whether its packets go to itself while nobody is bound.
+    pub at_home: bool,
     pub label: Option<u32>,
     pub ports: Option<(u16, u16)>,
     /// When the reservation ends, and the second in which its key does.
@@ -194,6 +196,7 @@ impl Reference {
             address,
             owner,
             guest: None,
+            at_home: false,
             label: None,
             ports: None,
             until: lifetime.map(|seconds| self.mono + seconds * SECOND),
@@ -234,11 +237,19 @@ impl Reference {
         Ok(home.label.expect("just set"))
     }
 
+    pub fn serve_at_home(&mut self, address: HomeAddress, presentation: u64) -> bool {
+        let Some(home) = self.home(address) else { return false };
+        let begins = home.guest == Some(presentation) && !home.at_home;
+        home.at_home |= begins;
+        begins
+    }
+
     /// The presentation is no more a guest of that home address, or of any.
     pub fn leave(&mut self, only: Option<HomeAddress>, presentation: u64) {
         for home in &mut self.homes {
             if only.is_none_or(|only| only == home.address) && home.guest == Some(presentation) {
                 home.guest = None;
+                home.at_home = false;
             }
         }
     }
@@ -421,10 +432,10 @@ impl Reference {
         visible
     }
 
-    /// The verdict on a packet; a drop is counted, a label learned.
+    /// The verdict on a packet; a drop is counted, a label learned. One that goes to the home address itself has no branch here.
     pub fn send(&mut self, packet: &Packet) -> Result<Vec<BranchSerial>, DropReason> {
         let Some(home) = self.home(packet.home) else { return Err(DropReason::NoHome) };
-        let refused = if home.bindings.is_empty() {
+        let refused = if home.bindings.is_empty() && !home.at_home {
             Some(DropReason::NoBinding)
         } else if packet.label == 0 {
             Some(DropReason::LabelZero)
