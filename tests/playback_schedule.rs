@@ -772,3 +772,25 @@ fn a_loop_remembers_no_more_random_access_points_than_its_stretches_have() {
     let remembered: Vec<usize> = rig.presentation.flows().iter().map(|flow| flow.checkpoints()).collect();
     assert!(remembered[VIDEO] <= 9 && remembered[AUDIO] <= 9 * 46, "{remembered:?}");
 }
+
+#[test]
+fn bye_keeps_a_distance_from_the_last_packet_however_late_that_was() {
+    let mut rig = Rig::new(title(10, 50), false);
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    rig.run(seconds(9.5));
+    // Whoever owns the timers was kept busy elsewhere.
+    rig.now = rig.now.after(seconds(2.0));
+    rig.bind(2, &[VIDEO, AUDIO], 1500);
+    rig.run(seconds(10.0));
+    for (branch, count) in [(1, 250), (2, 1)] {
+        assert!(rig.got(branch, VIDEO).len() >= count);
+        for flow in [VIDEO, AUDIO] {
+            let bye = rig.byes.iter().find(|(of, which, _)| (*of, *which) == (branch, flow)).expect("told").2;
+            let last = rig.got(branch, flow).last().expect("sent").at;
+            assert!(bye.since(last) >= Duration::from_millis(20), "branch {branch}, flow {flow}: {:?}", bye.since(last));
+        }
+    }
+    rig.assert_contiguous(1);
+    rig.assert_contiguous(2);
+}

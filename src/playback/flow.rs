@@ -149,6 +149,8 @@ pub struct BranchState {
     pub last_report: Option<(u32, Mono)>,
     /// What its receiver reported.
     pub reception: Reception,
+    /// When it was sent something last.
+    pub last_sent: Mono,
     /// Whether it needs no more be told that the title is over.
     pub end_told: bool,
 }

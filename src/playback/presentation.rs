@@ -45,6 +45,9 @@ const END_TOLERANCE: Duration = Duration::from_millis(1);
 const MAX_LEAD: Duration = Duration::from_millis(200);
 /// … and how far the clock is set ahead at most so that timestamps do not go back.
 const MAX_SKIP: Duration = Duration::from_secs(10);
+/// How long after a branch's last packet its BYE follows at the title's end: players read RTCP before RTP, and what they
+/// have not read when BYE comes is lost.
+const BEFORE_BYE: Duration = Duration::from_millis(20);
 /// How long a branch waits for those of other flows that its update bound as well.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// A presentation that nobody ever was bound to ends after this.
@@ -485,6 +488,7 @@ impl Presentation {
                 report_due: None,
                 last_report: None,
                 reception: Reception::default(),
+                last_sent: now.mono,
                 end_told: self.finished,
             });
         }
@@ -741,14 +745,15 @@ impl Presentation {
         self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
         if self.finished {
             for (index, flow) in self.flows.iter_mut().enumerate() {
-                for state in flow.branches.iter_mut().filter(|state| state.priming.is_none() && !state.end_told) {
+                for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {
                     state.end_told = true;
                     self.farewells.push_back((index, Box::new(state.clone())));
                     state.report_due = None;
                 }
             }
         }
-        if self.flows.iter().flat_map(|flow| &flow.branches).all(|state| state.priming.is_none()) {
+        let is_open = |state: &BranchState| state.priming.is_some() || (self.finished && !state.end_told);
+        if !self.flows.iter().flat_map(|flow| &flow.branches).any(is_open) {
             self.clock.stop(now.mono);
             self.phase = Phase::Standing;
         }
@@ -787,6 +792,7 @@ impl Presentation {
             }
         }
         for state in flow.branches.iter_mut().filter(|state| served.contains(&state.branch.serial)) {
+            state.last_sent = now.mono;
             state.packets += packets;
             state.octets += octets;
             state.report_due.get_or_insert(now.mono);
@@ -860,8 +866,15 @@ impl Presentation {
                 }
             }
         }
-        [live, primed].into_iter().flatten().min()
+        let states = || self.flows.iter().flat_map(|flow| &flow.branches);
+        let bye = if self.reached && self.finished { states().filter_map(bye_at).min() } else { None };
+        [live, primed, bye].into_iter().flatten().min()
     }
+}
+
+/// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
+fn bye_at(state: &BranchState) -> Option<Mono> {
+    (state.priming.is_none() && !state.end_told).then(|| state.last_sent + BEFORE_BYE)
 }
 
 /// Where a player that starts at `start` enters a track: pictures at their random access point, sound at the frame that
