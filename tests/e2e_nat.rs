@@ -91,9 +91,19 @@ fn ffmpeg_gets_the_whole_title_over_ipv6() {
     gets_the_whole_title(Player::Ffmpeg, V6);
 }
 
+/// GStreamer opens the ways of its tracks from several threads, with octets that name none: it is for a title of one track.
 #[test]
-fn gstreamer_gets_the_whole_title() {
-    gets_the_whole_title(Player::GStreamer, V4);
+fn gstreamer_gets_the_sound() {
+    let Some((scene, nat)) = set() else { return };
+    let film = Film::of_tracks("sound.m4a", &["audio"]);
+    // Long enough for the report by which the way of RTCP is found, and so for BYE.
+    let running = Player::GStreamer.play(&nat.device, &scene.url(V4, "sound.m4a?t=8"), Udp);
+    let plays = |session: &Value| session["state"] == "playing";
+    wait_for("it to play", SOON, || scene.operator().sessions().iter().any(plays).then_some(()));
+    let received = running.end(Duration::from_secs(30));
+    let first = film.locate_frames("sound", &received.frames);
+    assert_eq!(first + received.frames.len(), film.audio.len(), "all that follows {first}");
+    assert!(counted(&scene).0 >= 1, "the port was learned");
 }
 
 #[test]

@@ -10,8 +10,10 @@
 //!
 //! - A datagram from a port that was told, or learned, is its owner's and moves nothing.
 //! - A report about a source of ours means the flow of that source.
-//! - Any other means the first SETUP of which nothing was heard yet, in the order in which players set up and then
-//!   open the way; where SETUPs of several sessions wait at one address, it means none of them.
+//! - Any other means the one SETUP of which nothing was heard yet. Where several of one session wait, a bare RTP header or
+//!   Receiver Report means the first of them: FFmpeg opens the ways in the order in which it set up. Others mean none
+//!   of them then: GStreamer's zeros, and its reports before it has heard anything, come from a thread for each track.
+//! - Where SETUPs of several sessions wait at one address, none is meant.
 //!
 //! Nothing here changes where packets go: the presentation's shard asks ([`Endpoints::ports`]) and makes it a binding
 //! update.
@@ -28,6 +30,8 @@ use crate::steering::{BranchSerial, Holder, HomeAddress};
 
 /// For so long after a SETUP a datagram may correct its ports.
 pub const WAITS: Duration = Duration::from_secs(30);
+/// The longest datagram of FFmpeg that only opens a way, in octets: an RTP header.
+const OPENER: usize = 12;
 /// What a SETUP told is forgotten after this where no PLAY followed; so long an unclaimed presentation waits.
 pub const UNPLAYED: Duration = Duration::from_secs(150);
 
@@ -246,7 +250,8 @@ impl Endpoints {
         let is_meant = |awaited: &Awaited| awaited.waits(port, now) && (about.is_empty() || about.contains(&awaited.told.ssrc));
         let mut meant = at_address.iter_mut().filter(|awaited| is_meant(awaited));
         let Some(first) = meant.next() else { return Origin::Nobody };
-        if meant.any(|other| other.told.holder != first.told.holder) {
+        let in_order = datagram.len() <= OPENER && datagram.first().is_some_and(|first| first >> 6 == 2);
+        if meant.any(|other| !in_order || other.told.holder != first.told.holder) {
             return Origin::Nobody;
         }
         *first.heard(port) = Heard::Elsewhere(from.port());
@@ -351,6 +356,20 @@ mod tests {
         }
         assert_eq!(ports(&endpoints, 1, 5000, 5001), (700, 701));
         assert_eq!(ports(&endpoints, 2, 5002, 5003), (702, 703));
+    }
+
+    #[test]
+    fn octets_of_no_protocol_open_the_way_of_the_only_track_that_waits() {
+        let endpoints = endpoints(&[told(1, 1, 5000), told(1, 2, 5002)]);
+        for dummy in [DUMMIES[0], DUMMIES[3]] {
+            assert_eq!(hear(&endpoints, at(700), Port::Rtp, dummy), Origin::Nobody);
+        }
+        // Who it is, and nothing about any source.
+        let named = [DUMMIES[2], &[0x81, 202, 0, 3, 0, 0, 0, 9, 1, 2, b'm', b'e', 0, 0, 0, 0]].concat();
+        assert_eq!(hear(&endpoints, at(701), Port::Rtcp, &named), Origin::Nobody);
+        assert_eq!(hear(&endpoints, at(5000), Port::Rtp, DUMMIES[3]), Origin::SetUp);
+        assert_eq!(hear(&endpoints, at(700), Port::Rtp, DUMMIES[3]), Origin::Learned(PRESENTATION));
+        assert_eq!(ports(&endpoints, 2, 5002, 5003), (700, 5003));
     }
 
     #[test]

@@ -380,6 +380,8 @@ impl Shard {
                 reply(self.with(presentation, |slot| slot.await_datagrams(&endpoints, home, holder, care_of, now)));
             }
             Command::Play { presentation, request, reply } => {
+                // Players open the way through a NAT right before they ask for media: what they sent is here by now.
+                self.receive();
                 let outcome = self.with(presentation, |slot| {
                     slot.sync(now);
                     let jumps = slot.presentation.jumps();
