@@ -9,7 +9,7 @@ use divan::Bencher;
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
-    Authority, BindingCache, BindingId, CareOf, Expectation, Holder, HomeAddress, Join, Mode, Owner, PacketFacts, Proof, Reserve,
+    Authority, BindingCache, BindingId, CareOf, Expectation, Holder, HomeAddress, Join, Mode, Owner, PacketFacts, Payload, Proof, Reserve,
     SteeringSettings, Update,
 };
 
@@ -75,8 +75,8 @@ fn pass(bencher: Bencher<'_, '_>, neighbours: usize) {
     let Setting { cache, home, now } = setting(neighbours);
     let mut gate = cache.gate(home).expect("reserved");
     let media_source = "2001:db8:5::1".parse().expect("an address");
-    let facts =
-        PacketFacts { source: media_source, home, label: LABEL.bits(), destination_port: 5_004, payload_type: PayloadType::new(96) };
+    let payload = Payload::Rtp(PayloadType::new(96).expect("seven bits"));
+    let facts = PacketFacts { source: media_source, home, label: LABEL.bits(), destination_port: 5_004, payload, media: None };
     bencher.bench_local(|| gate.pass(black_box(&facts), 20, now).expect("bound").branches.len());
 }
 

@@ -808,7 +808,8 @@ fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
         home: homes[0],
         label: 0x10001,
         destination_port: 5004,
-        payload_type: None,
+        payload: flowsteer::steering::Payload::Rtcp,
+        media: None,
     };
     let dropped = server.steering.gate(homes[0]).expect("reserved").pass(&facts, 3, now()).expect_err("nobody is bound");
     let text = server.get("/metrics").body;

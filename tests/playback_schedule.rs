@@ -122,7 +122,15 @@ impl Rig {
             };
             let identity = FlowIdentity { sequence: 65_500, timestamp: u32::MAX - 1000 };
             presentation.add_flow(facts, identity, now).expect("room");
-            routes.push(Route { epoch: 0, home, label: Some(facts.label), branches: Vec::new(), ended: Vec::new(), reserved: true });
+            routes.push(Route {
+                epoch: 0,
+                home,
+                label: Some(facts.label),
+                branches: Vec::new(),
+                ended: Vec::new(),
+                reserved: true,
+                ports: (5004, 5005),
+            });
         }
         Self {
             presentation,

@@ -16,7 +16,8 @@ use std::time::Duration;
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
     Authority, BindingCache, BindingId, Branch, BranchSerial, CareOf, ConnectionId, DropReason, EndReason, EventKind, Expectation, Gate,
-    GrantOptions, Holder, HomeAddress, Join, Mode, Owner, PacketFacts, Proof, ReplayWindow, Reserve, SteeringSettings, Update, token,
+    GrantOptions, Holder, HomeAddress, Join, Mode, Owner, PacketFacts, Payload, Proof, ReplayWindow, Reserve, SteeringSettings, Update,
+    token,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -250,8 +251,8 @@ impl Pair {
             }
             Step::PlayTo { home, presentation, ports } => {
                 let (address, ports) = (self.pick(*home), ports.then_some((5_004, 5_005)));
-                let expectation = Expectation { payload_type: PayloadType::new(96), ports };
-                let real = self.cache().play_to(address, *presentation, expectation, self.world.now).map(FlowLabel::bits);
+                let expectation = Expectation { payload_type: PayloadType::new(96), ports, media: None };
+                let real = self.cache().play_to(address, *presentation, expectation, None, self.world.now).map(FlowLabel::bits);
                 assert_eq!(real, self.model.play_to(address, *presentation, ports, real.unwrap_or_default()));
             }
             Step::AtHome { home, presentation } => {
@@ -269,13 +270,13 @@ impl Pair {
             Step::Authorise { home, label, ports } => {
                 let (address, label) = (self.pick(*home), if *label { LABEL } else { OTHER_LABEL });
                 let ports = ports.then_some((5_004, 5_005));
-                let expectation = Expectation { payload_type: PayloadType::new(96), ports };
+                let expectation = Expectation { payload_type: PayloadType::new(96), ports, media: None };
                 let real = self.cache().authorise(address, label, expectation);
                 assert_eq!(real, self.model.authorise(address, label.bits(), ports));
             }
             Step::Expect { home, ports } => {
                 let (address, ports) = (self.pick(*home), ports.then_some((5_004, 5_005)));
-                let real = self.cache().expect(address, Expectation { payload_type: None, ports });
+                let real = self.cache().expect(address, Expectation { payload_type: None, ports, media: None });
                 assert_eq!(real.is_ok(), self.model.home(address).map(|home| home.ports = ports).is_some());
             }
             Step::Update { asks } => self.update(asks),
@@ -427,7 +428,8 @@ impl Pair {
             home: packet.home,
             label: packet.label,
             destination_port: packet.port,
-            payload_type: PayloadType::new(96),
+            payload: Payload::Rtp(PayloadType::new(96).expect("seven bits")),
+            media: None,
         };
         let before: u64 = self.world.cache.dropped().iter().map(|(_, count)| count).sum();
         let now = self.world.now;
@@ -528,7 +530,7 @@ impl Pair {
             let home = self.model.home(view.home).expect("compared above");
             let (own, mut shown): (Vec<_>, Vec<_>) =
                 view.branches.iter().map(|shown| (shown.branch, shown.lifetime)).partition(|(branch, _)| branch.is_at_home(view.home));
-            assert_eq!(own.len(), usize::from(home.at_home && home.bindings.is_empty()), "to itself while nobody is bound");
+            assert_eq!(own.len(), usize::from(home.at_home && Reference::visible(home).is_empty()), "to itself while nobody is bound");
             shown.sort_unstable_by_key(|(branch, _)| branch.serial);
             let visible = Reference::visible(home);
             assert_eq!(shown.len(), visible.len());

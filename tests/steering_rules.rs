@@ -55,8 +55,8 @@ fn a_presentation_plays_to_a_key_holders_home_address_and_hears_of_every_change_
     let taken = || std::mem::take(&mut *told.lock().expect("pushing does not panic"));
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
     assert_eq!(taken(), [None], "nothing plays there yet");
-    let expectation = Expectation { payload_type: PayloadType::new(96), ports: None };
-    let label = world.cache.play_to(home, 7, expectation, world.now).expect("free");
+    let expectation = Expectation { payload_type: PayloadType::new(96), ..Expectation::default() };
+    let label = world.cache.play_to(home, 7, expectation, None, world.now).expect("free");
     assert_eq!(
         world.cache.home_view(home, world.now).map(|view| (view.owner, view.player, view.label)),
         Some((Owner::KeyHolder, Some(7), Some(label)))
@@ -77,7 +77,7 @@ fn a_presentation_plays_to_a_key_holders_home_address_and_hears_of_every_change_
     assert_eq!(taken(), [Some(7), Some(7)], "left, moved");
     assert_eq!(world.cache.remove(home, first, EndReason::Removed, world.now), Err(SteeringError::UnknownBinding));
     world.pass(60_000);
-    assert_eq!(taken(), [Some(7)], "expired");
+    assert_eq!(taken(), [Some(7), Some(7)], "both expired");
     assert!(world.events().iter().skip(1).all(|event| event.player == Some(7)));
     world.cache.release(home, world.now).expect("reserved");
     assert_eq!(taken(), [Some(7)], "released");
@@ -88,13 +88,13 @@ fn a_presentation_plays_to_a_key_holders_home_address_and_hears_of_every_change_
 fn the_end_of_a_presentation_leaves_the_reservation_its_label_and_its_bindings_for_the_next() {
     let world = World::new();
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
-    let expectation = Expectation { payload_type: PayloadType::new(96), ports: Some((5004, 5005)) };
-    let label = world.cache.play_to(home, 7, expectation, world.now).expect("free");
+    let expectation = Expectation { payload_type: PayloadType::new(96), ports: Some((5004, 5005)), media: None };
+    let label = world.cache.play_to(home, 7, expectation, None, world.now).expect("free");
     world.bind(&Update { authority: Authority::HomeKey, ..update(home, a(), 1) });
     let own = world.reserve();
     assert_eq!(world.cache.homes_of(OWNER), [home, own]);
-    assert_eq!(world.cache.play_to(home, 8, expectation, world.now), Err(SteeringError::Occupied));
-    assert_eq!(world.cache.play_to(own, 8, expectation, world.now), Err(SteeringError::Occupied), "its owner plays there");
+    assert_eq!(world.cache.play_to(home, 8, expectation, None, world.now), Err(SteeringError::Occupied));
+    assert_eq!(world.cache.play_to(own, 8, expectation, None, world.now), Err(SteeringError::Occupied), "its owner plays there");
     world.cache.leave(home, 8);
     assert_eq!(world.cache.player(home), Some(7), "who is no guest cannot go");
 
@@ -104,11 +104,11 @@ fn the_end_of_a_presentation_leaves_the_reservation_its_label_and_its_bindings_f
     assert_eq!((view.player, view.label, view.branches.len()), (None, Some(label), 1));
     assert_eq!(world.cache.homes_of(OWNER), []);
 
-    assert_eq!(world.cache.play_to(home, 8, Expectation::default(), world.now), Ok(label), "the next flow takes the label");
+    assert_eq!(world.cache.play_to(home, 8, Expectation::default(), None, world.now), Ok(label), "the next flow takes the label");
     assert_eq!(world.cache.player(home), Some(8));
     world.cache.release_owner(OWNER, world.now);
     assert_eq!(world.cache.player(home), Some(8), "who went before is not asked");
-    assert_eq!(world.cache.play_to(steering_nobody(), 8, expectation, world.now), Err(SteeringError::UnknownHome));
+    assert_eq!(world.cache.play_to(steering_nobody(), 8, expectation, None, world.now), Err(SteeringError::UnknownHome));
 }
 
 fn steering_nobody() -> flowsteer::steering::HomeAddress {
@@ -121,7 +121,7 @@ fn a_home_address_that_is_routed_gets_its_flow_itself_while_nobody_is_bound() {
     let routed = |world: &World, home| world.cache.serve_at_home(home, 7, (5004, 5005), None, world.now);
     let world = World::with(settings.clone());
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
-    world.cache.play_to(home, 7, Expectation::default(), world.now).expect("free");
+    world.cache.play_to(home, 7, Expectation::default(), None, world.now).expect("free");
     assert!(!routed(&world, home), "no prefix is");
 
     settings.unbound_prefixes = vec!["2001:db8:f::/64".parse().expect("a prefix")];
@@ -129,7 +129,7 @@ fn a_home_address_that_is_routed_gets_its_flow_itself_while_nobody_is_bound() {
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
     assert!(!routed(&world, home), "nothing plays there");
     world.cache.authorise(home, LABEL, Expectation::default()).expect("no label yet");
-    assert_eq!(world.cache.play_to(home, 7, Expectation::default(), world.now), Ok(LABEL));
+    assert_eq!(world.cache.play_to(home, 7, Expectation::default(), None, world.now), Ok(LABEL));
     assert_eq!(world.send(home), Err(DropReason::NoBinding));
     assert!(routed(&world, home));
     let there = udp(&format!("[{home}]:5004"));
@@ -152,7 +152,7 @@ fn a_home_address_that_is_routed_gets_its_flow_itself_while_nobody_is_bound() {
 fn a_token_for_a_flow_that_a_guest_plays_names_the_presentation() {
     let world = World::new();
     let home = world.try_reserve(Owner::KeyHolder, None, Some(300)).expect("reserved");
-    world.cache.play_to(home, 7, Expectation::default(), world.now).expect("free");
+    world.cache.play_to(home, 7, Expectation::default(), None, world.now).expect("free");
     let own = world.flow();
     let homes = [home, own];
     let options = flowsteer::steering::GrantOptions { transfer_id: Some(3), ..Default::default() };
@@ -302,7 +302,7 @@ fn a_packet_has_the_first_reason_that_holds_against_it() {
 fn a_home_address_without_a_label_learns_it_from_the_first_packet_that_is_as_expected() {
     let world = World::new();
     let home = world.reserve();
-    world.cache.expect(home, Expectation { payload_type: PayloadType::new(96), ports: Some((5004, 5005)) }).expect("reserved");
+    world.cache.expect(home, Expectation { payload_type: PayloadType::new(96), ports: Some((5004, 5005)), media: None }).expect("reserved");
     world.bind(&update(home, a(), 1));
     assert_eq!(status(&world, home), HomeStatus::Bound);
     let mut gate = world.cache.gate(home).expect("reserved");
@@ -310,14 +310,14 @@ fn a_home_address_without_a_label_learns_it_from_the_first_packet_that_is_as_exp
     for wrong in [
         flowsteer::steering::PacketFacts { source: "2001:db8:5::2".parse().expect("an address"), ..good },
         flowsteer::steering::PacketFacts { destination_port: 5006, ..good },
-        flowsteer::steering::PacketFacts { payload_type: PayloadType::new(97), ..good },
+        flowsteer::steering::PacketFacts { payload: flowsteer::steering::Payload::Rtp(PayloadType::new(97).expect("seven bits")), ..good },
         flowsteer::steering::PacketFacts { label: 0x10_0000, ..good },
     ] {
         let epoch = gate.route().epoch;
         assert_eq!(gate.pass(&wrong, 1, world.now).err(), Some(DropReason::NotExpected), "{wrong:?}");
         assert_eq!(gate.route().epoch, epoch, "nothing was learned");
     }
-    let report = flowsteer::steering::PacketFacts { destination_port: 5005, payload_type: None, ..good };
+    let report = flowsteer::steering::PacketFacts { destination_port: 5005, payload: flowsteer::steering::Payload::Rtcp, ..good };
     assert!(gate.pass(&report, 1, world.now).is_ok(), "RTCP has no payload type");
     assert_eq!(gate.route().label, Some(LABEL));
     assert_eq!(status(&world, home), HomeStatus::Flowing);
@@ -502,13 +502,58 @@ fn the_old_branch_waits_for_the_new_ones_first_packet_but_not_beyond_the_longest
 }
 
 #[test]
-fn a_window_is_no_longer_than_the_longest_one() {
+fn a_window_is_as_long_as_it_is_asked_for() {
     let mut world = World::new();
     let (home, _) = world.playing();
     world.bind_started(&Update { window: Some(Duration::from_secs(3600)), ..update(home, b(), 2) });
-    world.pass(14_999);
+    world.pass(3_599_999);
     assert_eq!(world.send(home), Ok(vec![a(), b()]));
     world.pass(1);
+    assert_eq!(world.send(home), Ok(vec![b()]));
+}
+
+#[test]
+fn a_binding_with_a_lifetime_that_was_left_stays_registered_and_can_have_the_flow_again() {
+    let mut world = World::new();
+    let home = world.flow();
+    let bound = |care_of, id, mode| Update {
+        binding: Some(BindingId(id)),
+        lifetime: Some(Duration::from_secs(60)),
+        mode,
+        ..update(home, care_of, u64::from(id))
+    };
+    let (_, first) = world.bind_started(&bound(a(), 1, Mode::Move));
+    world.bind_started(&bound(b(), 2, Mode::Move));
+    world.pass(2_000);
+    assert_eq!(world.send(home), Ok(vec![b()]));
+    world.bind(&bound(a(), 1, Mode::Refresh));
+    assert_eq!(world.send(home), Ok(vec![b()]), "a refresh does not take the flow back");
+    assert_eq!(
+        world.cache.remove(home, first, EndReason::Removed, world.now),
+        Err(SteeringError::UnknownBinding),
+        "that branch is no more"
+    );
+    let (_, again) = world.bind_started(&bound(a(), 1, Mode::Move));
+    assert_ne!(again, first, "it enters anew");
+    assert_eq!(world.send(home), Ok(vec![a(), b()]));
+    world.pass(2_000);
+    assert_eq!(world.send(home), Ok(vec![a()]));
+    world.events();
+    world.pass(60_000);
+    assert_eq!(world.send(home), Err(DropReason::NoBinding));
+    assert_eq!(world.kinds(), [EventKind::Expired, EventKind::Expired], "both lifetimes have ended");
+}
+
+#[test]
+fn a_move_to_one_of_several_ends_the_others() {
+    let mut world = World::new();
+    let (home, _) = world.playing();
+    let second = Update { binding: Some(BindingId(2)), ..update(home, b(), 2) };
+    world.bind_started(&Update { mode: Mode::Fork, ..second.clone() });
+    assert_eq!(world.send(home), Ok(vec![a(), b()]));
+    world.bind(&second);
+    assert_eq!(world.send(home), Ok(vec![a(), b()]));
+    world.pass(2_000);
     assert_eq!(world.send(home), Ok(vec![b()]));
 }
 
@@ -599,7 +644,7 @@ fn a_refresh_changes_the_care_of_and_the_lifetime_only() {
     let (_, fork) = world.bind(&Update { mode: Mode::Fork, ..update(home, c(), 2) });
     world.pass(30_000);
     world.events();
-    assert_eq!(world.bind(&at(b())), (BindingId(1), serial));
+    assert_eq!(world.bind(&Update { mode: Mode::Refresh, ..at(b()) }), (BindingId(1), serial));
     assert_eq!((world.kinds(), world.send(home)), (vec![EventKind::Refreshed], Ok(vec![b(), c()])));
     world.pass(59_999);
     assert_eq!(world.send(home), Ok(vec![b(), c()]));
@@ -681,7 +726,7 @@ fn a_branch_that_shows_again_enters_at_once() {
     let (_, first) = world.bind(&update(home, a(), 1));
     let id = BindingId(9);
     let (_, second) = world.bind(&Update { binding: Some(id), mode: Mode::Fork, ..update(home, b(), 2) });
-    world.bind(&Update { binding: Some(id), ..update(home, a(), 2) });
+    world.bind(&Update { binding: Some(id), mode: Mode::Refresh, ..update(home, a(), 2) });
     let mut gate = world.cache.gate(home).expect("reserved");
     assert_eq!(gate.route().branches.iter().map(|branch| branch.serial).collect::<Vec<_>>(), [first]);
     world.cache.remove(home, first, EndReason::Removed, world.now).expect("removed");

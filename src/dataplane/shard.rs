@@ -29,7 +29,7 @@ use crate::playback::presentation::{Audience, Presentation, PresentationSettings
 use crate::playback::report;
 use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
 use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
-use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddress, Owner, PacketFacts, Route};
+use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddress, Owner, PacketFacts, Payload, Route};
 
 /// What the data plane goes by.
 #[derive(Clone, Debug)]
@@ -195,6 +195,7 @@ struct Sender {
     payloader: Payloader,
     header: Header,
     facts: FlowFacts,
+    kind: MediaKind,
     traffic_class: u8,
     cname: String,
     /// The connections of its interleaved branches.
@@ -471,6 +472,7 @@ impl Shard {
             };
             // Players take a first sequence number or timestamp of zero for none at all.
             let identity = FlowIdentity { sequence: u16::from_be_bytes([e, f]).max(2), timestamp: u32::from_be_bytes([g, h, i, j]).max(1) };
+            let found_kind = found.kind;
             let dscp = if found.kind == MediaKind::Video { settings.dscp_video } else { settings.dscp_audio };
             let header = Header { version: 2, payload_type: facts.payload_type.bits(), ssrc: facts.ssrc.0, ..Header::default() };
             slot.presentation.add_flow(facts, identity, now)?;
@@ -479,6 +481,7 @@ impl Shard {
                 payloader,
                 header,
                 facts,
+                kind: found_kind,
                 traffic_class: dscp << 2,
                 cname: format!("{presentation}@flowsteer"),
                 connections: Vec::new(),
@@ -559,12 +562,15 @@ impl Shard {
         }
         let octets = fill_headers(&mut self.outbox.packets, first, &mut sender.header, sending);
         let packets = self.outbox.packets.packets().len() - first;
+        // As they stand in the packets; those of one access unit differ in nothing of it.
+        let written = self.outbox.packets.packets().get(first).map(|packet| packet.range.clone()).unwrap_or_default();
         let facts = PacketFacts {
             source: sender.gate.media_source(),
             home: sender.facts.home,
             label: sender.facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0),
-            destination_port: self.sockets.port,
-            payload_type: Some(sender.facts.payload_type),
+            destination_port: sender.gate.route().ports.0,
+            payload: Payload::of(&self.outbox.packets.octets()[written]),
+            media: Some(sender.kind),
         };
         // One reason for each packet that does not leave; the access unit is over either way.
         let Ok(route) = sender.gate.pass(&facts, u32::try_from(packets).unwrap_or(u32::MAX), now).map(Arc::clone) else {
@@ -642,13 +648,14 @@ impl Shard {
     }
 
     /// What the filter sees of RTCP.
-    fn rtcp_facts(&self, sender: &Sender) -> PacketFacts {
+    fn rtcp_facts(&self, sender: &mut Sender) -> PacketFacts {
         PacketFacts {
             source: sender.gate.media_source(),
             home: sender.facts.home,
             label: sender.facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0),
-            destination_port: self.sockets.port.wrapping_add(1),
-            payload_type: None,
+            destination_port: sender.gate.route().ports.1,
+            payload: Payload::Rtcp,
+            media: Some(sender.kind),
         }
     }
 

@@ -75,9 +75,9 @@ impl Api {
 
     async fn play_at(&self, id: PresentationId, places: &[Place], call: &Call, now: Now) -> Result<(), Problem> {
         for place in places {
-            let expectation = Expectation { payload_type: PayloadType::dynamic(place.track), ports: None };
+            let expectation = Expectation { payload_type: PayloadType::dynamic(place.track), ..Expectation::default() };
             let label = if place.reserved {
-                self.steering.play_to(place.home, id.0, expectation, now)?
+                self.steering.play_to(place.home, id.0, expectation, None, now)?
             } else {
                 let (owner, media_source) = (Owner::Presentation(id.0), self.media_source(call));
                 self.steering.reserve(&Reserve { owner, address: Some(place.home), lifetime: None, media_source }, now)?;

@@ -452,7 +452,7 @@ mod tests {
             since: at(0),
         };
         let ended = vec![Ended { branch, reason: EndReason::Moved }];
-        Arc::new(Route { epoch: 1, home: home(track), label: None, branches: vec![branch], ended, reserved: true })
+        Arc::new(Route { epoch: 1, home: home(track), label: None, branches: vec![branch], ended, reserved: true, ports: (5004, 5005) })
     }
 
     #[test]

@@ -22,9 +22,12 @@ use crate::steering::counters::{Counters, count};
 use crate::steering::event::{Event, EventKind};
 use crate::steering::gate::Gate;
 use crate::steering::home::{Binding, Home, HomeState, Origin};
-use crate::steering::keys::{Key, Spi};
+use crate::steering::keys::{Key, Spi, home_key};
+use crate::steering::passage::HandOver;
 use crate::steering::pool::Pool;
+use crate::steering::proof::{KeygenToken, ReturnRoutability};
 use crate::steering::route::{BranchSerial, EndReason};
+use crate::steering::session_keys::SessionKeys;
 
 pub use crate::steering::command::{
     Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings, Update,
@@ -48,7 +51,10 @@ type Changed = Box<dyn Fn(HomeAddress, Option<u64>) + Send + Sync>;
 /// What is given out only once.
 struct Register {
     pool: Pool,
-    spis: HashSet<Spi>,
+    /// Those of K1, and whose they are.
+    spis: HashMap<Spi, HomeAddress>,
+    /// Those of keys that were provisioned: not to be drawn.
+    provisioned: HashSet<Spi>,
 }
 
 /// The address map and the keys, shared by all carriages and shards.
@@ -60,6 +66,9 @@ pub struct BindingCache {
     names: Mutex<HashMap<String, HomeAddress>>,
     register: Mutex<Register>,
     random: Mutex<Random>,
+    routability: Mutex<ReturnRoutability>,
+    /// The transfers of which a flow has moved lately: the others of the same hand-over join where it did.
+    pub(crate) hand_overs: Mutex<VecDeque<HandOver>>,
     pub(crate) next_serial: AtomicU64,
     pub(crate) next_update: AtomicU64,
     /// One for each home address at which something ends by itself.
@@ -73,8 +82,16 @@ impl BindingCache {
     /// An empty cache. `random` fills octets unpredictably; `changed` is told after each change of a route or of the next
     /// deadline, with the presentation that plays there, and with no lock held.
     pub fn new(settings: SteeringSettings, random: Random, changed: Changed) -> Self {
-        let register = Register { pool: Pool::new(settings.home_prefix), spis: HashSet::new() };
+        let mut pool = Pool::new(settings.home_prefix);
+        if let Some(addresses) = &settings.home_addresses {
+            pool.only(addresses.clone());
+        }
+        let register = Register { pool, spis: HashMap::new(), provisioned: HashSet::new() };
+        let mut random = random;
+        let routability = ReturnRoutability::new(&mut random);
         Self {
+            routability: Mutex::new(routability),
+            hand_overs: Mutex::default(),
             settings,
             homes: DashMap::new(),
             owners: DashMap::new(),
@@ -212,16 +229,21 @@ impl BindingCache {
     /// `PoolEmpty`. Where a certain address is asked for: `HeldByAnother`, also while it rests; `NotPermitted` outside of
     /// the pool.
     pub fn reserve(&self, request: &Reserve, now: Now) -> Result<Reservation, SteeringError> {
+        self.reserve_as(request, None, now)
+    }
+
+    /// Reserves a home address for who proved an identity by its provisioned key, if for somebody: K1 is derived from that.
+    pub(crate) fn reserve_as(&self, request: &Reserve, identity: Option<(&str, &Key)>, now: Now) -> Result<Reservation, SteeringError> {
         let endless = matches!(request.owner, Owner::Presentation(_));
         let asked = request.lifetime.or((!endless).then_some(self.settings.max_reservation));
         let lifetime = asked.map(|lifetime| lifetime.min(self.settings.max_reservation).max(LEAST_RESERVATION));
         let validity_end = lifetime.map_or(u64::MAX, |lifetime| (now.utc + lifetime).unix_seconds());
         let expires = lifetime.map(|lifetime| now.mono + lifetime);
-        let key = Key::new(self.random());
+        let random = Key::new(self.random());
         if let Some(held) = request.address.and_then(|address| self.find(address)) {
             self.expire_if_due(&held, now);
         }
-        let (address, spi) = {
+        let (address, spi, key) = {
             let mut register = lock(&self.register);
             let address = match request.address {
                 Some(address) if !register.pool.holds(address) => return Err(SteeringError::NotPermitted),
@@ -231,8 +253,10 @@ impl BindingCache {
                 Some(address) => address,
                 None => self.draw_from(&mut register, now).ok_or(SteeringError::PoolEmpty)?,
             };
-            let spi = (0..DRAWS).map(|_| self.draw_spi()).find(|spi| !register.spis.contains(spi)).ok_or(SteeringError::PoolEmpty)?;
-            register.spis.insert(spi);
+            let unused = |spi: &Spi| !register.spis.contains_key(spi) && !register.provisioned.contains(spi);
+            let spi = (0..DRAWS).map(|_| self.draw_spi()).find(unused).ok_or(SteeringError::PoolEmpty)?;
+            register.spis.insert(spi, address);
+            let key = identity.map_or(random, |(nai, provisioned)| home_key(provisioned, address, spi, nai));
             let origin = Origin {
                 owner: request.owner,
                 spi,
@@ -241,12 +265,11 @@ impl BindingCache {
                 validity_end,
                 expires,
                 liveness: self.settings.liveness,
+                identity: identity.map(|(nai, _)| nai.to_owned()),
+                foreign: None,
             };
-            let home = Arc::new(Home::new(address, HomeState::new(origin), Arc::clone(&self.counters)));
-            self.schedule(&home, &mut home.state());
-            self.owners.entry(request.owner).or_default().push(address);
-            self.homes.insert(address, home);
-            (address, spi)
+            self.install(address, origin);
+            (address, spi, key)
         };
         count(&self.counters.reserved);
         let player = match request.owner {
@@ -257,8 +280,55 @@ impl BindingCache {
         Ok(Reservation { home: address, spi, key, validity_end })
     }
 
+    /// Makes a home address known.
+    pub(crate) fn install(&self, address: HomeAddress, origin: Origin) -> Arc<Home> {
+        let owner = origin.owner;
+        let home = Arc::new(Home::new(address, HomeState::new(origin), Arc::clone(&self.counters)));
+        self.schedule(&home, &mut home.state());
+        self.owners.entry(owner).or_default().push(address);
+        self.homes.insert(address, Arc::clone(&home));
+        home
+    }
+
     fn draw_spi(&self) -> Spi {
         Spi(u32::from_be_bytes(self.random()) % (Spi::LAST - Spi::FIRST + 1) + Spi::FIRST)
+    }
+
+    /// Names of provisioned keys, which K1 does not get.
+    pub fn keep_free(&self, provisioned: impl IntoIterator<Item = Spi>) {
+        lock(&self.register).provisioned = provisioned.into_iter().collect();
+    }
+
+    /// The home address of a K1.
+    pub(crate) fn home_of(&self, spi: Spi) -> Option<HomeAddress> {
+        lock(&self.register).spis.get(&spi).copied()
+    }
+
+    /// A K1 has that name.
+    pub(crate) fn note_spi(&self, spi: Spi, home: HomeAddress) {
+        lock(&self.register).spis.insert(spi, home);
+    }
+
+    /// Makes a care-of test the one that was there before: with secrets that are known.
+    pub fn set_routability(&self, routability: ReturnRoutability) {
+        *lock(&self.routability) = routability;
+    }
+
+    /// Asks the care-of test something.
+    pub fn routability<T>(&self, ask: impl FnOnce(&ReturnRoutability) -> T) -> T {
+        ask(&lock(&self.routability))
+    }
+
+    /// Takes a new nonce when it is time; gives the time of the next one.
+    pub fn rotate_nonces(&self, now: Now) -> Option<Mono> {
+        let mut routability = lock(&self.routability);
+        routability.rotate(|octets| (lock(&self.random))(octets), now.mono);
+        routability.poll_timeout()
+    }
+
+    /// Whether a care-of test was passed: that token is the one which was sent to that address not long ago.
+    pub fn is_proven_by(&self, address: std::net::IpAddr, token: &KeygenToken) -> bool {
+        lock(&self.routability).proves(address, token)
     }
 
     /// Draws a flow label that no live home address has: uniform, unpredictable, not zero (RFC 6437 section 3).
@@ -284,7 +354,7 @@ impl BindingCache {
             if state.label.is_some_and(|authorised| authorised != label) {
                 return Err(SteeringError::OtherLabel);
             }
-            state.label = Some(label);
+            state.set_label(label);
             state.expectation = expectation;
             found.publish(&mut state);
             state.player()
@@ -308,7 +378,7 @@ impl BindingCache {
     /// # Errors
     /// `UnknownHome`, `UnknownBinding`.
     pub fn remove(&self, home: HomeAddress, branch: BranchSerial, reason: EndReason, now: Now) -> Result<(), SteeringError> {
-        self.remove_where(home, reason, |binding| binding.serial == branch, now)
+        self.remove_where(home, reason, |state, binding| binding.serial == branch && state.carries(binding.id), now)
     }
 
     /// Ends a binding.
@@ -316,10 +386,16 @@ impl BindingCache {
     /// # Errors
     /// `UnknownHome`, `UnknownBinding`.
     pub fn remove_binding(&self, home: HomeAddress, id: BindingId, reason: EndReason, now: Now) -> Result<(), SteeringError> {
-        self.remove_where(home, reason, |binding| binding.id == id, now)
+        self.remove_where(home, reason, |_, binding| binding.id == id, now)
     }
 
-    fn remove_where(&self, home: HomeAddress, reason: EndReason, is_it: impl Fn(&Binding) -> bool, now: Now) -> Result<(), SteeringError> {
+    fn remove_where(
+        &self,
+        home: HomeAddress,
+        reason: EndReason,
+        is_it: impl Fn(&HomeState, &Binding) -> bool,
+        now: Now,
+    ) -> Result<(), SteeringError> {
         let home = self.find(home).ok_or(SteeringError::UnknownHome)?;
         self.expire_if_due(&home, now);
         let event = {
@@ -327,9 +403,12 @@ impl BindingCache {
             if state.released {
                 return Err(SteeringError::UnknownHome);
             }
-            let position = state.bindings.iter().position(is_it).ok_or(SteeringError::UnknownBinding)?;
-            let binding = state.bindings.remove(position);
-            state.note_end(&binding, reason);
+            let position = state.bindings.iter().position(|binding| is_it(&state, binding)).ok_or(SteeringError::UnknownBinding)?;
+            let carried = state.carries(state.bindings[position].id);
+            let binding = state.take_out(position);
+            if carried {
+                state.note_end(&binding, reason);
+            }
             home.publish(&mut state);
             Event { home: home.address(), player: state.player(), binding: binding.id, kind: EventKind::Removed { reason } }
         };
@@ -373,9 +452,13 @@ impl BindingCache {
             }
             let mut state = home.state();
             state.released = true;
-            for binding in std::mem::take(&mut state.bindings) {
+            let (with_flow, _): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut state.bindings).into_iter().partition(|binding| state.carries(binding.id));
+            for binding in with_flow {
                 state.note_end(&binding, EndReason::Released);
             }
+            state.flows.clear();
+            state.session_keys = SessionKeys::default();
             state.untold.clear();
             home.publish(&mut state);
             self.schedule(home, &mut state);
@@ -435,9 +518,9 @@ impl BindingCache {
                 let kind = if end.reason == EndReason::Expired { EventKind::Expired } else { EventKind::Left { reason: end.reason } };
                 Event { home: address, player, binding: end.binding, kind }
             }));
-            if left && state.bindings.iter().all(|binding| binding.leaving.is_none()) {
+            if left && state.flows.iter().all(|flow| flow.leaving.is_empty()) {
                 // The newest is where it went.
-                let current = state.bindings.iter().max_by_key(|binding| binding.update);
+                let current = state.bindings.iter().filter(|binding| state.stays(binding.id)).max_by_key(|binding| binding.update);
                 told.extend(current.map(|current| Event {
                     home: address,
                     player,

@@ -27,6 +27,9 @@ pub struct BindingId(pub u16);
 impl BindingId {
     /// The first of the identifiers drawn for bindings that RTSP makes.
     pub const FIRST_DRAWN: u16 = 0x8000;
+
+    /// The binding without an identifier, which stands for the whole home address (RFC 6275).
+    pub const PLAIN: Self = Self(0);
 }
 
 impl fmt::Display for BindingId {

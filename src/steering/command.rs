@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::quantities::{FlowLabel, PayloadType};
+use crate::quantities::{FlowLabel, MediaKind, PayloadType};
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::keys::{Key, Spi};
 use crate::steering::route::{BranchSerial, Join, UpdateId};
@@ -35,6 +35,18 @@ pub struct SteeringSettings {
     pub max_label: u32,
     /// Home addresses that packets go out to as they are while nobody is bound.
     pub unbound_prefixes: Vec<Ipv6Net>,
+    /// Care-ofs that are never taken.
+    pub denied_care_of: Vec<IpNet>,
+    /// Keys that a home address may have, K1 among them.
+    pub max_keys: usize,
+    /// Home addresses that one identity may have.
+    pub max_homes_per_identity: usize,
+    /// Whether a home address has one flow only.
+    pub one_flow_per_home: bool,
+    /// Whether the peer of a session's RTSP connection is proven for signalling too.
+    pub rtsp_peers_are_proven: bool,
+    /// The home addresses that may be given out, in this order; `None` any of the prefix.
+    pub home_addresses: Option<Vec<HomeAddress>>,
 }
 
 impl SteeringSettings {
@@ -51,6 +63,12 @@ impl SteeringSettings {
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             max_label: FlowLabel::MAX,
             unbound_prefixes: Vec::new(),
+            denied_care_of: Vec::new(),
+            max_keys: 8,
+            max_homes_per_identity: 16,
+            one_flow_per_home: true,
+            rtsp_peers_are_proven: true,
+            home_addresses: None,
         }
     }
 }
@@ -101,6 +119,24 @@ pub struct Expectation {
     pub payload_type: Option<PayloadType>,
     /// The lowest and the highest destination port; `None` any.
     pub ports: Option<(u16, u16)>,
+    /// The kind of media; `None` any.
+    pub media: Option<ExpectedMedia>,
+}
+
+/// A kind of media that is expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExpectedMedia {
+    /// One that can be played.
+    Kind(MediaKind),
+    /// One that nothing here is of.
+    Other,
+}
+
+impl ExpectedMedia {
+    /// Whether media may be of that kind; where their kind is not known they may be of any that can be played.
+    pub fn admits(self, media: Option<MediaKind>) -> bool {
+        matches!(self, Self::Kind(kind) if media.is_none_or(|media| media == kind))
+    }
 }
 
 /// By what right an update is asked for.
@@ -123,6 +159,8 @@ pub enum Proof {
     RequestPeer(IpAddr),
     /// It is one that operators may name.
     Trusted,
+    /// A care-of test was passed from there (`docs/signalling.md` section 9).
+    Tested,
     /// None was given; only a care-of address that is bound to this home address already passes.
     Missing,
 }

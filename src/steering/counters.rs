@@ -10,21 +10,23 @@ use crate::steering::route::DropReason;
 pub struct Counters {
     /// Home addresses reserved.
     pub reserved: AtomicU64,
+    /// Reservations that were prolonged.
+    pub renewed: AtomicU64,
     /// Home addresses released.
     pub released: AtomicU64,
-    /// First care-ofs bound.
+    /// Care-ofs bound: new ones, changed ones and refreshed ones.
     pub bound: AtomicU64,
     /// Bindings refreshed.
     pub refreshed: AtomicU64,
     /// Bindings removed.
     pub deregistered: AtomicU64,
-    /// Transition windows begun.
+    /// Flows that have begun to move, with a window.
     pub moving: AtomicU64,
-    /// Transition windows over.
+    /// Flows that have moved at once, without a window.
     pub moved: AtomicU64,
-    /// Care-ofs added for good.
+    /// Flows that were forked for good.
     pub forked: AtomicU64,
-    /// Labels stated.
+    /// Flows that were set without taking them from anybody, and labels stated.
     pub flow_set: AtomicU64,
     /// Labels learned from a first packet.
     pub learned: AtomicU64,
@@ -49,6 +51,7 @@ impl Counters {
     pub fn named(&self) -> Vec<(&'static str, u64)> {
         let counters = [
             ("reserved", &self.reserved),
+            ("renewed", &self.renewed),
             ("released", &self.released),
             ("bound", &self.bound),
             ("refreshed", &self.refreshed),
@@ -71,15 +74,12 @@ impl Counters {
 
     pub(crate) fn note_event(&self, kind: &EventKind) {
         match kind {
-            EventKind::Bound => count(&self.bound),
             EventKind::Refreshed => count(&self.refreshed),
-            EventKind::Moving { .. } => count(&self.moving),
-            EventKind::Moved { .. } => count(&self.moved),
-            EventKind::Forked { .. } => count(&self.forked),
             EventKind::Expired => count(&self.expired),
             EventKind::Removed { .. } => count(&self.deregistered),
             EventKind::Released => count(&self.released),
-            EventKind::Left { .. } => {}
+            // Counted where a flow is passed on: a message may set several.
+            EventKind::Bound | EventKind::Moving { .. } | EventKind::Moved { .. } | EventKind::Forked { .. } | EventKind::Left { .. } => {}
         }
     }
 }

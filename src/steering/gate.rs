@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use crate::now::{Mono, Now};
 use crate::steering::care_of::HomeAddress;
-use crate::steering::home::Home;
+use crate::steering::home::{Home, USUAL_PORTS};
 use crate::steering::route::{BranchSerial, DropReason, PacketFacts, Route};
 
 /// What the data plane and the commands share of one home address.
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(home: HomeAddress) -> Self {
-        let route = Route { epoch: 0, home, label: None, branches: Vec::new(), ended: Vec::new(), reserved: true };
+        let route = Route { epoch: 0, home, label: None, branches: Vec::new(), ended: Vec::new(), reserved: true, ports: USUAL_PORTS };
         Self {
             epoch: AtomicU64::new(0),
             route: ArcSwap::from_pointee(route),

@@ -21,11 +21,20 @@ impl BindingCache {
     }
 
     /// Lets a presentation play a flow to a home address of a key holder. Gives the flow's label: the one that is
-    /// authorised there, else a fresh one, authorised now together with what is expected.
+    /// authorised there, else a fresh one, authorised now together with what is expected. Where the device has said what it
+    /// expects, a fresh label is left to be learned from the first packet that is as expected. `ports` are those that were
+    /// agreed on for the home address, if any were.
     ///
     /// # Errors
     /// `UnknownHome`, `Occupied`.
-    pub fn play_to(&self, home: HomeAddress, presentation: u64, expectation: Expectation, now: Now) -> Result<FlowLabel, SteeringError> {
+    pub fn play_to(
+        &self,
+        home: HomeAddress,
+        presentation: u64,
+        expectation: Expectation,
+        ports: Option<(u16, u16)>,
+        now: Now,
+    ) -> Result<FlowLabel, SteeringError> {
         let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
         self.expire_if_due(&found, now);
         let fresh = self.draw_label();
@@ -39,12 +48,15 @@ impl BindingCache {
             }
             state.guest = Some(presentation);
             self.owners.entry(Owner::Presentation(presentation)).or_default().push(home);
-            let is_fresh = state.label.is_none();
-            let label = *state.label.get_or_insert(fresh);
+            let is_fresh = state.label.is_none() && state.expectation == Expectation::default();
+            let label = state.label.unwrap_or(fresh);
             if is_fresh {
+                state.set_label(label);
                 state.expectation = expectation;
-                found.publish(&mut state);
             }
+            state.agreed = ports;
+            found.publish(&mut state);
+            self.schedule(&found, &mut state);
             (label, is_fresh)
         };
         if is_fresh {
@@ -81,9 +93,10 @@ impl BindingCache {
         let mut state = found.state();
         if state.guest == Some(presentation) {
             state.guest = None;
-            if state.at_home.take().is_some() {
-                found.publish(&mut state);
-            }
+            state.at_home = None;
+            state.agreed = None;
+            found.publish(&mut state);
+            self.schedule(&found, &mut state);
             self.disown(Owner::Presentation(presentation), home);
         }
     }

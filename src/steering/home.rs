@@ -8,14 +8,18 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::now::{Mono, Now};
 use crate::quantities::FlowLabel;
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Expectation, Holder, Owner};
 use crate::steering::counters::{Counters, count};
+use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Leaving, Passage};
 use crate::steering::gate::Shared;
-use crate::steering::keys::{Key, Spi};
-use crate::steering::route::{Branch, BranchSerial, EndReason, Ended, Join, JoinWay, PacketFacts, Route, UpdateId};
+use crate::steering::keys::{Key, ReplayWindow, Spi};
+use crate::steering::route::{Branch, BranchSerial, EndReason, Ended, Join, JoinWay, PacketFacts, Payload, Route, UpdateId};
+use crate::steering::session_keys::SessionKeys;
 use crate::steering::token::Transfers;
 
 /// Windows with a meaning of their own.
@@ -84,7 +88,7 @@ impl Home {
         let Some(label) = FlowLabel::new(facts.label) else { return false };
         let mut state = self.state();
         if state.label.is_none() && !state.released && state.expects(facts) {
-            state.label = Some(label);
+            state.set_label(label);
             count(&self.counters.learned);
             self.publish(&mut state);
         }
@@ -100,18 +104,6 @@ impl Home {
             binding.heard = binding.heard.max(now);
         }
     }
-}
-
-/// A binding that is served until its transition window ends.
-#[derive(Clone, Debug)]
-pub(crate) struct Leaving {
-    /// The window's end.
-    pub(crate) until: Mono,
-    /// It ends then even if its successor has not had a packet.
-    pub(crate) at_latest: Mono,
-    /// The branch that takes its place.
-    pub(crate) successor: BranchSerial,
-    pub(crate) reason: EndReason,
 }
 
 /// Whether a binding has a branch of the route.
@@ -142,12 +134,36 @@ pub(crate) struct Binding {
     pub(crate) expires: Option<Mono>,
     /// Whether it has been sent a packet.
     pub(crate) started: bool,
-    pub(crate) leaving: Option<Leaving>,
     pub(crate) shown: Shown,
+    /// The key under which it was made; only that one and K1 may change it.
+    pub(crate) maker: Option<Spi>,
+    /// What a Binding Update has said of its place; of others the care-of says all.
+    pub(crate) stated: Option<Stated>,
+}
+
+/// A place as a Binding Update states it: ports may come from elsewhere, and may differ between flows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stated {
+    pub(crate) address: IpAddr,
+    /// Our own address that the update was sent to.
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) priority: u8,
+    pub(crate) ports: SmallVec<[FlowPorts; 1]>,
+}
+
+impl Stated {
+    /// Where a flow's packets go: the ports stated for it, else for all, else those that were agreed on.
+    pub(crate) fn care_of(&self, flow: Option<FlowId>, agreed: (u16, u16)) -> CareOf {
+        let of = |wanted: Option<FlowId>| self.ports.iter().rev().find(|ports| ports.flow == wanted);
+        let stated = flow.and_then(|flow| of(Some(flow))).or_else(|| of(None));
+        let (rtp, rtcp) = stated.map_or(agreed, |ports| (ports.rtp, if ports.multiplexed { ports.rtp } else { ports.rtcp }));
+        let at = |port| SocketAddr::new(self.address, port);
+        CareOf::Udp { rtp: at(rtp), rtcp: at(rtcp), source: self.source }
+    }
 }
 
 impl Binding {
-    fn branch(&self) -> Branch {
+    fn branch(&self, leaving: bool) -> Branch {
         Branch {
             serial: self.serial,
             binding: self.id,
@@ -155,9 +171,25 @@ impl Binding {
             update: self.update,
             together: self.together,
             join: self.join,
-            leaving: self.leaving.is_some(),
+            leaving,
             since: self.since,
         }
+    }
+
+    /// It has lost its flow, or has never had one. With the next one it is another branch.
+    fn rest(&mut self) {
+        self.shown = Shown::New;
+        self.started = false;
+    }
+
+    /// It gets a flow again, as another branch.
+    pub(crate) fn rise(&mut self, serial: BranchSerial, update: UpdateId, join: Join, now: Mono) {
+        self.rest();
+        self.serial = serial;
+        self.update = update;
+        self.together = 1;
+        self.join = join;
+        self.since = now;
     }
 }
 
@@ -221,6 +253,19 @@ pub(crate) struct HomeState {
     pub(crate) label: Option<FlowLabel>,
     pub(crate) expectation: Expectation,
     pub(crate) bindings: Vec<Binding>,
+    /// In the order of their identifiers.
+    pub(crate) flows: Vec<FlowBinding>,
+    /// Ports that were agreed on when the session was set up: for bindings that name none.
+    pub(crate) agreed: Option<(u16, u16)>,
+    /// Who reserved it by Binding Update (NAI).
+    pub(crate) identity: Option<String>,
+    /// Whether another server gave it out.
+    pub(crate) foreign: Option<Foreign>,
+    /// Sequence numbers under K1.
+    pub(crate) replay: ReplayWindow,
+    pub(crate) session_keys: SessionKeys,
+    /// Addresses at the other end of RTSP connections whose sessions play here.
+    pub(crate) peers: Vec<(Holder, IpAddr)>,
     pub(crate) transfers: Transfers,
     pub(crate) released: bool,
     pub(crate) untold: Vec<Untold>,
@@ -242,11 +287,23 @@ pub(crate) struct Origin {
     pub(crate) validity_end: u64,
     pub(crate) expires: Option<Mono>,
     pub(crate) liveness: Duration,
+    pub(crate) identity: Option<String>,
+    pub(crate) foreign: Option<Foreign>,
 }
+
+/// What is known of a home address that another server gave out (`docs/signalling.md` section 12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Foreign {
+    /// Until when packets may go to the home address itself: a home test was passed not long before.
+    pub(crate) tested_until: Mono,
+}
+
+/// The ports of RTP and RTCP that are meant where nobody has named any (RFC 3551 section 8).
+pub(crate) const USUAL_PORTS: (u16, u16) = (5004, 5005);
 
 impl HomeState {
     pub(crate) fn new(origin: Origin) -> Self {
-        let Origin { owner, spi, key, media_source, validity_end, expires, liveness } = origin;
+        let Origin { owner, spi, key, media_source, validity_end, expires, liveness, identity, foreign } = origin;
         Self {
             owner,
             guest: None,
@@ -259,6 +316,13 @@ impl HomeState {
             label: None,
             expectation: Expectation::default(),
             bindings: Vec::new(),
+            flows: Vec::new(),
+            agreed: None,
+            identity,
+            foreign,
+            replay: ReplayWindow::default(),
+            session_keys: SessionKeys::default(),
+            peers: Vec::new(),
             transfers: Transfers::default(),
             released: false,
             untold: Vec::new(),
@@ -278,16 +342,135 @@ impl HomeState {
         }
     }
 
+    /// Authorises a label; flows that waited to learn theirs have it.
+    pub(crate) fn set_label(&mut self, label: FlowLabel) {
+        self.label = Some(label);
+        for flow in &mut self.flows {
+            flow.label.get_or_insert(label);
+        }
+    }
+
+    pub(crate) fn binding(&self, id: BindingId) -> Option<&Binding> {
+        self.bindings.iter().find(|binding| binding.id == id)
+    }
+
+    pub(crate) fn binding_mut(&mut self, id: BindingId) -> Option<&mut Binding> {
+        self.bindings.iter_mut().find(|binding| binding.id == id)
+    }
+
+    /// Whether a binding stays in the final set of the flow. The plain binding has every flow.
+    pub(crate) fn stays(&self, id: BindingId) -> bool {
+        if id == BindingId::PLAIN {
+            return !self.flows.iter().flat_map(|flow| &flow.leaving).any(|leaving| leaving.binding == id);
+        }
+        self.flows.iter().any(|flow| flow.is_in_force(self.label) && flow.members.contains(&id))
+    }
+
+    /// Whether a binding is served until a window ends.
+    pub(crate) fn leaves(&self, id: BindingId) -> bool {
+        let leaving = |flow: &FlowBinding| flow.is_in_force(self.label) && flow.leaving.iter().any(|leaving| leaving.binding == id);
+        !self.stays(id) && self.flows.iter().any(leaving)
+    }
+
+    /// Whether a binding has the flow.
+    pub(crate) fn carries(&self, id: BindingId) -> bool {
+        self.stays(id) || self.leaves(id)
+    }
+
+    /// The position of the flow that is meant where none is named: the one with the lowest identifier, else one that is made.
+    pub(crate) fn default_flow(&mut self) -> usize {
+        if self.flows.is_empty() {
+            self.flows.push(FlowBinding::new(FlowId::DEFAULT, DEFAULT_PRIORITY, self.label));
+        }
+        0
+    }
+
+    /// Gives a flow another final set. Those that had it and are not in it keep it for the window, and lose it then, each for
+    /// the reason that is given for it.
+    pub(crate) fn pass_on(
+        &mut self,
+        flow: usize,
+        members: &[BindingId],
+        window: Duration,
+        max_window: Duration,
+        successor: Option<BranchSerial>,
+        reason: impl Fn(&Binding) -> EndReason,
+        now: Mono,
+    ) -> Passage {
+        let plain = self.binding(BindingId::PLAIN).map(|plain| plain.id);
+        let flow = &mut self.flows[flow];
+        let had = flow.members.iter().copied().chain(flow.leaving.iter().map(|leaving| leaving.binding)).chain(plain);
+        let mut gone: Vec<(BindingId, EndReason)> = Vec::new();
+        for id in had {
+            if members.contains(&id) || gone.iter().any(|(other, _)| *other == id) {
+                continue;
+            }
+            if let Some(binding) = self.bindings.iter().find(|binding| binding.id == id) {
+                gone.push((id, reason(binding)));
+            }
+        }
+        flow.leaving.clear();
+        flow.members = SmallVec::from_slice(members);
+        if gone.is_empty() {
+            return Passage::Set;
+        }
+        if window == Window::FOREVER {
+            flow.members.extend(gone.into_iter().map(|(id, _)| id));
+            return Passage::Forked;
+        }
+        let (until, at_latest) = (now + window, now + window.max(max_window));
+        flow.leaving.extend(gone.into_iter().map(|(binding, reason)| Leaving { binding, until, at_latest, successor, reason }));
+        if window.is_zero() { Passage::Moved } else { Passage::Moving(window) }
+    }
+
+    /// Takes a binding out, and out of the windows it was in.
+    pub(crate) fn take_out(&mut self, position: usize) -> Binding {
+        let binding = self.bindings.remove(position);
+        for flow in &mut self.flows {
+            flow.leaving.retain(|leaving| leaving.binding != binding.id);
+            if binding.maker.is_none() {
+                flow.members.retain(|member| *member != binding.id);
+            }
+        }
+        binding
+    }
+
+    /// The ports at the home address: those that were agreed on, else those that the device expects, else the usual ones.
+    pub(crate) fn home_ports(&self) -> (u16, u16) {
+        let expected = self.expectation.ports.map(|(low, high)| (low, if low < high { low + 1 } else { low }));
+        self.agreed.or(expected).unwrap_or(USUAL_PORTS)
+    }
+
+    /// Where bindings are that a Binding Update has made: their ports may have been agreed on meanwhile.
+    fn resolve_places(&mut self) {
+        let agreed = self.home_ports();
+        let (flows, label) = (&self.flows, self.label);
+        for binding in &mut self.bindings {
+            let Some(stated) = &binding.stated else { continue };
+            let has = |flow: &&FlowBinding| {
+                flow.is_in_force(label)
+                    && (flow.members.contains(&binding.id) || flow.leaving.iter().any(|leaving| leaving.binding == binding.id))
+            };
+            binding.care_of = stated.care_of(flows.iter().find(has).map(|flow| flow.id), agreed);
+        }
+    }
+
     /// The route after a change.
     fn next_route(&mut self, home: HomeAddress) -> Route {
         self.epoch += 1;
+        self.resolve_places();
         let shown = self.choose_shown();
-        for (position, binding) in self.bindings.iter_mut().enumerate() {
+        for position in 0..self.bindings.len() {
+            let carries = self.carries(self.bindings[position].id);
+            let leaving = self.leaves(self.bindings[position].id);
+            let binding = &mut self.bindings[position];
             match (binding.shown, shown.contains(&position)) {
+                _ if !carries => binding.rest(),
                 (Shown::Yes, false) => {
                     // Its place is still served, so it must not be told BYE.
                     binding.shown = Shown::Hidden;
-                    remember(&mut self.ended, Ended { branch: binding.branch(), reason: EndReason::Roamed });
+                    let branch = binding.branch(leaving);
+                    remember(&mut self.ended, Ended { branch, reason: EndReason::Roamed });
                 }
                 (Shown::Hidden, true) => {
                     // Its place was served all the time: nothing is to be made up.
@@ -298,7 +481,8 @@ impl HomeState {
                 (Shown::Yes, true) | (Shown::New | Shown::Hidden, false) => {}
             }
         }
-        let mut branches: Vec<Branch> = shown.into_iter().filter_map(|position| self.bindings.get(position)).map(Binding::branch).collect();
+        let branch = |binding: &Binding| binding.branch(self.leaves(binding.id));
+        let mut branches: Vec<Branch> = shown.into_iter().filter_map(|position| self.bindings.get(position)).map(branch).collect();
         if let Some(at_home) = self.at_home.as_mut().filter(|_| !self.released) {
             match at_home.shown.take() {
                 shown if branches.is_empty() => {
@@ -318,6 +502,7 @@ impl HomeState {
             branches,
             ended: self.ended.iter().copied().collect(),
             reserved: !self.released,
+            ports: self.home_ports(),
         }
     }
 
@@ -325,9 +510,9 @@ impl HomeState {
     /// one.
     fn choose_shown(&self) -> Vec<usize> {
         let mut shown: Vec<usize> = Vec::with_capacity(self.bindings.len());
-        for (position, binding) in self.bindings.iter().enumerate() {
+        for (position, binding) in self.bindings.iter().enumerate().filter(|(_, binding)| self.carries(binding.id)) {
             match shown.iter_mut().find(|other| self.bindings[**other].care_of.is_same_place(&binding.care_of)) {
-                Some(other) if self.bindings[*other].leaving.is_some() && binding.leaving.is_none() => *other = position,
+                Some(other) if self.leaves(self.bindings[*other].id) && self.stays(binding.id) => *other = position,
                 Some(_) => {}
                 None => shown.push(position),
             }
@@ -335,11 +520,15 @@ impl HomeState {
         shown
     }
 
-    /// Keeps in mind that a binding, which is taken out already, has ended.
+    /// Keeps in mind that a binding, which has lost the flow already, has ended.
     pub(crate) fn note_end(&mut self, binding: &Binding, reason: EndReason) {
-        let served_on = reason != EndReason::Released && self.bindings.iter().any(|other| other.care_of.is_same_place(&binding.care_of));
+        let served_on = reason != EndReason::Released
+            && self
+                .bindings
+                .iter()
+                .any(|other| other.serial != binding.serial && self.carries(other.id) && other.care_of.is_same_place(&binding.care_of));
         let reason = if served_on { EndReason::Roamed } else { reason };
-        remember(&mut self.ended, Ended { branch: binding.branch(), reason });
+        remember(&mut self.ended, Ended { branch: binding.branch(true), reason });
     }
 
     /// An identifier that no binding has, from the range of those drawn here; not at once one that another just had.
@@ -356,11 +545,16 @@ impl HomeState {
 
     /// Whether a packet is what the home address waits for.
     fn expects(&self, facts: &PacketFacts) -> bool {
-        let payload = match (self.expectation.payload_type, facts.payload_type) {
-            (Some(expected), Some(payload)) => expected == payload,
-            (_, None) | (None, _) => true,
+        let expected = &self.expectation;
+        let payload = match facts.payload {
+            Payload::Rtp(payload) => {
+                expected.payload_type.is_none_or(|expected| expected == payload)
+                    && expected.media.is_none_or(|expected| expected.admits(facts.media))
+            }
+            Payload::Rtcp => true,
+            Payload::Other => false,
         };
-        let port = self.expectation.ports.is_none_or(|(low, high)| (low..=high).contains(&facts.destination_port));
+        let port = expected.ports.is_none_or(|(low, high)| (low..=high).contains(&facts.destination_port));
         facts.source == self.media_source && payload && port
     }
 
@@ -374,18 +568,32 @@ impl HomeState {
         self.bindings.is_empty() && self.expires.is_some_and(|expires| expires <= now)
     }
 
+    /// Whether a branch has been sent a packet, or is no more.
     fn has_started(&self, serial: BranchSerial) -> bool {
-        self.bindings.iter().find(|binding| binding.serial == serial).is_none_or(|binding| binding.started)
+        let branch = self.bindings.iter().find(|binding| binding.serial == serial && self.carries(binding.id));
+        branch.is_none_or(|binding| binding.started)
     }
 
-    /// When a binding ends if nothing else happens: when, and why.
-    fn end_of(&self, binding: &Binding) -> Option<(Mono, EndReason)> {
-        let left = binding.leaving.as_ref().map(|leaving| {
-            let until = if self.has_started(leaving.successor) { leaving.until } else { leaving.at_latest };
-            (until, leaving.reason)
-        });
-        let silent = binding.expires.map(|expires| (expires.min(binding.heard + self.liveness), EndReason::Expired));
-        [left, silent].into_iter().flatten().min_by_key(|(end, _)| *end)
+    /// When a binding that leaves has left. Where nothing plays there is no first packet to wait for.
+    fn window_end(&self, leaving: &Leaving) -> Mono {
+        let waits = self.player().is_some() && leaving.successor.is_some_and(|successor| !self.has_started(successor));
+        if waits { leaving.at_latest } else { leaving.until }
+    }
+
+    /// When a binding ends by its lifetime or by silence.
+    fn lifetime_end(&self, binding: &Binding) -> Option<Mono> {
+        binding.expires.map(|expires| expires.min(binding.heard + self.liveness))
+    }
+
+    /// Everything that ends by itself: windows first.
+    fn ends(&self) -> impl Iterator<Item = (Mono, End)> + '_ {
+        let of_flow = |(flow, bound): (usize, &FlowBinding)| {
+            let each = bound.leaving.iter().enumerate();
+            each.map(|(leaving, entry)| (self.window_end(entry), End::Window { flow, leaving })).collect::<SmallVec<[_; 4]>>()
+        };
+        let windows = self.flows.iter().enumerate().flat_map(of_flow);
+        let of_binding = |(position, binding)| Some((self.lifetime_end(binding)?, End::Binding { position }));
+        windows.chain(self.bindings.iter().enumerate().filter_map(of_binding))
     }
 
     /// When something ends next. Later than `now` after [`HomeState::expire`] at `now`, unless the home address is over.
@@ -396,29 +604,54 @@ impl HomeState {
         if self.bindings.is_empty() {
             return self.expires;
         }
-        self.bindings.iter().filter_map(|binding| self.end_of(binding)).map(|(end, _)| end).min()
+        self.ends().map(|(end, _)| end).min()
     }
 
-    /// Ends the bindings whose time has come, in the order in which it came: the end of one may be what another waited for.
-    /// Whether there were any.
+    /// Ends the windows and bindings whose time has come, in the order in which it came: the end of one may be what another
+    /// waited for. Whether there were any.
     pub(crate) fn expire(&mut self, now: Mono) -> bool {
         let mut any = false;
-        while let Some((position, reason)) = self.first_due(now) {
-            let binding = self.bindings.remove(position);
-            self.note_end(&binding, reason);
-            self.untold.push(Untold { binding: binding.id, reason });
+        loop {
+            let due = self.ends().filter(|(end, _)| *end <= now).min_by_key(|(end, _)| *end);
+            match due {
+                None => return any,
+                Some((_, End::Window { flow, leaving })) => self.end_window(flow, leaving),
+                Some((_, End::Binding { position })) => {
+                    let carried = self.carries(self.bindings[position].id);
+                    let binding = self.take_out(position);
+                    if carried {
+                        self.note_end(&binding, EndReason::Expired);
+                    }
+                    self.untold.push(Untold { binding: binding.id, reason: EndReason::Expired });
+                }
+            }
             any = true;
         }
-        any
     }
 
-    fn first_due(&self, now: Mono) -> Option<(usize, EndReason)> {
-        let ends = self.bindings.iter().enumerate().filter_map(|(position, binding)| {
-            let (end, reason) = self.end_of(binding)?;
-            (end <= now).then_some((end, position, reason))
-        });
-        ends.min_by_key(|(end, _, _)| *end).map(|(_, position, reason)| (position, reason))
+    /// A binding has left a flow. One that lives by its session is no more; one with a lifetime stays registered, without the flow.
+    fn end_window(&mut self, flow: usize, leaving: usize) {
+        let Leaving { binding: id, reason, .. } = self.flows[flow].leaving.remove(leaving);
+        let plain = id == BindingId::PLAIN;
+        let gone = |position: &usize| plain || !self.carries(self.bindings[*position].id);
+        let Some(position) = self.bindings.iter().position(|binding| binding.id == id).filter(gone) else { return };
+        if plain || self.bindings[position].expires.is_none() {
+            let binding = self.take_out(position);
+            self.note_end(&binding, reason);
+        } else {
+            let binding = self.bindings[position].clone();
+            self.note_end(&binding, reason);
+            self.bindings[position].rest();
+        }
+        self.untold.push(Untold { binding: id, reason });
     }
+}
+
+/// What ends by itself.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Window { flow: usize, leaving: usize },
+    Binding { position: usize },
 }
 
 fn remember(ended: &mut VecDeque<Ended>, end: Ended) {

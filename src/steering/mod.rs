@@ -8,12 +8,20 @@ pub mod care_of;
 pub mod command;
 pub mod counters;
 pub mod event;
+pub mod flow;
+mod foreign;
 pub mod gate;
 mod guest;
 pub mod home;
 pub mod keys;
+mod passage;
 pub mod pool;
+pub mod proof;
+mod register;
+pub mod registration;
 pub mod route;
+mod session_keys;
+pub mod snapshot;
 pub mod token;
 mod update;
 pub mod view;
@@ -21,13 +29,21 @@ pub mod view;
 pub use cache::BindingCache;
 pub use care_of::{BindingId, CareOf, ConnectionId, HomeAddress};
 pub use command::{
-    Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings, Update,
+    Authority, Expectation, ExpectedMedia, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings,
+    Update,
 };
 pub use counters::Counters;
 pub use event::{Event, EventKind};
+pub use flow::{FlowId, FlowPorts};
 pub use gate::Gate;
 pub use home::Window;
 pub use keys::{Key, ReplayWindow, Spi};
-pub use route::{Branch, BranchSerial, DropReason, EndReason, Ended, Join, JoinWay, PacketFacts, Route, UpdateId};
+pub use proof::{KeygenToken, ReturnRoutability};
+pub use registration::{
+    FlowBody, FlowRequest, FlowSelector, FlowStatus, ForeignRegistration, GrantError, Granted, KeyClaim, NamedBinding, Registered,
+    Registration, RegistrationError, StatedExpectation, StatedPorts, UpdateKey,
+};
+pub use route::{Branch, BranchSerial, DropReason, EndReason, Ended, Join, JoinWay, PacketFacts, Payload, Route, UpdateId};
+pub use snapshot::{BindingRecord, FlowRecord, HomeRecord, KeyRecord};
 pub use token::{Grant, GrantOptions, TokenError, VerifiedGrant, token};
 pub use view::{BranchView, HomeStatus, HomeView};

@@ -16,6 +16,8 @@ pub const QUARANTINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Pool {
     prefix: Ipv6Net,
+    /// The only ones that are given out, in this order; `None` any.
+    listed: Option<Vec<HomeAddress>>,
     /// Kept for somebody by name.
     set_aside: HashSet<HomeAddress>,
     /// Released, and until when they rest.
@@ -25,7 +27,12 @@ pub struct Pool {
 impl Pool {
     /// All addresses of a prefix but the first, which is the routers' anycast address (RFC 4291 section 2.6.1).
     pub fn new(prefix: Ipv6Net) -> Self {
-        Self { prefix: prefix.trunc(), set_aside: HashSet::new(), resting: HashMap::new() }
+        Self { prefix: prefix.trunc(), listed: None, set_aside: HashSet::new(), resting: HashMap::new() }
+    }
+
+    /// Gives out these addresses only, the first that is free first.
+    pub fn only(&mut self, addresses: Vec<HomeAddress>) {
+        self.listed = Some(addresses);
     }
 
     /// The prefix.
@@ -45,19 +52,24 @@ impl Pool {
 
     /// Whether an address may be given out to who asks for just that one. One that is set aside does not rest.
     pub fn may_give(&self, home: HomeAddress, now: Mono) -> bool {
-        self.holds(home) && (self.set_aside.contains(&home) || self.resting.get(&home).is_none_or(|until| *until <= now))
+        self.holds(home)
+            && self.listed.as_ref().is_none_or(|listed| listed.contains(&home))
+            && (self.set_aside.contains(&home) || self.resting.get(&home).is_none_or(|until| *until <= now))
     }
 
     /// Draws an address that is neither resting, nor set aside, nor `taken`; `None` where none is found.
     pub fn draw(&mut self, mut random: impl FnMut() -> u128, taken: impl Fn(HomeAddress) -> bool, now: Mono) -> Option<HomeAddress> {
         self.resting.retain(|_, until| *until > now);
+        let usable = |home: HomeAddress| !taken(home) && !self.resting.contains_key(&home) && !self.set_aside.contains(&home);
+        if let Some(listed) = &self.listed {
+            return listed.iter().copied().find(|home| usable(*home));
+        }
         let host_bits = 128 - u32::from(self.prefix.prefix_len());
         let mask = if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 };
         let base = self.prefix.network().to_bits();
         let free = |host: u128| {
             let home = HomeAddress(Ipv6Addr::from_bits(base | host));
-            let usable = host != 0 && !taken(home) && !self.resting.contains_key(&home) && !self.set_aside.contains(&home);
-            usable.then_some(home)
+            (host != 0 && usable(home)).then_some(home)
         };
         let drawn = (0..64).find_map(|_| free(random() & mask));
         // A small pool that is nearly full is searched.

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::now::Mono;
-use crate::quantities::{FlowLabel, PayloadType};
+use crate::quantities::{FlowLabel, MediaKind, PayloadType};
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 
 /// One accepted update. Branches of several flows that were bound in one step carry the same one, so that they join
@@ -116,6 +116,8 @@ pub struct Route {
     pub ended: Vec<Ended>,
     /// Whether the home address still exists.
     pub reserved: bool,
+    /// The ports of RTP and RTCP that its packets are addressed to at the home address.
+    pub ports: (u16, u16),
 }
 
 impl Route {
@@ -134,8 +136,34 @@ pub struct PacketFacts {
     pub label: u32,
     /// Its destination port.
     pub destination_port: u16,
-    /// The RTP payload type; `None` for RTCP.
-    pub payload_type: Option<PayloadType>,
+    /// What it carries.
+    pub payload: Payload,
+    /// Of what kind the media is, where that is known.
+    pub media: Option<MediaKind>,
+}
+
+/// What a datagram carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// RTP version 2, with that payload type.
+    Rtp(PayloadType),
+    /// RTCP.
+    Rtcp,
+    /// Neither.
+    Other,
+}
+
+impl Payload {
+    /// What a datagram carries, by its first two octets (RFC 3550 section 5.1, RFC 5761 section 4).
+    pub fn of(datagram: &[u8]) -> Self {
+        match *datagram {
+            [first, second, ..] if first >> 6 == 2 => match second {
+                192..=223 => Self::Rtcp,
+                _ => PayloadType::new(second & 0x7f).map_or(Self::Other, Self::Rtp),
+            },
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Why a packet is not sent: one for each packet that does not leave.

@@ -72,7 +72,7 @@ impl Transfers {
             .map(|transfer| transfer.identity.as_deref())
     }
 
-    fn refuses(&self, id: u32, spi: Spi) -> bool {
+    pub(crate) fn refuses(&self, id: u32, spi: Spi) -> bool {
         self.revoked.contains(&spi) || (self.noted_only && self.find(id, spi).is_none())
     }
 

@@ -14,7 +14,8 @@ use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Authority, Holder, Mode, Owner, Proof, Receipt, SteeringError, Update};
 use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
-use crate::steering::home::{Binding, Home, HomeState, Leaving, Shown, Window};
+use crate::steering::flow::{Leaving, Passage};
+use crate::steering::home::{Binding, Home, HomeState, Shown};
 use crate::steering::route::{BranchSerial, EndReason, UpdateId};
 
 /// The unit of lifetimes on the wire, and so the least one.
@@ -86,7 +87,7 @@ impl BindingCache {
         holder: Holder,
         now: Now,
     ) -> Result<(), SteeringError> {
-        let branch = {
+        {
             let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
             let state = found.state();
             permit(&state, home, authority, now)?;
@@ -94,9 +95,8 @@ impl BindingCache {
             if matches!(authority, Authority::Grant(_)) && binding.holder != holder {
                 return Err(SteeringError::NotPermitted);
             }
-            binding.serial
-        };
-        self.remove(home, branch, EndReason::Removed, now)
+        }
+        self.remove_binding(home, id, EndReason::Removed, now)
     }
 
     fn check(&self, state: &HomeState, update: &Update, now: Now) -> Result<(), SteeringError> {
@@ -108,7 +108,7 @@ impl BindingCache {
         if let Authority::Grant(grant) = &update.authority {
             let another_device = match update.proof {
                 Proof::RequestPeer(peer) => state.transfers.is_of_another(grant, peer),
-                Proof::Trusted | Proof::Missing => false,
+                Proof::Trusted | Proof::Tested | Proof::Missing => false,
             };
             if another_device || existing.is_some_and(|binding| binding.holder != update.holder) {
                 return Err(SteeringError::NotPermitted);
@@ -126,7 +126,9 @@ impl BindingCache {
         if !self.is_proven(state, update) {
             return Err(SteeringError::CareOfUnproven);
         }
-        if existing.is_none() && state.bindings.len() >= self.settings().max_bindings {
+        // One that has no flow makes room.
+        let full = state.bindings.len() >= self.settings().max_bindings && state.bindings.iter().all(|binding| state.carries(binding.id));
+        if existing.is_none() && full {
             return Err(SteeringError::TooManyBindings);
         }
         Ok(())
@@ -142,7 +144,12 @@ impl BindingCache {
             CareOf::Udp { rtp, rtcp, .. } => rtp.port() != 0 && rtcp.port() != 0 && rtp.ip() == rtcp.ip(),
             CareOf::Interleaved { .. } => true,
         };
-        address && ports
+        address && ports && !self.is_denied(care_of.ip())
+    }
+
+    /// Whether settings keep packets from going there.
+    pub(crate) fn is_denied(&self, address: IpAddr) -> bool {
+        self.settings().denied_care_of.iter().any(|net| net.contains(&address))
     }
 
     /// Whether the node is known to be there. To know a key proves nothing of it.
@@ -159,12 +166,13 @@ impl BindingCache {
                     && self.settings().trusted_care_of.iter().any(|net| net.contains(&address))
                     && ports >= FIRST_UNPRIVILEGED_PORT
             }
+            Proof::Tested => true,
             Proof::Missing => state.bindings.iter().any(|binding| binding.care_of.ip() == address),
         }
     }
 
     /// Until when a binding lives: what was asked, but no longer than the longest lifetime and the key behind it.
-    fn lifetime_end(&self, state: &HomeState, update: &Update, now: Now) -> Option<Mono> {
+    fn granted_end(&self, state: &HomeState, update: &Update, now: Now) -> Option<Mono> {
         let asked = update.lifetime?;
         let key_end = match &update.authority {
             Authority::Grant(grant) => grant.validity_end.min(state.validity_end),
@@ -179,25 +187,33 @@ impl BindingCache {
         if let (Authority::Grant(grant), Proof::RequestPeer(peer)) = (&request.authority, request.proof) {
             state.transfers.claim(grant, peer, now);
         }
-        let expires = self.lifetime_end(state, request, now);
-        let existing = request.binding.and_then(|id| state.bindings.iter_mut().find(|binding| binding.id == id));
-        let (id, serial) = match existing {
+        count(&self.counters().bound);
+        let expires = self.granted_end(state, request, now);
+        let known = request.binding.filter(|id| state.binding(*id).is_some());
+        let (stays, leaves) = known.map_or((false, false), |id| (state.stays(id), state.leaves(id)));
+        let (id, serial) = match known.and_then(|id| state.binding_mut(id)) {
             Some(binding) => {
                 binding.care_of = request.care_of;
+                binding.stated = None;
                 binding.expires = expires;
                 binding.heard = now.mono;
-                if binding.leaving.is_none() || request.mode == Mode::Refresh {
+                if request.mode == Mode::Refresh || (stays && request.mode == Mode::Fork) {
                     return (binding.id, binding.serial, EventKind::Refreshed);
                 }
-                // Taken back before it has left: it goes on as the branch that it is.
-                binding.leaving = None;
-                binding.update = update;
-                binding.together = 1;
+                if leaves {
+                    // Taken back before it has left: it goes on as the branch that it is.
+                    binding.update = update;
+                    binding.together = 1;
+                } else if !stays {
+                    binding.rise(self.draw_serial(), update, request.join, now.mono);
+                    binding.holder = request.holder;
+                }
                 (binding.id, binding.serial)
             }
             None => {
+                self.make_room(state);
                 let id = request.binding.unwrap_or_else(|| state.draw_id());
-                let serial = BranchSerial(self.next_serial.fetch_add(1, Ordering::Relaxed));
+                let serial = self.draw_serial();
                 state.bindings.push(Binding {
                     id,
                     serial,
@@ -210,42 +226,93 @@ impl BindingCache {
                     heard: now.mono,
                     expires,
                     started: false,
-                    leaving: None,
                     shown: Shown::New,
+                    maker: None,
+                    stated: None,
                 });
                 (id, serial)
             }
         };
-        (id, serial, self.part(state, request, serial, update, now))
+        (id, serial, self.part(state, request, (id, serial), stays, update, now))
+    }
+
+    pub(crate) fn draw_serial(&self) -> BranchSerial {
+        BranchSerial(self.next_serial.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes out the oldest binding without a flow where there are as many as there may be.
+    fn make_room(&self, state: &mut HomeState) {
+        if state.bindings.len() >= self.settings().max_bindings
+            && let Some(position) = state.bindings.iter().position(|binding| !state.carries(binding.id))
+        {
+            state.take_out(position);
+        }
     }
 
     /// What becomes of the others, now that `successor` has the flow.
-    fn part(&self, state: &mut HomeState, request: &Update, successor: BranchSerial, update: UpdateId, now: Now) -> EventKind {
+    fn part(
+        &self,
+        state: &mut HomeState,
+        request: &Update,
+        (id, serial): (BindingId, BranchSerial),
+        stayed: bool,
+        update: UpdateId,
+        now: Now,
+    ) -> EventKind {
         let settings = self.settings();
-        let asked = request.window.unwrap_or(settings.default_window);
-        let window = asked.min(settings.max_window);
-        let at_latest = now.mono + settings.max_window;
+        let window = request.window.unwrap_or(settings.default_window);
         // An operator is no device: what it moves from one binding to another leaves a device behind.
-        let same_device = |other: &Binding| other.holder == request.holder && !matches!(request.authority, Authority::Operator);
-        let forever = asked == Window::FOREVER;
-        let (mut others, mut staying) = (0, 0);
-        for other in state.bindings.iter_mut().filter(|other| other.serial != successor) {
-            others += 1;
-            let reason = if same_device(other) { EndReason::Roamed } else { EndReason::Moved };
-            let leaving = Leaving { until: now.mono + window, at_latest, successor, reason };
-            match request.mode {
-                Mode::Move if forever => other.leaving = None,
-                Mode::Move => other.leaving = Some(leaving),
+        let by_operator = matches!(request.authority, Authority::Operator);
+        let reason = |other: &Binding| {
+            if other.holder == request.holder && !by_operator { EndReason::Roamed } else { EndReason::Moved }
+        };
+        let flow = state.default_flow();
+        let others = state.bindings.iter().any(|other| other.id != id && state.carries(other.id));
+        let passage = match request.mode {
+            Mode::Move => state.pass_on(flow, &[id], window, settings.max_window, Some(serial), reason, now.mono),
+            Mode::Fork | Mode::Refresh => {
+                let (until, at_latest) = (now.mono + window, now.mono + window.max(settings.max_window));
                 // A device that forks to itself without naming a binding has merely roamed.
-                Mode::Fork if request.binding.is_none() && reason == EndReason::Roamed => other.leaving = Some(leaving),
-                Mode::Fork | Mode::Refresh => {}
+                let roamed: Vec<BindingId> = match request.binding {
+                    None => state
+                        .bindings
+                        .iter()
+                        .filter(|other| other.id != id && reason(other) == EndReason::Roamed)
+                        .map(|other| other.id)
+                        .collect(),
+                    Some(_) => Vec::new(),
+                };
+                let flow = &mut state.flows[flow];
+                flow.leaving.retain(|leaving| leaving.binding != id);
+                for binding in roamed {
+                    let had = flow.members.contains(&binding) || flow.leaving.iter().any(|leaving| leaving.binding == binding);
+                    if had {
+                        flow.members.retain(|member| *member != binding);
+                        flow.leaving.retain(|leaving| leaving.binding != binding);
+                        flow.leaving.push(Leaving { binding, until, at_latest, successor: Some(serial), reason: EndReason::Roamed });
+                    }
+                }
+                if !flow.members.contains(&id) {
+                    flow.members.push(id);
+                }
+                Passage::Forked
             }
-            staying += usize::from(other.leaving.is_none());
+        };
+        let staying = state.bindings.iter().any(|other| other.id != id && state.stays(other.id));
+        let counters = self.counters();
+        match (passage, request.mode) {
+            (Passage::Moving(_), _) => count(&counters.moving),
+            (Passage::Moved, _) => count(&counters.moved),
+            (Passage::Forked, Mode::Move) => count(&counters.forked),
+            (Passage::Forked, _) if staying => count(&counters.forked),
+            (Passage::Forked | Passage::Set, _) => count(&counters.flow_set),
         }
-        match request.mode {
-            Mode::Move if others > 0 && !forever => EventKind::Moving { update, window },
-            _ if staying > 0 => EventKind::Forked { update },
-            _ if others > 0 => EventKind::Moving { update, window },
+        match passage {
+            Passage::Set if stayed => EventKind::Refreshed,
+            Passage::Moving(window) => EventKind::Moving { update, window },
+            Passage::Moved => EventKind::Moving { update, window: Duration::ZERO },
+            _ if staying => EventKind::Forked { update },
+            _ if others => EventKind::Moving { update, window },
             _ => EventKind::Bound,
         }
     }
@@ -256,9 +323,11 @@ impl BindingCache {
         self.expire_if_due(&found, now);
         let waited_for = {
             let mut state = found.state();
-            let Some(binding) = state.bindings.iter_mut().find(|binding| binding.serial == branch) else { return };
-            binding.started = true;
-            state.bindings.iter().any(|binding| binding.leaving.as_ref().is_some_and(|leaving| leaving.successor == branch))
+            let Some(position) = state.bindings.iter().position(|binding| binding.serial == branch && state.carries(binding.id)) else {
+                return;
+            };
+            state.bindings[position].started = true;
+            state.flows.iter().flat_map(|flow| &flow.leaving).any(|leaving| leaving.successor == Some(branch))
         };
         if waited_for {
             self.expire(&found, now);

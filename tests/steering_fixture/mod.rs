@@ -10,7 +10,7 @@ use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
     Authority, BindingCache, BindingId, BranchSerial, CareOf, DropReason, Event, EventKind, Expectation, Gate, GrantOptions, Holder,
-    HomeAddress, Join, Mode, Owner, PacketFacts, Proof, Reserve, SteeringError, SteeringSettings, Update, token,
+    HomeAddress, Join, Mode, Owner, PacketFacts, Payload, Proof, Reserve, SteeringError, SteeringSettings, Update, token,
 };
 
 pub const LABEL: FlowLabel = FlowLabel::new(0x5a3c7).expect("20 bits");
@@ -182,5 +182,6 @@ pub fn update(home: HomeAddress, care_of: CareOf, holder: u64) -> Update {
 }
 
 pub fn facts(home: HomeAddress) -> PacketFacts {
-    PacketFacts { source: source(), home, label: LABEL.bits(), destination_port: 5004, payload_type: PayloadType::new(96) }
+    let payload = Payload::Rtp(PayloadType::new(96).expect("seven bits"));
+    PacketFacts { source: source(), home, label: LABEL.bits(), destination_port: 5004, payload, media: None }
 }

@@ -32,6 +32,8 @@ pub struct Binding {
     pub heard: u64,
     pub started: bool,
     pub leaving: Option<Leaving>,
+    /// It has left, or never had the flow, and is registered still.
+    pub idle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -124,10 +126,11 @@ impl Reference {
         if let Some(leaving) = &binding.leaving {
             let mut waits = false;
             for other in &home.bindings {
-                if other.serial == leaving.successor && !other.started {
+                if other.serial == leaving.successor && !other.started && !other.idle {
                     waits = true;
                 }
             }
+            waits &= home.guest.is_some() || home.owner != Owner::KeyHolder;
             ends.push(if waits { leaving.latest } else { leaving.until });
         }
         if let Some(lifetime) = binding.ends {
@@ -159,7 +162,17 @@ impl Reference {
                     _ => What::Expired,
                 };
                 self.told.push((home.address, gone.id, what));
-                home.bindings.retain(|other| other.serial != gone.serial);
+                if what != What::Expired && gone.ends.is_some() {
+                    for other in &mut home.bindings {
+                        if other.serial == gone.serial {
+                            other.idle = true;
+                            other.started = false;
+                            other.leaving = None;
+                        }
+                    }
+                } else {
+                    home.bindings.retain(|other| other.serial != gone.serial);
+                }
             }
         }
     }
@@ -230,11 +243,11 @@ impl Reference {
             return Err(SteeringError::Occupied);
         }
         home.guest = Some(presentation);
-        if home.label.is_none() {
+        if home.label.is_none() && home.ports.is_none() {
             home.label = Some(drawn);
             home.ports = ports;
         }
-        Ok(home.label.expect("just set"))
+        Ok(home.label.unwrap_or(drawn))
     }
 
     pub fn serve_at_home(&mut self, address: HomeAddress, presentation: u64) -> bool {
@@ -252,6 +265,8 @@ impl Reference {
                 home.at_home = false;
             }
         }
+        // Without a presentation no first packet is waited for.
+        self.end_bindings();
     }
 
     /// The presentations that play, by the home address they play to.
@@ -314,7 +329,7 @@ impl Reference {
             if !proven {
                 return Err(SteeringError::CareOfUnproven);
             }
-            if existing.is_none() && home.bindings.len() == MOST_BINDINGS {
+            if existing.is_none() && home.bindings.len() == MOST_BINDINGS && home.bindings.iter().all(|binding| !binding.idle) {
                 return Err(SteeringError::TooManyBindings);
             }
         }
@@ -338,16 +353,27 @@ impl Reference {
         });
         match home.bindings.iter_mut().find(|binding| Some(binding.id) == asked.binding) {
             Some(existing) => {
-                assert_eq!((existing.id, existing.serial), (id, serial), "an existing binding keeps its branch");
+                let rises = existing.idle && asked.mode != Mode::Refresh;
+                assert_eq!(existing.id, id);
+                assert_eq!(existing.serial != serial, rises, "a binding that has the flow keeps its branch");
                 existing.place = asked.place;
                 existing.ends = ends;
                 existing.heard = mono;
-                if asked.mode == Mode::Refresh || existing.leaving.is_none() {
+                if asked.mode == Mode::Refresh || (asked.mode == Mode::Fork && existing.leaving.is_none() && !existing.idle) {
                     return;
                 }
+                if rises {
+                    existing.serial = serial;
+                    existing.holder = asked.holder;
+                }
+                existing.idle = false;
                 existing.leaving = None;
             }
             None => {
+                if home.bindings.len() == MOST_BINDINGS {
+                    let oldest = home.bindings.iter().position(|binding| binding.idle).expect("checked");
+                    home.bindings.remove(oldest);
+                }
                 assert!(home.bindings.iter().all(|binding| binding.id != id && binding.serial != serial), "drawn anew");
                 home.bindings.push(Binding {
                     id,
@@ -358,11 +384,12 @@ impl Reference {
                     heard: mono,
                     started: false,
                     leaving: None,
+                    idle: false,
                 });
             }
         }
         for other in &mut home.bindings {
-            if other.serial == serial {
+            if other.serial == serial || other.idle {
                 continue;
             }
             let roamed = other.holder == asked.holder && asked.right != Right::Operator;
@@ -373,8 +400,9 @@ impl Reference {
                 Mode::Refresh => unreachable!("returned above"),
             };
             if goes {
-                let window = asked.window.unwrap_or(WINDOW).min(LONGEST_WINDOW);
-                other.leaving = Some(Leaving { until: mono + window, latest: mono + LONGEST_WINDOW, successor: serial, roamed });
+                let window = asked.window.unwrap_or(WINDOW);
+                let latest = mono + window.max(LONGEST_WINDOW);
+                other.leaving = Some(Leaving { until: mono + window, latest, successor: serial, roamed });
             } else if asked.mode == Mode::Move {
                 other.leaving = None;
             }
@@ -387,7 +415,8 @@ impl Reference {
         }
         self.free_over(Some(address));
         let home = self.home(address).ok_or(SteeringError::UnknownHome)?;
-        let position = home.bindings.iter().position(|binding| binding.serial == serial).ok_or(SteeringError::UnknownBinding)?;
+        let position =
+            home.bindings.iter().position(|binding| binding.serial == serial && !binding.idle).ok_or(SteeringError::UnknownBinding)?;
         let removed = home.bindings.remove(position);
         self.told.push((address, removed.id, What::Removed));
         self.end_bindings();
@@ -399,7 +428,7 @@ impl Reference {
         self.free_over(Some(address));
         if let Some(home) = self.home(address) {
             for binding in &mut home.bindings {
-                if binding.serial == serial {
+                if binding.serial == serial && !binding.idle {
                     binding.started = true;
                 }
             }
@@ -423,7 +452,7 @@ impl Reference {
         let mut visible: Vec<Binding> = Vec::new();
         for staying in [true, false] {
             for binding in &home.bindings {
-                if binding.leaving.is_none() == staying && !visible.iter().any(|other| other.place == binding.place) {
+                if !binding.idle && binding.leaving.is_none() == staying && !visible.iter().any(|other| other.place == binding.place) {
                     visible.push(binding.clone());
                 }
             }
@@ -435,7 +464,7 @@ impl Reference {
     /// The verdict on a packet; a drop is counted, a label learned. One that goes to the home address itself has no branch here.
     pub fn send(&mut self, packet: &Packet) -> Result<Vec<BranchSerial>, DropReason> {
         let Some(home) = self.home(packet.home) else { return Err(DropReason::NoHome) };
-        let refused = if home.bindings.is_empty() && !home.at_home {
+        let refused = if Self::visible(home).is_empty() && !home.at_home {
             Some(DropReason::NoBinding)
         } else if packet.label == 0 {
             Some(DropReason::LabelZero)

@@ -41,6 +41,7 @@ impl Service {
         snapshot: &PresentationSnapshot,
         track: usize,
         home: HomeAddress,
+        ports: Option<(u16, u16)>,
     ) -> Result<FlowFacts, Refusal> {
         if session.is_taker() {
             return Err(TransportError::Destination(home.to_string()).into());
@@ -52,8 +53,8 @@ impl Service {
             None if snapshot.title.tracks.get(track).is_none() => return Err(SessionError::NoSuchTrack.into()),
             None => {}
         }
-        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ports: None };
-        let label = self.steering.play_to(home, session.presentation.0, expectation, now())?;
+        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
+        let label = self.steering.play_to(home, session.presentation.0, expectation, ports, now())?;
         let added = self.stage.add_flow(session.presentation, track, home, label).await;
         if added.is_err() {
             self.steering.leave(home, session.presentation.0);

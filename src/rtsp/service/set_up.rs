@@ -67,7 +67,7 @@ impl Service {
             None => only_track(session, &snapshot)?,
         };
         if let Offered::Home { protocol, home, ports } = *offered {
-            let facts = self.aim(session, &snapshot, track, HomeAddress(home)).await?;
+            let facts = self.aim(session, &snapshot, track, HomeAddress(home), ports).await?;
             let (rtp, rtcp) = ports.unwrap_or_default();
             let to = |port| SocketAddr::from((home, port));
             session.aim(facts, &request.uri, CareOf::Udp { rtp: to(rtp), rtcp: to(rtcp), source: Some(link.local.ip()) }, now().mono);
@@ -138,7 +138,7 @@ impl Service {
             None => self.steering.reserve(&reserve(None), now())?,
         };
         let label = self.steering.draw_label();
-        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ports: None };
+        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
         let outcome = match self.steering.authorise(reserved.home, label, expectation) {
             Ok(()) => self.stage.add_flow(presentation, track, reserved.home, label).await.map_err(Refusal::from),
             Err(error) => Err(error.into()),
