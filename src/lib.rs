@@ -9,6 +9,7 @@ pub mod config;
 pub mod dataplane;
 pub mod http;
 pub mod library;
+pub mod mobility;
 pub mod net;
 pub mod now;
 pub mod payload;

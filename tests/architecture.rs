@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("dataplane", &["playback", "steering", "net", "payload", "library"]),
     ("rtsp", &["steering", "playback", "sdp", "library", "net"]),
     ("http", &["steering", "playback", "sdp", "library", "net"]),
+    ("mobility", &["steering", "net"]),
     ("store", &["steering", "playback"]),
     ("cli", &["config", "dataplane", "http", "library", "net", "playback", "rtsp", "steering", "store"]),
 ];
@@ -31,7 +32,7 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, `folder.rs` and `watch.rs` read the disk.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "now.rs",
     "quantities.rs",
     "config",
@@ -44,6 +45,7 @@ const PURE: [&str; 12] = [
     "rtsp/message.rs",
     "rtsp/url.rs",
     "rtsp/header",
+    "mobility/wire",
 ];
 
 /// What pure files do not name.
