@@ -1,8 +1,15 @@
-//! Binding updates as standard Mobile IPv6 messages, the third carriage beside RTSP and HTTP.
+//! Binding updates as standard Mobile IPv6 messages, which stock tools read (RFC 6275; `docs/signalling.md`).
 //!
-//! `wire` is the codec of the Mobility Header and knows nothing of what a message brings about. `docs/signalling.md` says what
-//! is served; read RFC 6275 section 6.1 first.
+//! `wire` is the codec, and knows nothing of what messages do; `responder` is the server's side, pure like the codec; `server`
+//! owns the sockets.
 
+mod counters;
+mod foreign;
+mod limits;
+mod request;
+pub mod responder;
 pub mod wire;
 
-pub use wire::{BindingAck, BindingUpdate, Malformed, Message, MobilityOption, Options, Status};
+pub use counters::{Counted, Counters};
+pub use limits::{Limits, RateTable};
+pub use responder::{Carriage, Provisioned, Received, Responder, ResponderSettings, Transmit};

@@ -541,7 +541,8 @@ impl BindingCache {
 
     /// Puts the next deadline of a home address in the place of the last.
     pub(crate) fn schedule(&self, home: &Home, state: &mut HomeState) {
-        let next = state.next_deadline();
+        // What has ended and is not told yet is due.
+        let next = if state.untold.is_empty() { state.next_deadline() } else { Some(state.scheduled.unwrap_or_default()) };
         let mut deadlines = lock(&self.deadlines);
         if let Some(last) = state.scheduled {
             deadlines.remove(&(last, home.address()));
