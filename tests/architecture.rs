@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("http", &["steering", "playback", "sdp", "library", "net"]),
     ("mobility", &["steering", "net"]),
     ("store", &["steering", "playback"]),
-    ("cli", &["config", "dataplane", "http", "library", "net", "playback", "rtsp", "steering", "store"]),
+    ("cli", &["config", "dataplane", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
 ];
 
 /// Arrows that are to go: named here so that they are seen, and gone from here once they are gone from the sources.

@@ -170,19 +170,19 @@ impl Server {
         steering.default_window = Duration::from_millis(settings.number("default_window_ms"));
         steering.max_window = Duration::from_millis(settings.number("max_window_ms"));
         steering.max_bindings = settings.number("max_bids") as usize;
-        steering.max_keys = settings.number("max_sas") as usize;
-        steering.max_homes_per_identity = settings.number("max_homes_per_identity") as usize;
+        steering.rules.max_keys = settings.number("max_sas") as usize;
+        steering.rules.max_homes_per_identity = settings.number("max_homes_per_identity") as usize;
         steering.max_lifetime = Duration::from_secs(settings.number("max_lifetime_s"));
         steering.max_reservation = Duration::from_secs(number(&fixture["reserve_s"], &at("reserve_s")));
-        steering.one_flow_per_home = settings.flag("one_flow_per_home");
+        steering.rules.one_flow_per_home = settings.flag("one_flow_per_home");
         // Vectors let time pass in silence.
         steering.liveness = settings.0["liveness_s"].as_u64().map_or(Duration::from_secs(1 << 30), Duration::from_secs);
-        steering.rtsp_peers_are_proven = match settings.0["care_of_test"].as_str() {
+        steering.rules.rtsp_peers_are_proven = match settings.0["care_of_test"].as_str() {
             Some("auto") => true,
             Some("always") => false,
             other => panic!("{name}: care_of_test {other:?}"),
         };
-        steering.denied_care_of = list(&settings.0["deny"], &at("deny")).iter().map(|net| parsed(net, "deny")).collect();
+        steering.rules.denied_care_of = list(&settings.0["deny"], &at("deny")).iter().map(|net| parsed(net, "deny")).collect();
         let next = Mutex::new(u32::try_from(number(&fixture["spi_next"], &at("spi_next"))).expect("an index"));
         let random = Box::new(move |octets: &mut [u8]| {
             octets.fill(0);

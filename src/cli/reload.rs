@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use tokio::sync::watch;
-
-use crate::cli::serve::home_titles;
-use crate::config::{Config, Loaded, MobilityConfig};
+use crate::cli::serve::{home_titles, responder_settings, rules};
+use crate::config::{Config, Loaded};
+use crate::mobility::server::Service;
 use crate::net::now;
 use crate::quantities::MediaKind;
 use crate::rtsp::service::HomeNames;
 use crate::steering::BindingCache;
 use crate::store::{Kept, Store};
+use anyhow::Context as _;
 
 /// Reads the configuration again.
 pub type Reread = Arc<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>;
@@ -32,8 +31,8 @@ pub struct Reload {
     pub store: Box<dyn Store>,
     /// … so far.
     pub kept: Kept,
-    /// The mobility section, for who listens.
-    pub mobility: watch::Sender<MobilityConfig>,
+    /// The mobility signalling.
+    pub signalling: Service,
     /// Sets what is logged.
     pub set_level: SetLevel,
 }
@@ -85,11 +84,10 @@ impl Reload {
             self.names.replace(home_titles(again));
         }
         self.running = self.running.taking_over(again);
-        self.mobility.send_if_modified(|mobility| {
-            let is_other = *mobility != self.running.mobility;
-            mobility.clone_from(&self.running.mobility);
-            is_other
-        });
+        if changed.iter().any(|key| key.starts_with("mobility.")) {
+            self.steering.set_rules(rules(&self.running));
+            self.signalling.set(responder_settings(&self.running));
+        }
         Ok(())
     }
 }

@@ -13,21 +13,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::config::{Config, JoinDefault, Loaded, PrimeRate, Unbound};
+use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
-use crate::net::{Connections, labels, now, process};
+use crate::mobility::server::Listener;
+use crate::mobility::{Provisioned, Responder, ResponderSettings};
+use crate::net::{Connections, labels, media_source, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
 use crate::rtsp::message::MessageLimits;
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
-use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, SteeringSettings};
+use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
 use crate::store::{FileStore, NoStore, Store, unique_local};
 
 /// Serves until a signal says otherwise; `reread` reads the configuration again.
@@ -116,6 +118,9 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         sessions: Sessions::default(),
         settings: rtsp_settings,
     });
+    let signalling = Listener::bind(config.mobility.listen, config.mobility.raw).context("mobility.listen")?;
+    let mobility_address = signalling.address();
+    let signalling = signalling.start(Responder::new(Arc::clone(&steering), responder_settings(config)))?;
     let (stop, stopped) = watch::channel(false);
     let http_listener = listen(config.http.listen).with_context(|| format!("http.listen {}", config.http.listen))?;
     let http = http_listener.local_addr()?;
@@ -152,14 +157,13 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     writeln!(out, "rtsp  rtsp://{rtsp}/")?;
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
     writeln!(out, "http  http://{http}/")?;
+    writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
     writeln!(out, "library  {} titles in {}", library.len(), config.library.path.display())?;
     writeln!(out, "ready")?;
     out.flush()?;
     drop(out);
 
-    // Who serves the mobility signalling subscribes to its section here.
-    let (mobility, _) = watch::channel(config.mobility.clone());
-    let reload = Reload { reread, running: config.clone(), steering: Arc::clone(&steering), names, store, kept, mobility, set_level };
+    let reload = Reload { reread, running: config.clone(), steering: Arc::clone(&steering), names, store, kept, signalling, set_level };
     wait_for_signals(&watch_library, reload).await?;
     let _ = stop.send(true);
     upkeep_task.abort();
@@ -234,6 +238,7 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
             Unbound::Home => config.steering.unbound_prefixes.clone(),
             Unbound::Pause => Vec::new(),
         },
+        rules: rules(config),
         ..SteeringSettings::new(prefix)
     };
     let stage = stage.clone();
@@ -244,6 +249,32 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
         }
     };
     BindingCache::new(settings, Box::new(random), Box::new(changed))
+}
+
+/// What of the signalling steering goes by, and may change.
+pub(super) fn rules(config: &Config) -> Rules {
+    let mobility = &config.mobility;
+    Rules {
+        denied_care_of: mobility.deny.clone(),
+        max_keys: mobility.max_sas,
+        max_homes_per_identity: mobility.max_homes_per_identity,
+        one_flow_per_home: mobility.one_flow_per_home,
+        rtsp_peers_are_proven: mobility.care_of_test == CareOfTest::Auto,
+    }
+}
+
+/// What the signalling itself goes by.
+pub(super) fn responder_settings(config: &Config) -> ResponderSettings {
+    let provisioned = |key: &ProvisionedKey| Provisioned { spi: Spi(key.spi), nai: key.nai.clone(), key: Key::new(*key.key.expose()) };
+    ResponderSettings {
+        keys: config.mobility.keys.iter().map(provisioned).collect(),
+        close_enough: Duration::from_secs(config.mobility.close_enough_s),
+        remote_homes: config.mobility.remote_homes,
+        max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
+        join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
+        media_source: config.steering.media_source,
+        media_source_for_loopback: Some(media_source(None, std::net::Ipv6Addr::LOCALHOST.into())),
+    }
 }
 
 fn data_plane_settings(config: &Config) -> DataPlaneSettings {

@@ -27,7 +27,7 @@ use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
     Authority, BindingCache, BindingId, CareOf, EndReason, Expectation, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay,
-    Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+    KeygenToken, Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
 };
 
 /// What answering needs.
@@ -111,7 +111,31 @@ struct ReserveBody {
     name: Option<String>,
     lifetime_seconds: Option<u64>,
     care_of: Option<SocketAddr>,
-    proof: Option<Value>,
+    rtcp: Option<u16>,
+    proof: Option<ProofBody>,
+}
+
+/// What a device was sent in its care-of test.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProofBody {
+    nonce_index: u16,
+    /// 16 hex digits.
+    token: String,
+}
+
+impl ProofBody {
+    fn read(&self) -> Result<KeygenToken, Problem> {
+        let digits = self.token.as_bytes();
+        let mut token = [0; 8];
+        if digits.len() != 2 * token.len() || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(Problem::invalid("a token is 16 hex digits"));
+        }
+        for (octet, pair) in token.iter_mut().zip(self.token.as_bytes().chunks(2)) {
+            *octet = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+        }
+        Ok(KeygenToken { index: self.nonce_index, token })
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,7 +143,7 @@ struct ReserveBody {
 struct BindingBody {
     care_of: SocketAddr,
     rtcp: Option<u16>,
-    proof: Option<Value>,
+    proof: Option<ProofBody>,
     lifetime_seconds: Option<u64>,
     mode: Option<ModeName>,
     join: Option<JoinName>,
@@ -329,7 +353,7 @@ impl Api {
 
     fn reserve(&self, call: &Call, now: Now) -> Result<Outcome, Problem> {
         let body: ReserveBody = if call.body.is_empty() {
-            ReserveBody { name: None, lifetime_seconds: None, care_of: None, proof: None }
+            ReserveBody { name: None, lifetime_seconds: None, care_of: None, rtcp: None, proof: None }
         } else {
             read(&call.body)?
         };
@@ -341,10 +365,11 @@ impl Api {
         let lifetime = Some(Duration::from_secs(body.lifetime_seconds.unwrap_or(7200)));
         let reserved = self.steering.reserve(&Reserve { owner: Owner::KeyHolder, address, lifetime, media_source }, now)?;
         if let Some(care_of) = body.care_of {
-            let update = self.update_of(reserved.home, Authority::Operator, None, care_of, None, body.proof.is_some(), call)?;
-            if let Err(error) = self.steering.update(&[update], now) {
+            let update = self.update_of(reserved.home, Authority::Operator, None, care_of, body.rtcp, body.proof.as_ref(), call);
+            let bound = update.and_then(|update| self.steering.update(&[update], now).map_err(Problem::from));
+            if let Err(problem) = bound {
                 let _ = self.steering.release(reserved.home, now);
-                return Err(error.into());
+                return Err(problem);
             }
         }
         Ok(Outcome::Json(
@@ -424,12 +449,9 @@ impl Api {
         binding: Option<BindingId>,
         care_of: SocketAddr,
         rtcp: Option<u16>,
-        proof_given: bool,
+        shown: Option<&ProofBody>,
         call: &Call,
     ) -> Result<Update, Problem> {
-        if proof_given {
-            return Err(Problem::new(409, "care-of-unproven", "care-of tests are not served in this version"));
-        }
         let care_of = SocketAddr::new(care_of.ip().to_canonical(), care_of.port());
         let rtcp_port = match rtcp {
             Some(port) => port,
@@ -441,7 +463,10 @@ impl Api {
             Authority::Grant(grant) => Holder(u64::from(grant.spi.0) | 1 << 62),
             _ => Holder(u64::from(binding.map_or(0, |binding| binding.0)) | 1 << 63),
         };
+        let shown = shown.map(ProofBody::read).transpose()?;
         let proof = match care_of.ip() == call.peer.ip() {
+            _ if shown.is_some_and(|shown| self.steering.is_proven_by(care_of.ip(), &shown)) => Proof::Tested,
+            _ if shown.is_some() => Proof::Missing,
             true if !operator || !call.peer.ip().is_loopback() => Proof::RequestPeer(call.peer.ip()),
             _ if operator => Proof::Trusted,
             _ => Proof::Missing,
@@ -477,11 +502,11 @@ impl Api {
         if authorised.is_some_and(|authorised| label.is_some_and(|label| label != authorised)) {
             return Err(SteeringError::OtherLabel.into());
         }
-        let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.is_some(), call)?;
+        let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.as_ref(), call)?;
         update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, Duration::from_secs));
         update.window = body.transition_ms.map(Duration::from_millis);
         // Without a word about it a binding that exists is refreshed: one that is leaving goes on leaving.
-        let exists = || self.steering.home_view(home, now).is_some_and(|view| view.branches.iter().any(|shown| shown.branch.binding == id));
+        let exists = || self.steering.stored_care_of(home, id).is_some();
         update.mode = match body.mode {
             Some(ModeName::Fork) => Mode::Fork,
             Some(ModeName::Move) => Mode::Move,

@@ -8,6 +8,7 @@ mod foreign;
 mod limits;
 mod request;
 pub mod responder;
+pub mod server;
 pub mod wire;
 
 pub use counters::{Counted, Counters};

@@ -88,6 +88,8 @@ pub struct ResponderSettings {
     pub join: Join,
     /// Where packets to home addresses come from; `None` the address that was asked.
     pub media_source: Option<Ipv6Addr>,
+    /// The same where a loopback address was asked: one that other devices reach.
+    pub media_source_for_loopback: Option<Ipv6Addr>,
 }
 
 impl Default for ResponderSettings {
@@ -99,6 +101,7 @@ impl Default for ResponderSettings {
             max_lifetime: Duration::from_secs(600),
             join: Join::default(),
             media_source: None,
+            media_source_for_loopback: None,
         }
     }
 }
@@ -451,7 +454,8 @@ impl Responder {
     }
 
     pub(super) fn media_source(&self, local: IpAddr) -> Ipv6Addr {
-        self.settings.media_source.unwrap_or(match local {
+        let for_loopback = self.settings.media_source_for_loopback.filter(|_| local.is_loopback());
+        self.settings.media_source.or(for_loopback).unwrap_or(match local {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         })

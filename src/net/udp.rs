@@ -28,7 +28,7 @@ const WITHOUT_OFFLOAD: usize = 32;
 
 const IPV6_FLOWINFO_SEND: libc::c_int = 33;
 const IPV6_AUTOFLOWLABEL: libc::c_int = 70;
-const CONTROL_WORDS: usize = 14;
+pub(crate) const CONTROL_WORDS: usize = 14;
 
 /// One address family's socket.
 pub struct UdpSocket {
@@ -375,7 +375,7 @@ pub(crate) fn choose_labels(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0)
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(crate) fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option takes an int, and the pointer and length are those of one.
     let done = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)
@@ -411,13 +411,14 @@ fn fill_control(space: &mut [u64; CONTROL_WORDS], message: &Message) -> usize {
     writer.used
 }
 
-struct ControlWriter<'a> {
-    space: &'a mut [u64; CONTROL_WORDS],
-    used: usize,
+/// Writes control messages one behind the other.
+pub(crate) struct ControlWriter<'a> {
+    pub(crate) space: &'a mut [u64; CONTROL_WORDS],
+    pub(crate) used: usize,
 }
 
 impl ControlWriter<'_> {
-    fn put<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: &T) {
+    pub(crate) fn put<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: &T) {
         let size = size_of::<T>() as libc::c_uint;
         // SAFETY: both are pure computations on a small length.
         let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize) };

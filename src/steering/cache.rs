@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::now::{Mono, Now};
@@ -30,7 +31,7 @@ use crate::steering::route::{BranchSerial, EndReason};
 use crate::steering::session_keys::SessionKeys;
 
 pub use crate::steering::command::{
-    Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings, Update,
+    Authority, Expectation, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, Rules, SteeringError, SteeringSettings, Update,
 };
 
 /// Events that wait to be taken at most; older ones are lost first.
@@ -67,6 +68,7 @@ pub struct BindingCache {
     register: Mutex<Register>,
     random: Mutex<Random>,
     routability: Mutex<ReturnRoutability>,
+    rules: ArcSwap<Rules>,
     /// The transfers of which a flow has moved lately: the others of the same hand-over join where it did.
     pub(crate) hand_overs: Mutex<VecDeque<HandOver>>,
     pub(crate) next_serial: AtomicU64,
@@ -91,6 +93,7 @@ impl BindingCache {
         let routability = ReturnRoutability::new(&mut random);
         Self {
             routability: Mutex::new(routability),
+            rules: ArcSwap::from_pointee(settings.rules.clone()),
             hand_overs: Mutex::default(),
             settings,
             homes: DashMap::new(),
@@ -110,6 +113,16 @@ impl BindingCache {
     /// What it goes by.
     pub const fn settings(&self) -> &SteeringSettings {
         &self.settings
+    }
+
+    /// What it goes by now.
+    pub fn rules(&self) -> arc_swap::Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Goes by other rules from now on; what is bound stays bound.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
     }
 
     /// What has been done so far.

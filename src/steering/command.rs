@@ -35,16 +35,8 @@ pub struct SteeringSettings {
     pub max_label: u32,
     /// Home addresses that packets go out to as they are while nobody is bound.
     pub unbound_prefixes: Vec<Ipv6Net>,
-    /// Care-ofs that are never taken.
-    pub denied_care_of: Vec<IpNet>,
-    /// Keys that a home address may have, K1 among them.
-    pub max_keys: usize,
-    /// Home addresses that one identity may have.
-    pub max_homes_per_identity: usize,
-    /// Whether a home address has one flow only.
-    pub one_flow_per_home: bool,
-    /// Whether the peer of a session's RTSP connection is proven for signalling too.
-    pub rtsp_peers_are_proven: bool,
+    /// What may change while it runs, as it is at first.
+    pub rules: Rules,
     /// The home addresses that may be given out, in this order; `None` any of the prefix.
     pub home_addresses: Option<Vec<HomeAddress>>,
 }
@@ -63,13 +55,30 @@ impl SteeringSettings {
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             max_label: FlowLabel::MAX,
             unbound_prefixes: Vec::new(),
-            denied_care_of: Vec::new(),
-            max_keys: 8,
-            max_homes_per_identity: 16,
-            one_flow_per_home: true,
-            rtsp_peers_are_proven: true,
+            rules: Rules::default(),
             home_addresses: None,
         }
+    }
+}
+
+/// What of the settings may change while the cache is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Care-ofs that are never taken.
+    pub denied_care_of: Vec<IpNet>,
+    /// Keys that a home address may have, K1 among them.
+    pub max_keys: usize,
+    /// Home addresses that one identity may have.
+    pub max_homes_per_identity: usize,
+    /// Whether a home address has one flow only.
+    pub one_flow_per_home: bool,
+    /// Whether the peer of a session's RTSP connection is proven for signalling too.
+    pub rtsp_peers_are_proven: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { denied_care_of: Vec::new(), max_keys: 8, max_homes_per_identity: 16, one_flow_per_home: true, rtsp_peers_are_proven: true }
     }
 }
 

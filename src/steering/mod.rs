@@ -29,8 +29,8 @@ pub mod view;
 pub use cache::BindingCache;
 pub use care_of::{BindingId, CareOf, ConnectionId, HomeAddress};
 pub use command::{
-    Authority, Expectation, ExpectedMedia, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, SteeringError, SteeringSettings,
-    Update,
+    Authority, Expectation, ExpectedMedia, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, Rules, SteeringError,
+    SteeringSettings, Update,
 };
 pub use counters::Counters;
 pub use event::{Event, EventKind};

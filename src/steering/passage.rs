@@ -160,7 +160,7 @@ impl BindingCache {
         let other_source = selector.source.is_some_and(|source| source != state.media_source);
         let second = position.is_none() && !state.flows.is_empty();
         let second_label = state.label.is_some_and(|authorised| label.is_some_and(|label| label != authorised));
-        if other_label || other_source || (self.settings().one_flow_per_home && (second || second_label)) {
+        if other_label || other_source || (self.rules().one_flow_per_home && (second || second_label)) {
             return Err(FlowStatus::Prohibited);
         }
         if state.label.is_none()

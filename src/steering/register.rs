@@ -101,7 +101,7 @@ impl BindingCache {
             }
         }
         let has = self.all().iter().filter(|home| home.state().identity.as_deref() == Some(nai)).count();
-        if has >= self.settings().max_homes_per_identity {
+        if has >= self.rules().max_homes_per_identity {
             return Err(GrantError::Resources);
         }
         if address.is_some_and(|address| self.is_reserved(address)) {
@@ -206,7 +206,7 @@ impl BindingCache {
                 let mut made = SessionKey::clone(made);
                 let accepted = made.replay.accept(request.sequence);
                 // K1 is one of them.
-                if !state.session_keys.keep(made, self.settings().max_keys.saturating_sub(1), now.utc.unix_seconds()) {
+                if !state.session_keys.keep(made, self.rules().max_keys.saturating_sub(1), now.utc.unix_seconds()) {
                     return Err(RegistrationError::Full);
                 }
                 accepted
@@ -269,7 +269,7 @@ impl BindingCache {
             return Err(RegistrationError::CareOfUnacceptable);
         }
         let bound = state.bindings.iter().any(|binding| binding.care_of.ip() == address);
-        let peer = self.settings().rtsp_peers_are_proven && state.peers.iter().any(|(_, peer)| *peer == address);
+        let peer = self.rules().rtsp_peers_are_proven && state.peers.iter().any(|(_, peer)| *peer == address);
         if !(request.tested || bound || peer) {
             count(&self.counters().care_of_unproven);
             return Err(RegistrationError::CareOfUnproven);

@@ -149,7 +149,7 @@ impl BindingCache {
 
     /// Whether settings keep packets from going there.
     pub(crate) fn is_denied(&self, address: IpAddr) -> bool {
-        self.settings().denied_care_of.iter().any(|net| net.contains(&address))
+        self.rules().denied_care_of.iter().any(|net| net.contains(&address))
     }
 
     /// Whether the node is known to be there. To know a key proves nothing of it.

@@ -83,6 +83,20 @@ impl Service {
         }
     }
 
+    /// The peer of a session's connection is proven to be where it is, for signalling about the session's flows too.
+    pub(super) fn note_peer(&self, session: &Session, link: &Link) {
+        for track in &session.tracks {
+            self.steering.note_peer(track.facts.home, session.holder, link.peer.ip());
+        }
+    }
+
+    /// … as long as the connection is there.
+    pub(super) fn forget_peer(&self, session: &Session) {
+        for track in &session.tracks {
+            self.steering.forget_peer(track.facts.home, session.holder);
+        }
+    }
+
     /// Whether any branch of a presentation stays at a care-of.
     pub(super) fn anybody_current(&self, presentation: PresentationId) -> bool {
         self.steering.homes_of(Owner::Presentation(presentation.0)).into_iter().any(|home| {
@@ -95,6 +109,7 @@ impl Service {
     /// it plays to a home address, unless somebody is bound there.
     pub(super) async fn forget(&self, session: &Session) {
         self.sessions.remove(session.id);
+        self.forget_peer(session);
         let unplayed = session.is_fresh() && (session.is_aimed() || !self.anybody_current(session.presentation));
         let alone = session.is_aimed() && !self.anybody_current(session.presentation);
         if !session.is_taker() && (unplayed || alone) {

@@ -246,7 +246,10 @@ impl Service {
                 return Err(SessionError::Unknown);
             }
             session.heard = now().mono;
-            session.connection = link.connection;
+            if session.connection != link.connection {
+                session.connection = link.connection;
+                self.note_peer(&session, link);
+            }
         }
         link.note_use(id);
         Ok(shared)

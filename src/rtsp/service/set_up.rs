@@ -71,6 +71,7 @@ impl Service {
             let (rtp, rtcp) = ports.unwrap_or_default();
             let to = |port| SocketAddr::from((home, port));
             session.aim(facts, &request.uri, CareOf::Udp { rtp: to(rtp), rtcp: to(rtcp), source: Some(link.local.ip()) }, now().mono);
+            self.note_peer(session, link);
             if let Some(ports) = ports {
                 self.steering.serve_at_home(facts.home, session.presentation.0, ports, Some(link.local.ip()), now());
             }
@@ -93,6 +94,7 @@ impl Service {
         // Before the answer: players open the way through a NAT as soon as they have it.
         self.stage.await_datagrams(session.presentation, facts.home, session.holder, care_of).await?;
         session.set_up(facts, &request.uri, care_of, now().mono);
+        self.note_peer(session, link);
         if matches!(session.state, State::Playing) && session.tracks.iter().any(|track| track.stale) {
             // What plays already goes to the new transport at once, though not before the answer names its channels.
             if matches!(care_of, CareOf::Interleaved { .. }) {

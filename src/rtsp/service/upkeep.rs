@@ -13,6 +13,9 @@ impl Service {
         for id in link.made.iter().chain(&link.used) {
             let Ok(shared) = self.sessions.find(*id) else { continue };
             let mut session = shared.lock().await;
+            if session.connection == link.connection {
+                self.forget_peer(&session);
+            }
             if !session.interleaves(link.connection) {
                 continue;
             }
