@@ -15,7 +15,7 @@ use crate::quantities::FlowLabel;
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Expectation, Holder, Owner};
 use crate::steering::counters::{Counters, count};
-use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Leaving, Passage};
+use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Handing, Leaving, Passage};
 use crate::steering::gate::Shared;
 use crate::steering::keys::{Key, ReplayWindow, Spi};
 use crate::steering::route::{Branch, BranchSerial, EndReason, Ended, Join, JoinWay, PacketFacts, Payload, Route, UpdateId};
@@ -391,12 +391,11 @@ impl HomeState {
         &mut self,
         flow: usize,
         members: &[BindingId],
-        window: Duration,
-        max_window: Duration,
-        successor: Option<BranchSerial>,
+        handing: Handing,
         reason: impl Fn(&Binding) -> EndReason,
         now: Mono,
     ) -> Passage {
+        let Handing { window, max_window, successor } = handing;
         let plain = self.binding(BindingId::PLAIN).map(|plain| plain.id);
         let flow = &mut self.flows[flow];
         let had = flow.members.iter().copied().chain(flow.leaving.iter().map(|leaving| leaving.binding)).chain(plain);
