@@ -204,6 +204,8 @@ pub(crate) struct AtHome {
     pub(crate) serial: u64,
     /// The next of such a block.
     pub(crate) update: u64,
+    /// Until when, if it has an end.
+    pub(crate) until: Option<Mono>,
     /// Its branch, while it has one.
     pub(crate) shown: Option<Branch>,
 }
@@ -592,7 +594,8 @@ impl HomeState {
         };
         let windows = self.flows.iter().enumerate().flat_map(of_flow);
         let of_binding = |(position, binding)| Some((self.lifetime_end(binding)?, End::Binding { position }));
-        windows.chain(self.bindings.iter().enumerate().filter_map(of_binding))
+        let at_home = self.at_home.and_then(|at_home| Some((at_home.until?, End::AtHome)));
+        windows.chain(self.bindings.iter().enumerate().filter_map(of_binding)).chain(at_home)
     }
 
     /// When something ends next. Later than `now` after [`HomeState::expire`] at `now`, unless the home address is over.
@@ -601,7 +604,8 @@ impl HomeState {
             return None;
         }
         if self.bindings.is_empty() {
-            return self.expires;
+            let at_home = self.at_home.and_then(|at_home| at_home.until);
+            return self.expires.into_iter().chain(at_home).min();
         }
         self.ends().map(|(end, _)| end).min()
     }
@@ -615,6 +619,7 @@ impl HomeState {
             match due {
                 None => return any,
                 Some((_, End::Window { flow, leaving })) => self.end_window(flow, leaving),
+                Some((_, End::AtHome)) => self.at_home = None,
                 Some((_, End::Binding { position })) => {
                     let carried = self.carries(self.bindings[position].id);
                     let binding = self.take_out(position);
@@ -651,6 +656,7 @@ impl HomeState {
 enum End {
     Window { flow: usize, leaving: usize },
     Binding { position: usize },
+    AtHome,
 }
 
 fn remember(ended: &mut VecDeque<Ended>, end: Ended) {

@@ -19,7 +19,7 @@ use crate::steering::{BranchView, Expectation, HomeAddress, VerifiedGrant};
 impl Service {
     /// Whether a request may name this destination; by which grants, where it is by a key.
     pub(super) fn may_aim(&self, home: Ipv6Addr, url: &RtspUrl, request: &Request, link: &Link) -> Result<Vec<VerifiedGrant>, Refusal> {
-        if !self.steering.is_home(home) {
+        if !self.steering.is_home(home) && !self.steering.is_reserved(HomeAddress(home)) {
             return Err(TransportError::Destination(home.to_string()).into());
         }
         let home = HomeAddress(home);
