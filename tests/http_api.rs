@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ const PRESENTATION: PresentationId = PresentationId(7);
 struct Presentations {
     known: Mutex<BTreeMap<PresentationId, PresentationSnapshot>>,
     steering: Arc<BindingCache>,
+    /// As if too many commands waited.
+    full: Arc<AtomicBool>,
 }
 
 impl Presentations {
@@ -64,6 +67,7 @@ impl Presentations {
 impl Perform for Presentations {
     fn perform(&self, command: Command) {
         match command {
+            command if self.full.load(Ordering::Relaxed) => command.refuse(PlaybackError::Busy),
             Command::Open { presentation, title, start, reply, .. } => {
                 let snapshot = PresentationSnapshot {
                     id: presentation,
@@ -133,6 +137,7 @@ struct Server {
     stage: Stage,
     announcer: Announcer,
     library: Arc<Library>,
+    full: Arc<AtomicBool>,
     runtime: Runtime,
     _stop: watch::Sender<bool>,
     _media: tempfile::TempDir,
@@ -152,7 +157,8 @@ impl Server {
         let random = |octets: &mut [u8]| getrandom::fill(octets).expect("random octets");
         let settings = SteeringSettings::new("fd00:1::/64".parse().expect("a prefix"));
         let steering = Arc::new(BindingCache::new(settings, Box::new(random), Box::new(|_, _| {})));
-        let presentations = Presentations { known: Mutex::default(), steering: Arc::clone(&steering) };
+        let full = Arc::new(AtomicBool::new(false));
+        let presentations = Presentations { known: Mutex::default(), steering: Arc::clone(&steering), full: Arc::clone(&full) };
         let stage = Stage::new(Arc::new(presentations));
         let announcer = Announcer::default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -181,7 +187,7 @@ impl Server {
         change(&mut api.settings);
         prometheus();
         runtime.spawn(flowsteer::http::server::serve(listener, Arc::new(api), stopped));
-        Self { address, steering, stage, announcer, library, runtime, _stop: stop, _media: media }
+        Self { address, steering, stage, announcer, library, full, runtime, _stop: stop, _media: media }
     }
 
     fn title(&self) -> Arc<Title> {
@@ -828,6 +834,20 @@ fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
     assert!(number("process_open_fds") > 0.0);
     let closed = Server::start(&["secret"]);
     closed.get("/metrics").refused(401, "unauthorized");
+}
+
+#[test]
+fn who_asks_while_too_many_commands_wait_is_told_so() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    server.full.store(true, Ordering::Relaxed);
+    for target in ["/api/v1/sessions", "/api/v1/sessions/0000000000000007", &home_path(homes[0])] {
+        server.get(target).refused(503, "busy");
+    }
+    server.post("/api/v1/sessions/0000000000000007/pause", &json!({})).refused(503, "busy");
+    server.post("/api/v1/sessions", &json!({ "title": "a film.mp4", "home": homes[0].to_string() })).refused(503, "busy");
+    server.full.store(false, Ordering::Relaxed);
+    server.get("/api/v1/sessions/0000000000000007").json(200);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flowsteer::rtsp::service::RtspSettings;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use rtsp_server::{Player, SOON, Server};
+use rtsp_server::{Player, Reply, SOON, Server};
 
 const TCP: &str = "RTP/AVP/TCP;unicast";
 
@@ -230,6 +230,58 @@ fn the_time_of_a_request_that_does_not_end() {
     // One that says nothing has not begun a request.
     idle.ask("OPTIONS", "*", &[]).ok();
     witness.goes_on();
+}
+
+/// An interleaved frame.
+fn frame(channel: u8, octets: &[u8]) -> Vec<u8> {
+    [&[b'$', channel, 0, octets.len() as u8], octets].concat()
+}
+
+/// A Receiver Report about nobody (RFC 3550 section 6.4.2).
+const REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 9];
+
+#[test]
+fn reports_of_one_receiver() {
+    let server = serve(|settings| settings.session_timeout = Duration::from_millis(900));
+    let mut witness = Witness::start(&server);
+    let mut player = play(Player::connect(&server), &server.url("short.mp4"));
+    player.packet(0);
+    let handed_over = || server.watched.reports.load(Ordering::Relaxed);
+    // What is no RTCP is not handed over at all.
+    let noise = [&[][..], &[0xce, 0xfa, 0xed, 0xfe], &REPORT[..4], &[0x80, 201, 0, 9, 0, 0, 0, 9], b"OPTIONS * RTSP/1.0"];
+    noise.iter().for_each(|octets| player.send(&frame(1, octets)));
+    player.ask("OPTIONS", "*", &[]).ok();
+    assert_eq!(handed_over(), 0);
+    let start = Instant::now();
+    // Media are taken off the connection by nobody but this test: reports alone keep the session.
+    player.ask("PAUSE", &server.url("short.mp4/"), &[]).ok();
+    while start.elapsed() < Duration::from_millis(2500) {
+        player.send(&frame(1, &REPORT).repeat(200));
+        witness.goes_on();
+    }
+    let most = 20 + 10 * (start.elapsed().as_secs() as usize + 1);
+    player.ask("PLAY", &server.url("short.mp4/"), &[]).ok();
+    assert!((1..=most).contains(&handed_over()), "{} were handed over", handed_over());
+    witness.goes_on();
+}
+
+#[test]
+fn commands_that_wait() {
+    let server = serve(|_| {});
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let reply = player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]).ok();
+    player.session = Some(reply.session());
+    let (home, key) = server.takeover();
+    server.watched.full.store(true, Ordering::Relaxed);
+    let mut other = Player::connect(&server);
+    let refused = |reply: Reply| assert_eq!((reply.status, reply.phrase.contains("the server is busy")), (503, true), "{reply:#?}");
+    refused(player.ask("PLAY", &format!("{url}/"), &[]));
+    refused(other.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]));
+    refused(other.ask("DESCRIBE", &format!("{home}?key={key}"), &[]));
+    server.watched.full.store(false, Ordering::Relaxed);
+    player.ask("PLAY", &format!("{url}/"), &[]).ok();
+    other.ask("DESCRIBE", &format!("{home}?key={key}"), &[]).ok();
 }
 
 #[test]

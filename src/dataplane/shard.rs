@@ -418,6 +418,7 @@ impl Shard {
                 });
             }
             Command::Rtcp { presentation, origin, packet } => {
+                self.notices.report_taken();
                 let _ = self.with(presentation, |slot| {
                     slot.reported(origin, &packet, now);
                     Ok(())

@@ -22,7 +22,7 @@ use crate::http::shape;
 use crate::library::{Library, Title};
 use crate::net::{media_source, now};
 use crate::now::Now;
-use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
+use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Stage};
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
@@ -316,7 +316,11 @@ impl Api {
     async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<Value, Problem> {
         let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
         let snapshots = match view.player {
-            Some(id) => self.stage.snapshot(PresentationId(id)).await.map(|found| vec![found]).unwrap_or_default(),
+            Some(id) => match self.stage.snapshot(PresentationId(id)).await {
+                Ok(found) => vec![found],
+                Err(PlaybackError::Unknown) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            },
             None => Vec::new(),
         };
         Ok(self.home_shape(&view, &snapshots, now))

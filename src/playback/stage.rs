@@ -78,6 +78,9 @@ pub enum PlaybackError {
     /// The track's configuration cannot be sent.
     #[error("the track cannot be sent")]
     Unplayable,
+    /// More commands wait than can: nothing was done, and asking again later may help.
+    #[error("the server is busy")]
+    Busy,
 }
 
 /// A range of normal play time (RFC 2326 section 3.6).
@@ -312,8 +315,22 @@ pub enum Command {
     },
 }
 
-/// Carries commands to where the presentations are. Never blocks; a command that cannot be delivered is dropped, and
-/// its reply with it.
+impl Command {
+    /// Answers a command that is not carried out; one without a reply is dropped.
+    pub fn refuse(self, error: PlaybackError) {
+        match self {
+            Self::Open { reply, .. } | Self::Await { reply, .. } | Self::End { reply, .. } => reply(Err(error)),
+            Self::AddFlow { reply, .. } => reply(Err(error)),
+            Self::Play { reply, .. } => reply(Err(error)),
+            Self::Pause { reply, .. } => reply(Err(error)),
+            Self::Snapshot { reply, .. } => reply(Err(error)),
+            Self::EndTitle { .. } | Self::RouteChanged { .. } | Self::Rtcp { .. } => {}
+        }
+    }
+}
+
+/// Carries commands to where the presentations are. Never blocks; a command that cannot be delivered is refused as
+/// [`PlaybackError::Busy`], or, while the server stops, dropped and its reply with it.
 pub trait Perform: Send + Sync {
     /// Delivers a command.
     fn perform(&self, command: Command);

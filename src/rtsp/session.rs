@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::now::Mono;
+use crate::now::{Allowance, Mono};
 use crate::playback::{FlowFacts, PresentationId};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::url::Target;
@@ -115,6 +115,8 @@ pub struct SetUpTrack {
     pub stale: bool,
     /// Set where the flow is played to a home address that somebody else reserved: the session has no branch there.
     pub aimed: bool,
+    /// How many reports of its receiver may yet be handed over.
+    pub reports: Allowance,
 }
 
 /// One RTSP session.
@@ -255,7 +257,15 @@ impl Session {
                 track.care_of = care_of;
                 track.url = url.to_owned();
             }
-            None => self.tracks.push(SetUpTrack { facts, url: url.to_owned(), care_of, branch: None, stale: false, aimed: false }),
+            None => self.tracks.push(SetUpTrack {
+                facts,
+                url: url.to_owned(),
+                care_of,
+                branch: None,
+                stale: false,
+                aimed: false,
+                reports: Allowance::default(),
+            }),
         }
         match self.state {
             State::Init => self.state = State::Ready { since: now, played: false },

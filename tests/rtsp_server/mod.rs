@@ -9,12 +9,13 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
+use flowsteer::dataplane::{DataPlane, DataPlaneSettings, Director};
 use flowsteer::library::Library;
 use flowsteer::net::{Connections, now};
-use flowsteer::playback::{Command, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::playback::{Command, Perform, PlaybackError, PresentationId, PresentationSnapshot, Stage};
 use flowsteer::rtsp::server::serve;
 use flowsteer::rtsp::service::{RtspSettings, Service};
 use flowsteer::rtsp::session::Sessions;
@@ -25,9 +26,31 @@ use tokio::sync::watch;
 /// How soon something must happen.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// The way to the presentations, looked at.
+pub struct Watched {
+    director: Arc<Director>,
+    /// Reports of receivers that were handed over.
+    pub reports: AtomicUsize,
+    /// As if too many commands waited.
+    pub full: AtomicBool,
+}
+
+impl Perform for Watched {
+    fn perform(&self, command: Command) {
+        if matches!(command, Command::Rtcp { .. }) {
+            self.reports.fetch_add(1, Ordering::Relaxed);
+        }
+        match self.full.load(Ordering::Relaxed) {
+            true => command.refuse(PlaybackError::Busy),
+            false => self.director.perform(command),
+        }
+    }
+}
+
 /// A running server.
 pub struct Server {
     pub address: SocketAddr,
+    pub watched: Arc<Watched>,
     pub steering: Arc<BindingCache>,
     pub service: Arc<Service>,
     runtime: Runtime,
@@ -46,7 +69,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let settings = DataPlaneSettings { port: 0, shards: 1, ..DataPlaneSettings::default() };
         let prepared = DataPlane::prepare(&settings).expect("free ports");
-        let stage = Stage::new(prepared.director());
+        let watched = Arc::new(Watched { director: prepared.director(), reports: AtomicUsize::new(0), full: AtomicBool::new(false) });
+        let stage = Stage::new(Arc::clone(&watched) as Arc<dyn Perform>);
         let told = stage.clone();
         let changed = move |_: HomeAddress, player: Option<u64>| {
             if let Some(id) = player {
@@ -81,7 +105,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        Self { address, steering, service, runtime, stop, plane: Some(plane) }
+        Self { address, watched, steering, service, runtime, stop, plane: Some(plane) }
     }
 
     /// The URL of a path.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::library::{Title, TitlePath};
 use crate::net::now;
-use crate::playback::{PresentationId, PresentationSnapshot};
+use crate::playback::{PlaybackError, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaKind;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization;
@@ -158,7 +158,10 @@ impl Service {
 
     async fn presentation_of(&self, grants: &[VerifiedGrant]) -> Result<PresentationSnapshot, Refusal> {
         match grants.first().map(|grant| grant.owner) {
-            Some(Owner::Presentation(id)) => self.stage.snapshot(PresentationId(id)).await.map_err(|_| Status(404).into()),
+            Some(Owner::Presentation(id)) => self.stage.snapshot(PresentationId(id)).await.map_err(|error| match error {
+                PlaybackError::Unknown => Status(404).into(),
+                other => other.into(),
+            }),
             Some(Owner::KeyHolder) | None => Err(Status(404).into()),
         }
     }
