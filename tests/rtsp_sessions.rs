@@ -449,6 +449,59 @@ fn one_flow_alone_can_be_taken_over() {
     server.wait("it is over", |presentation| presentation.is_none());
 }
 
+/// The channels and the source that a SETUP was answered with.
+#[track_caller]
+fn channels(reply: &Reply) -> (u8, u8, String) {
+    let parts: Vec<(&str, &str)> = reply.expect("Transport").split(';').filter_map(|part| part.split_once('=')).collect();
+    let part = |name| parts.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name} in {reply:#?}")).1;
+    let (rtp, rtcp) = part("interleaved").split_once('-').expect("a pair");
+    (rtp.parse().expect("a channel"), rtcp.parse().expect("a channel"), part("ssrc").to_owned())
+}
+
+#[test]
+fn two_titles_over_one_connection_have_channels_of_their_own() {
+    let server = Server::start();
+    let mut player = Player::connect(&server);
+    let asked = "RTP/AVP/TCP;unicast;interleaved=0-1";
+    let (films, transports) = (["countdown.mp4", "short.mp4"], [[asked, TCP], [asked, "RTP/AVP/TCP;unicast;interleaved=3-4"]]);
+    let mut sessions = Vec::new();
+    let mut given = Vec::new();
+    for (film, transports) in films.iter().zip(transports) {
+        player.session = None;
+        for (track, transport) in transports.iter().enumerate() {
+            let reply = player.ask("SETUP", &server.url(&format!("{film}/trackID={track}")), &[("Transport", transport)]).ok();
+            player.session = Some(reply.session());
+            given.push(channels(&reply));
+        }
+        sessions.push(player.session.clone());
+    }
+    assert_eq!((given[0].0, given[0].1), (0, 1), "a pair that is free is the one that was asked for");
+    let mut used: Vec<u8> = given.iter().flat_map(|(rtp, rtcp, _)| [*rtp, *rtcp]).collect();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), 8, "{given:?}");
+    for (film, session) in films.iter().zip(&sessions) {
+        player.session.clone_from(session);
+        play(&mut player, &server.url(film), &[]);
+    }
+    for _ in 0..3 {
+        for (rtp, _, ssrc) in &given {
+            let (_, packet) = player.packet(*rtp);
+            assert_eq!(hex(&packet[8..12]), *ssrc, "RTP on channel {rtp}");
+        }
+    }
+    // Channels that a session has given up may be had again.
+    player.session.clone_from(&sessions[0]);
+    player.ask("TEARDOWN", &server.url(films[0]), &[]).ok();
+    player.session = None;
+    let reply = player.ask("SETUP", &server.url("short.mp4/trackID=0"), &[("Transport", asked)]).ok();
+    assert_eq!(channels(&reply).0, 0);
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect()
+}
+
 #[test]
 fn a_lost_connection_ends_what_was_interleaved_in_it_and_the_url_resumes() {
     let server = Server::start();

@@ -167,6 +167,19 @@ impl Session {
         self.tracks.iter().any(|track| uses(track, connection))
     }
 
+    /// The channels of a connection that it uses, those of one track left out.
+    pub fn channels(&self, connection: u64, without: Option<usize>) -> impl Iterator<Item = u8> + '_ {
+        let used = move |track: &SetUpTrack| match track.care_of {
+            CareOf::Interleaved { connection: of, rtp_channel, rtcp_channel, .. }
+                if of.0 == connection && Some(track.facts.track) != without =>
+            {
+                Some([rtp_channel, rtcp_channel])
+            }
+            CareOf::Interleaved { .. } | CareOf::Udp { .. } => None,
+        };
+        self.tracks.iter().filter_map(used).flatten()
+    }
+
     /// Its bound branches, those included that have ended meanwhile.
     pub fn branches(&self) -> impl Iterator<Item = (HomeAddress, BranchSerial)> + '_ {
         self.tracks.iter().filter_map(|track| Some((track.facts.home, track.branch?.1)))
