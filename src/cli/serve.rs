@@ -20,7 +20,7 @@ use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
-use crate::net::{Connections, labels, now, process};
+use crate::net::{Connections, Refusals, labels, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
@@ -109,11 +109,13 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let rtsp = listener.local_addr()?;
     let rtsp_settings = rtsp_settings(config, data_plane.port());
     let names = rtsp_settings.homes.clone();
+    let refusals = Arc::new(Refusals::default());
     let service = Arc::new(Service {
         stage: stage.clone(),
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         sessions: Sessions::default(),
+        refusals: Arc::clone(&refusals),
         settings: rtsp_settings,
     });
     let (stop, stopped) = watch::channel(false);
@@ -124,6 +126,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         announcer: announcer.clone(),
+        refusals,
         metrics: Box::new(move || rendered.render()),
         settings: ApiSettings {
             tokens: config.http.tokens.clone(),

@@ -20,7 +20,7 @@ use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::shape;
 use crate::library::{Library, Title};
-use crate::net::{media_source, now};
+use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
 use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Stage};
 use crate::quantities::{FlowLabel, MediaTime};
@@ -40,6 +40,8 @@ pub struct Api {
     pub library: Arc<Library>,
     /// Tells events.
     pub announcer: Announcer,
+    /// Who has shown too many keys that are none.
+    pub refusals: Arc<Refusals>,
     /// Renders the metrics.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What it goes by.
@@ -195,7 +197,8 @@ impl Api {
             _ => {}
         }
         let now = now();
-        let who = requester(&call.headers, call.peer.ip(), &self.settings.tokens, &self.settings.hosts, &self.steering, now)?;
+        let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
+        let who = requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)?;
         if !call.body.is_empty() && !is_json(&call.headers) {
             return Err(Problem::new(415, "not-json", "bodies are application/json"));
         }

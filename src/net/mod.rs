@@ -1,6 +1,7 @@
 //! Sockets: batches of datagrams, segmentation offload, flow labels, TCP connections that carry interleaved packets,
-//! and the clock. Knows datagrams, not meaning.
+//! who gets a place, and the clock. Knows datagrams, not meaning.
 
+pub mod admission;
 pub mod clock;
 pub mod connection;
 pub mod interface;
@@ -9,6 +10,7 @@ pub mod process;
 pub mod udp;
 pub mod wait;
 
+pub use admission::{Places, Refusals};
 pub use clock::now;
 pub use connection::{Connection, Connections, Offer};
 pub use interface::media_source;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -66,6 +66,11 @@ impl Server {
 
     /// Serves a folder on 127.0.0.1, with other settings.
     pub fn with(media: &Path, change: impl FnOnce(&mut RtspSettings), prepare: impl FnOnce(&BindingCache)) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST.into(), media, change, prepare)
+    }
+
+    /// Serves a folder on an interface.
+    pub fn at(interface: IpAddr, media: &Path, change: impl FnOnce(&mut RtspSettings), prepare: impl FnOnce(&BindingCache)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let settings = DataPlaneSettings { port: 0, shards: 1, ..DataPlaneSettings::default() };
         let prepared = DataPlane::prepare(&settings).expect("free ports");
@@ -91,9 +96,10 @@ impl Server {
             steering: Arc::clone(&steering),
             library: Arc::new(Library::open(media).expect("the library")),
             sessions: Sessions::default(),
+            refusals: Arc::default(),
             settings: rtsp,
         });
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((interface, 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(serve(listener, Arc::clone(&service), connections, stopped));
@@ -217,7 +223,8 @@ impl Player {
 
     /// Connects from another address of the loopback network.
     pub fn connect_from(server: &Server, address: IpAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let domain = socket2::Domain::for_address(server.address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(address, 0).into()).expect("an address of the loopback network");
         socket.connect(&server.address.into()).expect("the server listens");
         Self::over(socket.into())
