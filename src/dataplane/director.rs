@@ -116,45 +116,36 @@ impl Director {
     }
 
     /// Asks every shard, and answers when all have.
-    fn gather(&self, reply: Reply<Vec<PresentationSnapshot>>) {
+    fn gather<T: Send + 'static>(&self, reply: Reply<Vec<T>>, ask: impl Fn(Reply<Vec<T>>) -> Command) {
         let gathering = Arc::new(Mutex::new(Gathering { found: Ok(Vec::new()), open: self.shards.len(), reply: Some(reply) }));
         for shard in &self.shards {
-            let part = Part { gathering: Arc::clone(&gathering) };
-            let reply: Reply<Vec<PresentationSnapshot>> = Box::new(move |found| part.add(found));
-            shard.tell(Command::Snapshot { presentation: None, reply });
+            let gathering = Arc::clone(&gathering);
+            shard.tell(ask(Box::new(move |found| add(&gathering, found))));
         }
     }
 }
 
-struct Gathering {
-    found: Result<Vec<PresentationSnapshot>, PlaybackError>,
+struct Gathering<T> {
+    found: Result<Vec<T>, PlaybackError>,
     open: usize,
-    reply: Option<Reply<Vec<PresentationSnapshot>>>,
+    reply: Option<Reply<Vec<T>>>,
 }
 
-struct Part {
-    gathering: Arc<Mutex<Gathering>>,
-}
-
-impl Part {
-    fn add(&self, found: Result<Vec<PresentationSnapshot>, PlaybackError>) {
-        let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut gathering.found, found) {
-            (Ok(all), Ok(found)) => all.extend(found),
-            (all @ Ok(_), Err(error)) => *all = Err(error),
-            (Err(_), _) => {}
-        }
-        gathering.open = gathering.open.saturating_sub(1);
-        if gathering.open == 0
-            && let Some(reply) = gathering.reply.take()
-        {
-            let found = std::mem::replace(&mut gathering.found, Ok(Vec::new()));
-            drop(gathering);
-            reply(found.map(|mut found| {
-                found.sort_by_key(|snapshot| snapshot.id);
-                found
-            }));
-        }
+/// One shard's part.
+fn add<T>(gathering: &Mutex<Gathering<T>>, found: Result<Vec<T>, PlaybackError>) {
+    let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&mut gathering.found, found) {
+        (Ok(all), Ok(found)) => all.extend(found),
+        (all @ Ok(_), Err(error)) => *all = Err(error),
+        (Err(_), _) => {}
+    }
+    gathering.open = gathering.open.saturating_sub(1);
+    if gathering.open == 0
+        && let Some(reply) = gathering.reply.take()
+    {
+        let found = std::mem::replace(&mut gathering.found, Ok(Vec::new()));
+        drop(gathering);
+        reply(found);
     }
 }
 
@@ -178,7 +169,21 @@ impl Perform for Director {
             }
             Command::Snapshot { presentation: None, .. } => {
                 if let Command::Snapshot { reply, .. } = command {
-                    self.gather(reply);
+                    let sorted: Reply<Vec<PresentationSnapshot>> = Box::new(move |found| {
+                        reply(found.map(|mut found| {
+                            found.sort_by_key(|snapshot| snapshot.id);
+                            found
+                        }));
+                    });
+                    self.gather(sorted, |reply| Command::Snapshot { presentation: None, reply });
+                }
+                return;
+            }
+            Command::Ping { .. } => {
+                if let Command::Ping { reply } = command {
+                    let all: Reply<Vec<()>> = Box::new(move |answers| reply(answers.map(drop)));
+                    let one = |reply: Reply<Vec<()>>| Command::Ping { reply: Box::new(move |answer| reply(answer.map(|()| Vec::new()))) };
+                    self.gather(all, one);
                 }
                 return;
             }
@@ -221,6 +226,22 @@ mod tests {
             _ => panic!("another command"),
         }
         assert_eq!(outcome.try_recv().expect("all have answered").expect_err("one could not"), PlaybackError::Busy);
+    }
+
+    #[test]
+    fn every_shard_is_asked_whether_it_is_there_and_nothing_else() {
+        let shards = [shard(10), shard(10)];
+        let director = Director::new(shards.iter().map(|(shard, _)| shard.clone()).collect());
+        let (told, outcome) = channel();
+        director.perform(Command::Ping { reply: Box::new(move |outcome| told.send(outcome).expect("it is waited for")) });
+        for (_, queue) in &shards {
+            assert!(outcome.try_recv().is_err(), "not all have answered");
+            match queue.try_recv().expect("it is asked") {
+                Command::Ping { reply } => reply(Ok(())),
+                _ => panic!("another command"),
+            }
+        }
+        assert_eq!(outcome.try_recv().expect("all have answered"), Ok(()));
     }
 
     #[test]

@@ -425,10 +425,13 @@ impl Shard {
                 });
             }
             Command::Snapshot { presentation, reply } => {
-                let shown = self.slots.iter().flatten().filter(|slot| presentation.is_none_or(|wanted| wanted == slot.presentation.id()));
-                let found: Vec<_> = shown.map(|slot| slot.snapshot(now)).collect();
-                reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
+                let one = |id| self.slots.get(*self.index.get(&id)?)?.as_ref();
+                reply(match presentation {
+                    Some(id) => one(id).map(|slot| vec![slot.snapshot(now)]).ok_or(PlaybackError::Unknown),
+                    None => Ok(self.slots.iter().flatten().map(|slot| slot.snapshot(now)).collect()),
+                });
             }
+            Command::Ping { reply } => reply(Ok(())),
         }
     }
 

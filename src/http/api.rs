@@ -163,6 +163,8 @@ enum ScopeName {
     Flow,
 }
 
+/// A data plane that is ready says so within this.
+const READY: Duration = Duration::from_secs(2);
 /// Bindings that HTTP makes live so long unless they say.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -187,7 +189,10 @@ impl Api {
         match (&call.method, path) {
             (&Method::GET, ["healthz"]) => return Ok(Outcome::Text("text/plain; charset=utf-8", "ok\n".into())),
             (&Method::GET, ["readyz"]) => {
-                self.stage.snapshots().await.map_err(|_| Problem::new(503, "not-ready", "the data plane does not answer"))?;
+                let answers = tokio::time::timeout(READY, self.stage.ping()).await;
+                if !matches!(answers, Ok(Ok(()))) {
+                    return Err(Problem::new(503, "not-ready", "the data plane does not answer"));
+                }
                 return Ok(Outcome::Text("text/plain; charset=utf-8", "ready\n".into()));
             }
             (&Method::GET, ["api", "v1", "titles"]) => {
@@ -538,7 +543,8 @@ impl Api {
         let expires = grants.iter().map(|grant| grant.parameters.validity_end).min().unwrap_or(0);
         let title_url = shape::title_url(&authority, &snapshot.title.path);
         let tracks: Vec<SdpTrack> = flows.iter().filter_map(|(flow, ..)| self.sdp_track(&snapshot.title, flow)).collect();
-        let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity(call, now), extent(&snapshot.title));
+        let identity = self.identity(call, flows.first().map(|(flow, ..)| *flow), now);
+        let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity, extent(&snapshot.title));
         let parts = Parts {
             snapshot: &snapshot,
             flows,
@@ -566,7 +572,8 @@ impl Api {
         let snapshot = self.presentation_at(home).await?;
         let flow = snapshot.flows.iter().find(|flow| flow.facts.home == home).ok_or_else(|| Problem::not_found("flow"))?;
         let track = self.sdp_track(&snapshot.title, flow).ok_or_else(|| Problem::not_found("track"))?;
-        let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity(call, now()), extent(&snapshot.title), port, port + 1);
+        let identity = self.identity(call, Some(flow), now());
+        let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity, extent(&snapshot.title), port, port + 1);
         Ok(Outcome::Text("application/sdp", text))
     }
 
@@ -584,28 +591,32 @@ impl Api {
         });
         let plain =
             |host: &String| host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:[]_".contains(&octet)) && !host.is_empty();
-        let leaves_from = flow.filter(|_| call.local.ip().is_loopback()).and_then(|flow| {
-            let mut sources = flow.branches.iter().rev().filter_map(|state| match state.branch.care_of {
-                CareOf::Udp { source, .. } => source,
-                CareOf::Interleaved { .. } => None,
-            });
-            let source = sources.next().or_else(|| {
-                let source = self.steering.gate(flow.facts.home)?.media_source();
-                Some(IpAddr::V6(source).to_canonical())
-            });
-            source.filter(|source| !source.is_loopback() && !source.is_unspecified())
-        });
-        match (leaves_from, asked.filter(plain)) {
-            (Some(IpAddr::V6(address)), _) => format!("[{address}]:{port}"),
-            (Some(IpAddr::V4(address)), _) => format!("{address}:{port}"),
+        match (self.leaves_from(call, flow), asked.filter(plain)) {
+            (Some(address), _) => SocketAddr::new(address, port).to_string(),
             (None, Some(host)) => format!("{host}:{port}"),
             (None, None) => SocketAddr::new(call.local.ip(), port).to_string(),
         }
     }
-}
 
-fn identity(call: &Call, now: Now) -> Identity {
-    Identity { session: now.utc.ntp64(), version: 1, server: call.local.ip() }
+    /// The address that a flow leaves from, for who asks over loopback.
+    fn leaves_from(&self, call: &Call, flow: Option<&FlowSnapshot>) -> Option<IpAddr> {
+        let flow = flow.filter(|_| call.local.ip().is_loopback())?;
+        let mut sources = flow.branches.iter().rev().filter_map(|state| match state.branch.care_of {
+            CareOf::Udp { source, .. } => source,
+            CareOf::Interleaved { .. } => None,
+        });
+        let source = sources.next().or_else(|| {
+            let source = self.steering.gate(flow.facts.home)?.media_source();
+            Some(IpAddr::V6(source).to_canonical())
+        });
+        source.filter(|source| !source.is_loopback() && !source.is_unspecified())
+    }
+
+    /// What a description of a flow, or of several that begin with it, says of this server.
+    fn identity(&self, call: &Call, flow: Option<&FlowSnapshot>, now: Now) -> Identity {
+        let server = self.leaves_from(call, flow).unwrap_or(call.local.ip());
+        Identity { session: now.utc.ntp64(), version: 1, server }
+    }
 }
 
 fn extent(title: &Title) -> Extent {

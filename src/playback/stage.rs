@@ -306,6 +306,11 @@ pub enum Command {
         /// The compound packet.
         packet: Vec<u8>,
     },
+    /// Say that it is there: asked of every place where presentations live, answered when all have.
+    Ping {
+        /// It is.
+        reply: Reply<()>,
+    },
     /// Describe one presentation, or all.
     Snapshot {
         /// Which; `None` for all.
@@ -319,7 +324,7 @@ impl Command {
     /// Answers a command that is not carried out; one without a reply is dropped.
     pub fn refuse(self, error: PlaybackError) {
         match self {
-            Self::Open { reply, .. } | Self::Await { reply, .. } | Self::End { reply, .. } => reply(Err(error)),
+            Self::Open { reply, .. } | Self::Await { reply, .. } | Self::End { reply, .. } | Self::Ping { reply } => reply(Err(error)),
             Self::AddFlow { reply, .. } => reply(Err(error)),
             Self::Play { reply, .. } => reply(Err(error)),
             Self::Pause { reply, .. } => reply(Err(error)),
@@ -426,6 +431,14 @@ impl Stage {
     /// `Unknown`.
     pub async fn end(&self, presentation: PresentationId) -> Result<(), PlaybackError> {
         self.ask(|reply| Command::End { presentation, reply }).await
+    }
+
+    /// See [`Command::Ping`].
+    ///
+    /// # Errors
+    /// `Unknown` while the server stops.
+    pub async fn ping(&self) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::Ping { reply }).await
     }
 
     /// Describes all presentations.
