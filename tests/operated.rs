@@ -352,6 +352,37 @@ fn after_a_take_over_every_number_that_people_rely_on_is_there() {
     }
 }
 
+/// A number of `/metrics`.
+#[track_caller]
+fn number(server: &Server, name: &str) -> f64 {
+    let (_, _, text) = call(server, "GET", "/metrics", None);
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} in\n{text}")).parse().expect("a number")
+}
+
+#[test]
+fn what_is_sent_to_catch_a_device_up_is_neither_late_nor_in_time() {
+    let (server, _folder) = start("");
+    let mut players = vec![Player::play(&server, "countdown.mp4")];
+    wait_for("something to catch up with", || session(&server)["positionSeconds"].as_f64().filter(|position| *position > 1.5));
+    for _ in 0..3 {
+        players.push(Player::take_over(&server, "&mode=fork").0);
+    }
+    let id = session(&server)["id"].as_str().expect("an id").to_owned();
+    wait_for("all to have caught up", || {
+        players.iter_mut().for_each(Player::fill);
+        let flows = session(&server)["flows"].as_array().expect("flows").clone();
+        let is_current = |branch: &Value| branch["state"] == "current";
+        flows.iter().all(|flow| flow["branches"].as_array().expect("branches").iter().all(is_current)).then_some(())
+    });
+    let paused = ask(&server, "POST", &format!("/api/v1/sessions/{id}/pause"), Some(&json!({})), 200);
+    let position = paused["positionSeconds"].as_f64().expect("a number");
+    // Pictures and sounds of the title so far, and some that are decoded ahead.
+    let units = (position + 0.5) * (25.0 + 48_000.0 / 1024.0);
+    let counted = number(&server, "flowsteer_pacing_lateness_seconds_count");
+    assert!((units / 2.0..=units).contains(&counted), "{counted} of {units} at {position} s");
+}
+
 /// A Receiver Report with one block (RFC 3550 section 6.4.2): a quarter lost, 900 ticks of jitter.
 fn report(about: u32, last: u32, delay: u32) -> Vec<u8> {
     let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 1];

@@ -15,7 +15,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
-use crate::dataplane::outbox::{Outbox, UdpTarget};
+use crate::dataplane::outbox::{Outbox, UdpTarget, sum};
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
 use crate::library::ReadAt;
@@ -295,8 +295,11 @@ impl Shard {
     }
 
     fn flush(&mut self) {
-        let sent = self.outbox.flush(&mut self.sockets);
+        let (packets, reports) = self.outbox.flush(&mut self.sockets);
+        let sent = sum(packets, reports);
         for (counter, count) in [
+            (&self.counters.packets, packets.datagrams),
+            (&self.counters.octets, packets.octets.saturating_sub(packets.datagrams * RTP_HEADER_LEN as u64)),
             (&self.counters.refused, sent.refused),
             (&self.counters.no_room, sent.no_room),
             (&self.counters.label_unavailable, sent.label_unavailable),
@@ -524,7 +527,9 @@ impl Shard {
                         continue;
                     }
                     slot.failures = 0;
-                    self.counters.lateness.record(now.mono.since(due).as_secs_f64());
+                    if audience == Audience::Live {
+                        self.counters.lateness.record(now.mono.since(due).as_secs_f64());
+                    }
                     let sent = Sending { sequence, timestamp, random_access: unit.random_access, audience };
                     self.send_unit(&mut slot, flow, &sent, now);
                     if self.outbox.is_full() {
@@ -607,7 +612,11 @@ impl Shard {
                     }
                     frame(&self.outbox.packets, first, rtp_channel, &mut self.frames);
                     match connection.offer(&self.frames, now.mono) {
-                        Offer::Taken => served.push(branch.serial),
+                        Offer::Taken => {
+                            self.counters.packets.increment(packets as u64);
+                            self.counters.octets.increment(octets as u64);
+                            served.push(branch.serial);
+                        }
                         Offer::Full if matches!(sending.audience, Audience::Priming(_)) => {
                             self.outbox.packets.truncate(first);
                             slot.presentation.defer(flow, branch.serial, now.mono + PRIMING_PAUSE);
@@ -622,8 +631,6 @@ impl Shard {
                 }
             }
         }
-        self.counters.packets.increment((packets * served.len()) as u64);
-        self.counters.octets.increment((octets * served.len()) as u64);
         let home = sender.facts.home;
         let fresh = slot.presentation.flows().get(flow).map(|flow| {
             let fresh = flow.branches.iter().filter(|state| state.packets == 0 && served.contains(&state.branch.serial));

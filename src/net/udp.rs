@@ -66,22 +66,40 @@ impl Message {
         self.segment < self.octets.len()
     }
 
-    fn datagrams(&self) -> u64 {
+    /// How many datagrams it is.
+    pub fn datagrams(&self) -> u64 {
         self.octets.len().div_ceil(self.segment.max(1)) as u64
     }
 }
 
-/// What became of a batch.
+/// What became of the datagrams of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Messages the kernel took.
-    pub messages: u64,
-    /// Messages it did not take.
+    /// Those the kernel took.
+    pub datagrams: u64,
+    /// Octets in them.
+    pub octets: u64,
+    /// Those it did not take.
     pub refused: u64,
-    /// Messages that were not sent because the send buffer stayed full.
+    /// Those that were not sent because the send buffer stayed full.
     pub no_room: u64,
-    /// Datagrams sent without the label they should have had.
+    /// Those sent without the label they should have had.
     pub label_unavailable: u64,
+}
+
+impl Sent {
+    fn took(&mut self, message: &Message) {
+        self.datagrams += message.datagrams();
+        self.octets += message.octets.len() as u64;
+    }
+}
+
+/// What became of one datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Taken,
+    NoRoom,
+    Refused,
 }
 
 /// Memory for building batches, reused.
@@ -175,7 +193,7 @@ impl UdpSocket {
             self.want_labels(&batch[..count]);
             match self.send_batch(octets, &batch[..count], scratch) {
                 Ok(taken) => {
-                    sent.messages += taken as u64;
+                    batch[..taken].iter().for_each(|message| sent.took(message));
                     self.offload_proven |= batch[..taken].iter().any(Message::is_run);
                     sent.label_unavailable += self.without_label(&batch[..taken]);
                     next += taken;
@@ -186,7 +204,7 @@ impl UdpSocket {
                     Some(libc::EAGAIN | libc::ENOBUFS) => {
                         waits += 1;
                         if waits > 2 || !self.wait_writable() {
-                            sent.no_room += 1;
+                            sent.no_room += batch[0].datagrams();
                             next += 1;
                             waits = 0;
                         }
@@ -200,7 +218,7 @@ impl UdpSocket {
                         next += 1;
                     }
                     _ => {
-                        sent.refused += 1;
+                        sent.refused += batch[0].datagrams();
                         next += 1;
                     }
                 },
@@ -235,48 +253,51 @@ impl UdpSocket {
         while start < message.octets.end {
             let end = (start + message.segment.max(1)).min(message.octets.end);
             let single = Message { octets: start..end, segment: end - start, ..message.clone() };
-            if self.send_single(octets, &single, scratch) {
-                sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
-            } else {
-                fine = false;
-                if start == message.octets.start {
-                    break;
+            match self.send_single(octets, &single, scratch) {
+                Fate::Taken => {
+                    sent.took(&single);
+                    sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
+                }
+                // Where the first is not taken the others are not tried.
+                fate => {
+                    fine = false;
+                    let is_first = start == message.octets.start;
+                    let lost = if is_first { message.datagrams() } else { 1 };
+                    *(if fate == Fate::NoRoom { &mut sent.no_room } else { &mut sent.refused }) += lost;
+                    if is_first {
+                        break;
+                    }
                 }
             }
             start = end;
-        }
-        if fine {
-            sent.messages += 1
-        } else {
-            sent.refused += 1
         }
         fine
     }
 
     /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that labels
     /// have to be leased from now on.
-    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> bool {
+    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> Fate {
         let mut tries = 0;
         loop {
-            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return true };
+            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return Fate::Taken };
             match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {
                     tries += 1;
                     if tries > 2 || !self.wait_writable() {
-                        return false;
+                        return Fate::NoRoom;
                     }
                 }
                 Some(libc::EINVAL) if self.labels.are_free() && single.label != 0 && single.to.is_ipv6() => {
                     self.labels = Labels::leased();
                     self.want_labels(std::slice::from_ref(single));
                     if self.send_batch(octets, std::slice::from_ref(single), scratch).is_ok() {
-                        return true;
+                        return Fate::Taken;
                     }
                     // It was not the label.
                     self.labels = Labels::Free;
-                    return false;
+                    return Fate::Refused;
                 }
-                _ => return false,
+                _ => return Fate::Refused,
             }
         }
     }
@@ -546,7 +567,7 @@ mod tests {
                 let octets: Vec<u8> = (0..250).collect();
                 let messages = [message(0..250, 100, receiver.local()), message(10..20, 10, receiver.local())];
                 let sent = sender.send(&octets, &messages, &mut Scratch::default());
-                assert_eq!((sent.messages, sent.refused), (2, 0));
+                assert_eq!(sent, Sent { datagrams: 4, octets: 260, ..Sent::default() });
                 let got = receive(&receiver, 4);
                 let expected: [&[u8]; 4] = [&octets[..100], &octets[100..200], &octets[200..], &octets[10..20]];
                 assert_eq!(got, expected);
@@ -589,7 +610,8 @@ mod tests {
                 let wrong = Message { from: Some(foreign), ..message(range.clone(), segment, receiver.local()) };
                 let right = message(range, segment, receiver.local());
                 let sent = sender.send(&octets, &[wrong, right.clone()], &mut Scratch::default());
-                assert_eq!(sent, Sent { messages: 1, refused: 1, no_room: 0, label_unavailable: 0 });
+                let count = right.datagrams();
+                assert_eq!(sent, Sent { datagrams: count, octets: right.octets.len() as u64, refused: count, ..Sent::default() });
                 for _ in 0..right.datagrams() {
                     assert_eq!(label_of_next(&receiver), 0x5a3c7);
                 }
@@ -619,7 +641,7 @@ mod tests {
         let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let messages = vec![message(0..8, 8, receiver.local()); BATCH * 2 + 3];
         let sent = sender.send(&[1; 8], &messages, &mut Scratch::default());
-        assert_eq!(sent.messages, messages.len() as u64);
+        assert_eq!(sent.datagrams, messages.len() as u64);
         assert_eq!(receive(&receiver, messages.len()).len(), messages.len());
     }
 
