@@ -3,14 +3,15 @@
 
 mod cli_server;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use cli_server::{SOON, Server, flowsteer};
+use cli_server::{SOON, Server};
+use flowsteer::http::routes::ROUTES;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -37,12 +38,16 @@ fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 
 /// Status, head and body of a call.
 fn call(server: &Server, method: &str, target: &str, body: Option<&Value>) -> (u16, String, String) {
+    let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
+    call_with(server, method, target, kind, &body.map(Value::to_string).unwrap_or_default())
+}
+
+fn call_with(server: &Server, method: &str, target: &str, headers: &str, body: &str) -> (u16, String, String) {
     let authority = server.http.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(authority).expect("the server listens");
     stream.set_read_timeout(Some(SOON)).expect("possible");
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{kind}Content-Length: {}\r\n", body.len());
+    let head =
+        format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n", body.len());
     write!(stream, "{head}\r\n{body}").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("text, in time");
@@ -551,7 +556,7 @@ fn what_is_served_and_what_plays_is_told_as_text() {
     std::fs::write(media.join("broken.mp4"), b"no film at all").expect("written");
     let server = Server::serve(folder.path(), &media);
     let told = |command: &str| {
-        let output = flowsteer(folder.path(), &[], &[command, "--server", &server.http]);
+        let output = cli_server::flowsteer(folder.path(), &[], &[command, "--server", &server.http]);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
     };
@@ -587,4 +592,178 @@ fn what_is_served_and_what_plays_is_told_as_text() {
         assert_eq!(lines.next(), Some(format!("    → {care_of:<44} current  {transport}").as_str()));
     }
     assert_eq!(lines.next(), None, "{text}");
+}
+
+/// The API's own description, against what the server answers.
+struct Described {
+    document: Value,
+    /// The calls that were looked at.
+    seen: BTreeSet<(String, String)>,
+}
+
+impl Described {
+    fn of(server: &Server) -> Self {
+        Self { document: get(server, "/api/openapi.json"), seen: BTreeSet::new() }
+    }
+
+    /// What the document says of a call.
+    #[track_caller]
+    fn operation(&self, method: &str, template: &str) -> &Value {
+        let operation = &self.document["paths"][template][method.to_ascii_lowercase()];
+        assert!(operation.is_object(), "{method} {template} is not described");
+        operation
+    }
+
+    /// Checks that an answer is one of those described: its status, its kind, its shape.
+    #[track_caller]
+    fn check(&self, method: &str, template: &str, (status, head, body): &(u16, String, String)) {
+        let answer = &self.operation(method, template)["responses"][status.to_string()];
+        let answer = match answer["$ref"].as_str() {
+            Some(at) => self.document.pointer(at.trim_start_matches('#')).expect("a reference leads somewhere"),
+            None => answer,
+        };
+        assert!(answer.is_object(), "{method} {template}: {status} is not described\n{body}");
+        let kind = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-type: ").map(str::to_owned));
+        let Some(kind) = kind else {
+            assert!(answer["content"].is_null() && body.is_empty(), "{method} {template}: {status} is described with a body");
+            return;
+        };
+        let schema = &answer["content"][&kind]["schema"];
+        assert!(schema.is_object(), "{method} {template}: {status} comes as {kind}");
+        if kind.ends_with("json") {
+            let mut schema = schema.clone();
+            schema["components"] = self.document["components"].clone();
+            let schema = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).expect("a schema");
+            let value: Value = serde_json::from_str(body).expect("JSON");
+            let errors: Vec<String> = schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+            assert_eq!(errors, Vec::<String>::new(), "{method} {template}: {value:#}");
+        }
+    }
+
+    /// Makes a call and checks its answer; its body.
+    #[track_caller]
+    fn call(&mut self, server: &Server, method: &str, template: &str, values: &[&str], body: Option<Value>, expected: u16) -> Value {
+        let (path, query) = template.split_once('?').unwrap_or((template, ""));
+        let mut values = values.iter();
+        let parts = path.split('/').map(|part| if part.starts_with('{') { values.next().expect("a value") } else { part });
+        let target = parts.collect::<Vec<_>>().join("/") + if query.is_empty() { "" } else { "?" } + query;
+        let answer = call(server, method, &target, body.as_ref());
+        assert_eq!(answer.0, expected, "{method} {target}: {}", answer.2);
+        self.check(method, path, &answer);
+        self.seen.insert((method.to_owned(), path.to_owned()));
+        serde_json::from_str(&answer.2).unwrap_or(Value::Null)
+    }
+
+    /// All calls that the document has.
+    fn all(&self) -> BTreeSet<(String, String)> {
+        let paths = self.document["paths"].as_object().expect("paths");
+        let methods =
+            |item: &Value| item.as_object().expect("an object").keys().filter(|key| *key != "parameters").cloned().collect::<Vec<_>>();
+        paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(|method| (method.to_ascii_uppercase(), path.clone()))).collect()
+    }
+}
+
+#[test]
+fn the_api_answers_as_it_describes_itself() {
+    const SESSIONS: &str = "/api/v1/sessions";
+    const SESSION: &str = "/api/v1/sessions/{session}";
+    const HOMES: &str = "/api/v1/home-addresses";
+    const HOME: &str = "/api/v1/home-addresses/{home}";
+    let under = |path: &str, more: &str| format!("{path}/{more}");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("f.toml"), "[[home]]\nname = \"wall\"\n").expect("written");
+    let media = folder.path().join("media");
+    std::fs::create_dir(&media).expect("made");
+    std::fs::copy("media/countdown.mp4", media.join("countdown.mp4")).expect("copied");
+    std::fs::write(media.join("film.mkv"), b"\x1a\x45\xdf\xa3").expect("written");
+    let server = Server::serve(folder.path(), &media);
+    let mut api = Described::of(&server);
+    let _first = Player::play(&server, "countdown.mp4");
+    let (mut second, _) = Player::take_over(&server, "&mode=fork");
+    // With what a receiver reports.
+    let source = session(&server)["flows"][0]["ssrc"].as_str().and_then(|ssrc| u32::from_str_radix(&ssrc[2..], 16).ok()).expect("a source");
+    let packet = report(source, middle(&second.packet(1)), 0);
+    second.stream.write_all(&[&[b'$', 1, 0, packet.len() as u8], packet.as_slice()].concat()).expect("sent");
+    wait_for("the report", || session(&server).to_string().contains("roundTripMs").then_some(()));
+
+    for path in ["/healthz", "/readyz", "/metrics", "/api/openapi.json", "/api/v1/titles", SESSIONS, HOMES] {
+        api.call(&server, "GET", path, &[], None, 200);
+    }
+    let authority = server.http.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(authority).expect("the server listens");
+    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {authority}\r\n\r\n").expect("sent");
+    let head: Vec<String> = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    api.check("GET", "/api/v1/events", &(200, head.join("\r\n"), String::new()));
+    api.seen.insert(("GET".into(), "/api/v1/events".into()));
+
+    let reserved = api.call(&server, "POST", HOMES, &[], Some(json!({ "name": "wall", "lifetimeSeconds": 300 })), 201);
+    api.call(&server, "POST", HOMES, &[], Some(json!({ "name": "nobody" })), 404);
+    api.call(&server, "POST", HOMES, &[], Some(json!({ "name": "wall" })), 409);
+    api.call(&server, "POST", HOMES, &[], Some(json!({ "careOf": "192.0.2.9:5000" })), 409);
+    api.call(&server, "POST", HOMES, &[], Some(json!({ "lifetime": 5 })), 400);
+    let home = home_of(&reserved);
+    api.call(&server, "GET", HOME, &["wall"], None, 200);
+    api.call(&server, "GET", HOME, &["fd00::9"], None, 404);
+    api.call(&server, "POST", &under(HOME, "context"), &[&home], Some(json!({})), 409);
+
+    let start = |title: &str| Some(json!({ "title": title, "home": "wall" }));
+    api.call(&server, "POST", SESSIONS, &[], start("missing.mp4"), 404);
+    api.call(&server, "POST", SESSIONS, &[], start("film.mkv"), 422);
+    api.call(&server, "POST", SESSIONS, &[], Some(json!({ "title": "countdown.mp4" })), 400);
+    let started = api.call(&server, "POST", SESSIONS, &[], start("countdown.mp4"), 201);
+    api.call(&server, "POST", SESSIONS, &[], start("countdown.mp4"), 409);
+    api.call(&server, "GET", SESSIONS, &[], None, 200);
+    let id = started["id"].as_str().expect("an id").to_owned();
+    api.call(&server, "GET", SESSION, &[&id], None, 200);
+    for action in ["pause", "play", "seek"] {
+        let path = under(SESSION, action);
+        let body = || Some(if action == "seek" { json!({ "positionSeconds": 4.0 }) } else { json!({}) });
+        api.call(&server, "POST", &path, &[&id], body(), 200);
+        api.call(&server, "POST", &path, &["0123456789abcdef"], body(), 404);
+    }
+    api.call(&server, "POST", &under(SESSION, "seek"), &[&id], Some(json!({ "positionSeconds": -1 })), 400);
+    api.call(&server, "GET", SESSION, &["0123456789abcdef"], None, 404);
+
+    let binding = under(HOME, "bindings/{binding}");
+    let to =
+        |care_of: &str| Some(json!({ "careOf": care_of, "mode": "move", "join": "at-once", "transitionMs": 100, "lifetimeSeconds": 60 }));
+    api.call(&server, "PUT", &binding, &[&home, "1"], to("127.0.0.1:5000"), 200);
+    api.call(&server, "PUT", &binding, &[&home, "2"], to("192.0.2.9:5000"), 409);
+    api.call(&server, "PUT", &binding, &[&home, "2"], Some(json!({})), 400);
+    for path in [HOME, HOMES] {
+        api.call(&server, "GET", path, &[&home], None, 200);
+    }
+    api.call(&server, "GET", &under(HOME, "sdp?rtp=5000"), &[&home], None, 200);
+    api.call(&server, "GET", &under(HOME, "sdp?rtp=0"), &[&home], None, 400);
+    let made = api.call(&server, "POST", &under(HOME, "context"), &[&home], Some(json!({ "scope": "flow" })), 200);
+    let spi = made["context"]["flows"][0]["authorization"]["spi"].as_str().expect("an index").to_owned();
+    api.call(&server, "DELETE", &under(HOME, "keys/{spi}"), &[&home, &spi], None, 204);
+    api.call(&server, "DELETE", &under(HOME, "keys/{spi}"), &[&home, "7"], None, 400);
+    api.call(&server, "DELETE", &under(HOME, "keys"), &[&home], None, 204);
+    api.call(&server, "DELETE", &binding, &[&home, "1"], None, 204);
+    api.call(&server, "DELETE", &binding, &[&home, "1"], None, 404);
+    api.call(&server, "POST", &under(SESSION, "end"), &[&id], Some(json!({})), 204);
+    api.call(&server, "POST", &under(SESSION, "end"), &[&id], Some(json!({})), 404);
+    api.call(&server, "DELETE", HOME, &[&home], None, 204);
+    api.call(&server, "DELETE", HOME, &[&home], None, 404);
+
+    // Document, server and this test know of the same calls.
+    let served = ROUTES.iter().flat_map(|(path, methods)| methods.iter().map(|method| ((*method).to_owned(), (*path).to_owned())));
+    assert_eq!(served.collect::<BTreeSet<_>>(), api.all());
+    assert_eq!(api.seen, api.all());
+    // Whoever asks, and with whatever body.
+    for (method, path) in api.all().into_iter().filter(|(_, path)| path != "/api/v1/events") {
+        let target: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "fd00::9" } else { part }).collect();
+        for (headers, body) in [
+            ("Authorization: Bearer d3Jvbmc\r\n", ""),
+            ("Content-Type: text/plain\r\n", "hello"),
+            ("Content-Type: application/json\r\n", "{"),
+        ] {
+            let answer = call_with(&server, &method, &target.join("/"), headers, body);
+            api.check(&method, &path, &answer);
+        }
+        // No other method.
+        let answer = call_with(&server, "PATCH", &target.join("/"), "", "");
+        assert!(answer.0 == 405 && answer.1.to_ascii_uppercase().contains(&method), "{path}: {answer:?}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
+use crate::http::routes;
 use crate::http::shape;
 use crate::library::{Library, Title};
 use crate::net::{Refusals, media_source, now};
@@ -199,46 +200,35 @@ impl Api {
                 let authority = self.rtsp_authority(call, None);
                 return Ok(Outcome::Json(200, self.library.entries().iter().map(|entry| shape::title(entry, &authority)).collect()));
             }
+            (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
             _ => {}
         }
         let now = now();
         let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
         let who = requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)?;
+        routes::check(&call.method, path)?;
         if !call.body.is_empty() && !is_json(&call.headers) {
             return Err(Problem::new(415, "not-json", "bodies are application/json"));
         }
         match path {
             ["metrics"] => {
-                only_get(&call.method)?;
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
-            ["api", "v1", "events"] => {
-                only_get(&call.method)?;
-                Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?))
-            }
-            ["api", "v1", "titles"] => only_get(&call.method).map(|()| Outcome::Empty),
+            ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
                 who.operator()?;
                 self.sessions(call, rest, now).await
             }
-            ["api", "v1", "home-addresses"] => match call.method {
-                Method::GET => {
-                    who.operator()?;
-                    self.homes(now).await
-                }
-                Method::POST => {
-                    who.operator()?;
-                    self.reserve(call, now)
-                }
-                _ => Err(Problem::method("GET, POST")),
-            },
+            ["api", "v1", "home-addresses"] => {
+                who.operator()?;
+                if call.method == Method::POST { self.reserve(call, now) } else { self.homes(now).await }
+            }
             ["api", "v1", "home-addresses", home, rest @ ..] => {
                 let home = self.find_home(home)?;
                 self.home(call, home, rest, &who, now).await
             }
-            ["healthz" | "readyz"] => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -285,9 +275,6 @@ impl Api {
                 let snapshot = self.stage.snapshot(session).await?;
                 Ok(Outcome::Json(200, self.session(&snapshot, now)))
             }
-            (_, []) => Err(Problem::method("GET, POST")),
-            (_, [_]) => Err(Problem::method("GET")),
-            (_, [_, _]) => Err(Problem::method("POST")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -419,11 +406,6 @@ impl Api {
                 who.reader(home, &self.steering, now)?;
                 self.receiver_sdp(call, home).await
             }
-            (_, []) => Err(Problem::method("GET, DELETE")),
-            (_, ["bindings", _]) => Err(Problem::method("PUT, DELETE")),
-            (_, ["context"]) => Err(Problem::method("POST")),
-            (_, ["keys"] | ["keys", _]) => Err(Problem::method("DELETE")),
-            (_, ["sdp"]) => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -641,8 +623,4 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(Problem::invalid)
-}
-
-fn only_get(method: &Method) -> Result<(), Problem> {
-    if *method == Method::GET { Ok(()) } else { Err(Problem::method("GET")) }
 }

@@ -15,7 +15,7 @@ pub struct Problem {
     /// What was wrong this time.
     pub detail: String,
     /// The methods that there are, where another was asked.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// After how many seconds asking again makes sense.
     pub retry_after: Option<u32>,
 }
@@ -37,7 +37,7 @@ impl Problem {
     }
 
     /// Another method than those that there are.
-    pub fn method(allow: &'static str) -> Self {
+    pub fn method(allow: String) -> Self {
         Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "this resource has no such method") }
     }
 

@@ -146,8 +146,8 @@ fn refuse(problem: &Problem) -> Response<Body> {
     if let Some(seconds) = problem.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Some(allow) = problem.allow {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        response.headers_mut().insert(ALLOW, allow);
     }
     response
 }
