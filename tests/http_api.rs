@@ -124,7 +124,7 @@ impl Perform for Presentations {
                 reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
             }
             Command::Await { reply, .. } | Command::Ping { reply } => reply(Ok(())),
-            Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } => {}
+            Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } | Command::Bounced { .. } => {}
         }
     }
 }

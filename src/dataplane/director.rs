@@ -60,7 +60,7 @@ impl Notices {
 
 impl ShardHandle {
     pub(crate) fn tell(&self, command: Command) {
-        if matches!(command, Command::Rtcp { .. }) && !self.notices.admit_report() {
+        if is_report(&command) && !self.notices.admit_report() {
             metrics::counter!("flowsteer_commands_lost_total").increment(1);
             return;
         }
@@ -75,7 +75,7 @@ impl ShardHandle {
             }
             Err(TrySendError::Full(command)) => {
                 metrics::counter!("flowsteer_commands_lost_total").increment(1);
-                if matches!(command, Command::Rtcp { .. }) {
+                if is_report(&command) {
                     self.notices.report_taken();
                 }
                 command.refuse(PlaybackError::Busy);
@@ -90,6 +90,11 @@ impl ShardHandle {
         self.notices.stop.store(true, Ordering::Release);
         self.waker.wake();
     }
+}
+
+/// Whether a command is one that people outside cause as often as they like, and that nobody waits for.
+const fn is_report(command: &Command) -> bool {
+    matches!(command, Command::Rtcp { .. } | Command::Bounced { .. })
 }
 
 /// Knows which shard a presentation lives on.
@@ -160,6 +165,7 @@ impl Perform for Director {
             | Command::End { presentation, .. }
             | Command::RouteChanged { presentation }
             | Command::Rtcp { presentation, .. }
+            | Command::Bounced { presentation, .. }
             | Command::Snapshot { presentation: Some(presentation), .. } => *presentation,
             Command::EndTitle { title } => {
                 for shard in &self.shards {

@@ -91,10 +91,13 @@ const NETWORKS: usize = 4096;
 /// … of which so many share a part of the table; another one there takes the place of who was refused least of late.
 const SHARED: usize = 4;
 
+/// Networks and what is left to them.
+type Known = Box<[(Option<IpAddr>, Allowance)]>;
+
 /// How often networks were refused what they showed, in a table of fixed size: checking costs more than making it up.
 pub struct Refusals {
     hasher: RandomState,
-    known: Mutex<Box<[(Option<IpAddr>, Allowance)]>>,
+    known: Mutex<Known>,
 }
 
 impl Default for Refusals {
@@ -132,7 +135,7 @@ impl Refusals {
         (self.hasher.hash_one(network) % (NETWORKS / SHARED) as u64) as usize * SHARED
     }
 
-    fn lock(&self) -> MutexGuard<'_, Box<[(Option<IpAddr>, Allowance)]>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 //! who gets a place, and the clock. Knows datagrams, not meaning.
 
 pub mod admission;
+pub mod bounced;
 pub mod clock;
 pub mod connection;
 pub mod interface;

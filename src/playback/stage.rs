@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use smallvec::SmallVec;
 
 use crate::library::{Title, TitlePath};
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
@@ -306,6 +307,15 @@ pub enum Command {
         /// The compound packet.
         packet: Vec<u8>,
     },
+    /// A datagram of a branch has come back: nobody is there.
+    Bounced {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// To which branch.
+        origin: ReportOrigin,
+        /// What is quoted of the RTP packet.
+        quoted: SmallVec<[u8; 16]>,
+    },
     /// Say that it is there: asked of every place where presentations live, answered when all have.
     Ping {
         /// It is.
@@ -329,7 +339,7 @@ impl Command {
             Self::Play { reply, .. } => reply(Err(error)),
             Self::Pause { reply, .. } => reply(Err(error)),
             Self::Snapshot { reply, .. } => reply(Err(error)),
-            Self::EndTitle { .. } | Self::RouteChanged { .. } | Self::Rtcp { .. } => {}
+            Self::EndTitle { .. } | Self::RouteChanged { .. } | Self::Rtcp { .. } | Self::Bounced { .. } => {}
         }
     }
 }
