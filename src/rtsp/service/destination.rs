@@ -10,7 +10,7 @@ use crate::playback::{FlowFacts, PresentationSnapshot};
 use crate::quantities::PayloadType;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::transport::TransportError;
-use crate::rtsp::message::Request;
+use crate::rtsp::message::{Request, Status};
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Session, SessionError, Standing};
 use crate::rtsp::url::RtspUrl;
@@ -30,6 +30,7 @@ impl Service {
         match self.granted(url, request, home, link) {
             Ok(grants) => Ok(grants.into_iter().filter(|grant| grant.home == home).collect()),
             Err(_) if is_care_of => Ok(Vec::new()),
+            Err(busy) if busy.status == Status(503) => Err(busy),
             Err(_) => Err(Refusal::unauthorised("the home address is held by another")),
         }
     }
