@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 use support::film::library;
 use support::namespaces::Family;
 use support::scene::Scene;
+use support::server::RTP;
 use support::viewer::{Carriage, Viewer, assert_contiguous};
 use support::{SOON, wait_for};
 
@@ -140,4 +143,56 @@ fn a_receiver_without_an_rtcp_port_is_served() {
         branches(&scene).into_iter().map(|(_, branch)| branch).filter(|branch| branch["careOf"] == to.to_string()).collect();
     assert_eq!(still.len(), 1, "{still:#?}");
     assert_eq!(number(&scene, "flowsteer_branches_unreachable_total"), 0.0);
+}
+
+/// The sum that ICMP and IPv4 headers carry (RFC 1071).
+fn checksum(octets: &[u8]) -> [u8; 2] {
+    let mut sum: u32 = octets.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// "Port unreachable" about a datagram of the server's RTP port (RFC 792).
+fn port_unreachable(from: Ipv4Addr, to: Ipv4Addr, port: u16, datagram: &[u8]) -> Vec<u8> {
+    let length = |more: usize| u16::try_from(datagram.len() + more).expect("small").to_be_bytes();
+    let mut header = [&[0x45, 0][..], &length(28), &[0, 0, 0x40, 0, 64, 17, 0, 0], &from.octets(), &to.octets()].concat();
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum);
+    let udp = [&RTP.to_be_bytes()[..], &port.to_be_bytes(), &length(8), &[0, 0]].concat();
+    let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &header, &udp, datagram].concat();
+    let sum = checksum(&message);
+    message[2..4].copy_from_slice(&sum);
+    message
+}
+
+#[test]
+fn a_message_from_who_has_not_seen_the_flow_ends_nothing() {
+    let Some((scene, _folder)) = scene() else { return };
+    let network = &scene.network;
+    let viewer = Viewer::watch(&network.a, &scene.url(Family::V4, "countdown.mp4"), Carriage::Udp);
+    let video = viewer.video();
+    let port = video.ports.as_ref().expect("UDP").rtp_port;
+    let raw = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::ICMPV4));
+    let raw = network.b.run(raw).expect("root may");
+    let server = std::net::SocketAddr::from((network.server.v4, 0)).into();
+    // Three that are far enough apart.
+    let tell = |ssrc: u32| {
+        for _ in 0..3 {
+            let datagram = [&[0x80, 96, 0, 1, 0, 0, 0, 1][..], &ssrc.to_be_bytes(), &[0; 8]].concat();
+            let before = number(&scene, "flowsteer_datagrams_bounced_total");
+            raw.send_to(&port_unreachable(network.server.v4, network.a.v4, port, &datagram), &server).expect("sent");
+            wait_for("the server to have it", SOON, || (number(&scene, "flowsteer_datagrams_bounced_total") > before).then_some(()));
+            let start = std::time::Instant::now();
+            wait_for("a second to pass", SOON, || (start.elapsed() > std::time::Duration::from_millis(1050)).then_some(()));
+        }
+    };
+    tell(video.ssrc ^ 1);
+    assert_eq!(branches(&scene).len(), 2);
+    assert_contiguous("the viewer's", &video.packets());
+    // So that it is known what the first three were refused for.
+    tell(video.ssrc);
+    let left = wait_for("the branch to end", SOON, || Some(branches(&scene)).filter(|branches| branches.len() == 1));
+    assert_eq!(left[0].0, "audio");
 }

@@ -32,7 +32,7 @@ impl Service {
         }
     }
 
-    /// Passes RTCP from an interleaved channel on; what comes on other channels is of no use here. More than [`REPORTS`],
+    /// Passes RTCP from an interleaved channel on; what comes on other channels is of no use here. More than `REPORTS`,
     /// and what is no RTCP, says that somebody is there and nothing else.
     pub async fn interleaved(&self, link: &Link, channel: u8, packet: &[u8]) {
         for id in link.made.iter().chain(&link.used) {
