@@ -13,5 +13,6 @@ pub mod runner;
 
 pub use context::{ContextError, Flow, Grant, StreamContext};
 pub use exchange::{Ask, Credential, FlowAsk, Proof};
+pub use member::{Digits, KeyText};
 pub use node::{AskId, Event, Node, Outgoing};
 pub use runner::Runner;
