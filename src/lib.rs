@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod device;
 pub mod http;
 pub mod library;
 pub mod mobility;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
@@ -22,8 +22,9 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("rtsp", &["steering", "playback", "sdp", "library", "net"]),
     ("http", &["steering", "playback", "sdp", "library", "net"]),
     ("mobility", &["steering", "net"]),
+    ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
-    ("cli", &["config", "dataplane", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
+    ("cli", &["config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
 ];
 
 /// Arrows that are to go: named here so that they are seen, and gone from here once they are gone from the sources.
@@ -32,7 +33,7 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, `folder.rs` and `watch.rs` read the disk.
-const PURE: [&str; 13] = [
+const PURE: [&str; 18] = [
     "now.rs",
     "quantities.rs",
     "config",
@@ -46,6 +47,11 @@ const PURE: [&str; 13] = [
     "rtsp/url.rs",
     "rtsp/header",
     "mobility/wire",
+    "device/context.rs",
+    "device/member.rs",
+    "device/description.rs",
+    "device/exchange.rs",
+    "device/node.rs",
 ];
 
 /// What pure files do not name.

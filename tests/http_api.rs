@@ -183,6 +183,8 @@ impl Server {
                 hosts: vec![],
                 rtsp_port: 8554,
                 rtp_port: 8000,
+                mobility_port: 5436,
+                mobility_native: false,
                 max_packet: 1400,
                 transition: Duration::from_secs(2),
                 context: Duration::from_secs(600),
@@ -615,6 +617,8 @@ fn a_context_is_as_its_schema_says_and_its_url_covers_every_flow() {
     assert_eq!(valid(&made["context"]), Vec::<String>::new(), "{made:#}");
     assert_eq!(made["context"]["flows"].as_array().map(Vec::len), Some(homes.len()));
     assert_eq!(made["context"]["flows"][0]["bid"], json!({"previous": 1, "yours": 2}));
+    assert_eq!(made["context"]["flows"][0]["ports"]["previous"], json!({"rtp": 5000, "rtcp": 5001, "mux": false}));
+    assert_eq!(made["context"]["media_source"]["signalling"], json!({"udp_port": 5436, "native": false}));
     assert!(made["expiresAt"].as_str().is_some_and(|end| end.ends_with('Z')));
     let url = made["takeoverUrl"].as_str().expect("a URL");
     let (place, token) = url.split_once("?key=").expect("a key");

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod client;
+mod context;
+pub mod device;
 mod keygen;
 pub mod operate;
 mod reload;
@@ -37,6 +39,8 @@ enum Command {
     Keygen(keygen::Keygen),
     #[command(flatten)]
     Operate(operate::Operation),
+    #[command(flatten)]
+    Device(device::DeviceCommand),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +139,7 @@ pub fn run() -> ExitCode {
             Err(error) => refuse(&error),
         },
         Command::Operate(operation) => finish(operate::run(&operation, &cli.reach)),
+        Command::Device(command) => finish(device::run(&command, &cli.reach)),
     }
 }
 

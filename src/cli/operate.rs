@@ -13,15 +13,42 @@ use crate::cli::client::{Client, Refused};
 /// How a running server is reached.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// The server's API.
-    #[arg(long, global = true, default_value = "http://127.0.0.1:8080", value_name = "URL")]
-    server: String,
-    /// A bearer token: an operator's, or a home address's key.
+    /// The server's API [default: http://127.0.0.1:8080]; for device commands also a HOST or HOST:PORT of the signalling.
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
+    /// A bearer token: an operator's, or a home address's key; of `give` the token that `prove` printed.
     #[arg(long, global = true, value_name = "TOKEN")]
     token: Option<String>,
     /// Print the server's JSON.
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl Reach {
+    /// The server as the command line names it, if it does.
+    pub(super) fn named_server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
+    /// The URL of its API.
+    pub(super) fn api(&self) -> &str {
+        self.server.as_deref().unwrap_or("http://127.0.0.1:8080")
+    }
+
+    /// The token that was given.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Whether JSON is asked for.
+    pub(super) const fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    /// Asks its API.
+    pub(super) fn client(&self) -> Client {
+        Client { server: self.api().to_owned(), token: self.token.clone() }
+    }
 }
 
 /// What can be asked of a running server.
@@ -40,7 +67,7 @@ pub enum Operation {
         /// The home address, its name, or a session.
         home: String,
     },
-    /// Make a take-over URL for what plays at a home address or in a session; with --json the whole stream context.
+    /// Make a take-over URL for what plays at a home address or in a session; into a file, or with --json, the whole stream context.
     Context {
         /// The home address, its name, or a session.
         home: String,
@@ -56,6 +83,9 @@ pub enum Operation {
         /// Good for several devices, one after the other.
         #[arg(long)]
         reusable: bool,
+        /// Where it goes.
+        #[command(flatten)]
+        into: super::context::Into,
     },
 }
 
@@ -87,7 +117,7 @@ fn endpoint(text: &str) -> Result<SocketAddr, &'static str> {
 /// # Errors
 /// The server is not there, or refuses.
 pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
-    let client = Client { server: reach.server.clone(), token: reach.token.clone() };
+    let client = reach.client();
     let (answer, text) = match operation {
         Operation::Titles => {
             let answer = client.call(Method::GET, "/api/v1/titles", None)?;
@@ -112,7 +142,7 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
                 (json!({ "released": homes }), format!("session {id} has ended\n"))
             }
         },
-        Operation::Context { home, lifetime, identity, flow, reusable } => {
+        Operation::Context { home, lifetime, identity, flow, reusable, into } => {
             let mut body = json!({ "scope": if *flow { "flow" } else { "presentation" }, "reusable": reusable });
             if let Some(lifetime) = lifetime {
                 body["lifetimeSeconds"] = json!(lifetime);
@@ -130,6 +160,9 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
             let answer = client.call(Method::POST, &format!("{}/context", home_path(&address)), Some(&body));
             let answer = answer.map_err(|error| nothing_there(error, home))?;
             let Some(url) = answer["takeoverUrl"].as_str() else { bail!("the server gave no URL") };
+            if into.takes_the_context(reach.json) {
+                return into.write(&answer);
+            }
             let text = format!("{url}\n");
             (answer, text)
         }

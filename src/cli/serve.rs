@@ -138,6 +138,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
             hosts: config.http.hosts.clone(),
             rtsp_port: rtsp.port(),
             rtp_port: data_plane.port(),
+            mobility_port: mobility_address.port(),
+            mobility_native: config.mobility.raw,
             max_packet: config.rtp.mtu,
             transition: Duration::from_millis(config.steering.transition_ms),
             context: Duration::from_secs(config.steering.context_s),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::http::authority::{Requester, requester};
 use crate::http::connection::Limits;
-use crate::http::context::{self, Parts};
+use crate::http::context::{self, Handed, Parts};
 use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::problem::Problem;
@@ -60,6 +60,10 @@ pub struct ApiSettings {
     pub rtsp_port: u16,
     /// The port of RTP.
     pub rtp_port: u16,
+    /// The UDP port of the mobility signalling.
+    pub mobility_port: u16,
+    /// Whether that is also served as IPv6 next header 135.
+    pub mobility_native: bool,
     /// RTP packets of at most so many octets.
     pub max_packet: usize,
     /// The default transition window.
@@ -538,19 +542,19 @@ impl Api {
             reusable: body.reusable,
             transfer_id: Some(u32::from_be_bytes(transfer)),
         };
-        let mut flows: Vec<(&FlowSnapshot, Grant, u16)> = Vec::new();
+        let mut flows: Vec<Handed<'_>> = Vec::new();
         for flow in snapshot.flows.iter().filter(covered) {
             let grant = self.steering.issue_grant(flow.facts.home, &options, now)?;
-            flows.push((flow, grant, free_id(flow)));
+            flows.push(Handed { flow, grant, record: self.steering.record(flow.facts.home, now) });
         }
         let several = flows.len() > 1;
-        let authority = self.rtsp_authority(call, flows.first().map(|(flow, ..)| *flow));
-        let grants: Vec<Grant> = flows.iter().map(|(_, grant, _)| grant.clone()).collect();
+        let authority = self.rtsp_authority(call, flows.first().map(|handed| handed.flow));
+        let grants: Vec<Grant> = flows.iter().map(|handed| handed.grant.clone()).collect();
         let takeover_url = format!("rtsp://{authority}/home/{home}{}?key={}", if several { "/all" } else { "" }, token(&grants));
         let expires = grants.iter().map(|grant| grant.parameters.validity_end).min().unwrap_or(0);
         let title_url = shape::title_url(&authority, &snapshot.title.path);
-        let tracks: Vec<SdpTrack> = flows.iter().filter_map(|(flow, ..)| self.sdp_track(&snapshot.title, flow)).collect();
-        let identity = self.identity(call, flows.first().map(|(flow, ..)| *flow), now);
+        let tracks: Vec<SdpTrack> = flows.iter().filter_map(|handed| self.sdp_track(&snapshot.title, handed.flow)).collect();
+        let identity = self.identity(call, flows.first().map(|handed| handed.flow), now);
         let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity, extent(&snapshot.title));
         let parts = Parts {
             snapshot: &snapshot,
@@ -558,6 +562,8 @@ impl Api {
             title_url: &title_url,
             window_ms: self.settings.transition.as_millis() as u64,
             rtp_port: self.settings.rtp_port,
+            mobility_port: self.settings.mobility_port,
+            mobility_native: self.settings.mobility_native,
             sdp,
             unix_seconds: now.utc.unix_seconds(),
         };
@@ -628,11 +634,6 @@ impl Api {
 
 fn extent(title: &Title) -> Extent {
     Extent::Title(title.duration.since(MediaTime::ZERO))
-}
-
-/// A binding identifier that the next device can use.
-fn free_id(flow: &FlowSnapshot) -> u16 {
-    (1..=u16::MAX).find(|id| !flow.branches.iter().any(|state| state.branch.binding.0 == *id)).unwrap_or(1)
 }
 
 /// Counts an update by how it ended.

@@ -35,6 +35,14 @@ pub fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// Asks a child process to end (SIGTERM). One that has ended is left alone.
+pub fn terminate(child: &std::process::Child) {
+    if let Ok(id) = libc::pid_t::try_from(child.id()) {
+        // SAFETY: takes numbers only. The child is ours and not waited for while it is borrowed, so that the number is its own.
+        unsafe { libc::kill(id, libc::SIGTERM) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

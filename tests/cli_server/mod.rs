@@ -28,6 +28,74 @@ pub fn flowsteer(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]
     command(folder).envs(environment.iter().copied()).args(arguments).output().expect("the binary runs")
 }
 
+/// A command that runs on; it is killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+    told: Arc<Mutex<String>>,
+}
+
+impl Running {
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let (sender, lines) = std::sync::mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let told = Arc::new(Mutex::new(String::new()));
+        let (stderr, kept) = (BufReader::new(child.stderr.take().expect("a pipe")), Arc::clone(&told));
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                *kept.lock().expect("pushing does not panic") += &(line + "\n");
+            }
+        });
+        Self { child, lines, told }
+    }
+
+    /// The next line that it prints.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.lines.recv_timeout(SOON).unwrap_or_else(|error| panic!("{error}: {}", self.told()))
+    }
+
+    /// All that it prints until its end.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        std::iter::from_fn(|| self.lines.recv_timeout(SOON).ok()).map(|line| line + "\n").collect()
+    }
+
+    /// What it has said on standard error so far.
+    pub fn told(&self) -> String {
+        self.told.lock().expect("pushing does not panic").clone()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        let id = libc::pid_t::try_from(self.child.id()).expect("a process id");
+        // SAFETY: no pointers; the process is our child and not yet waited for.
+        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    }
+
+    /// Its exit code, once it has ended.
+    #[track_caller]
+    pub fn end(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child can be waited for") {
+                return status.code();
+            }
+            assert!(start.elapsed() < SOON, "it goes on: {}", self.told());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A server that runs until dropped.
 pub struct Server {
     child: Child,
@@ -35,6 +103,8 @@ pub struct Server {
     pub rtsp: String,
     /// `http://host:port`
     pub http: String,
+    /// `host:port` of the mobility signalling.
+    pub mobility: String,
     pub log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -57,13 +127,15 @@ impl Server {
             }
         });
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut server = Self { child, rtsp: String::new(), http: String::new(), log };
+        let mut server = Self { child, rtsp: String::new(), http: String::new(), mobility: String::new(), log };
         for line in out.lines().map_while(Result::ok) {
             let url = |prefix: &str| line.strip_prefix(prefix).map(|url| url.trim_end_matches('/').to_owned());
             if let Some(rtsp) = url("rtsp  ") {
                 server.rtsp = rtsp;
             } else if let Some(http) = url("http  ") {
                 server.http = http;
+            } else if let Some(mobility) = line.strip_prefix("mobility  udp ") {
+                server.mobility = mobility.to_owned();
             } else if line == "ready" {
                 return server;
             }

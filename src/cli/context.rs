@@ -1,0 +1,62 @@
+//! `flowsteer context` into a file: the whole stream context, with its keys or apart from them.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::cli::device::write_private;
+use crate::device::StreamContext;
+
+/// Where a context goes.
+#[derive(Debug, Args)]
+pub struct Into {
+    /// Write the whole stream context to this file, which only its owner may read.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write it without its keys.
+    #[arg(long, requires = "keys")]
+    keyless: bool,
+    /// Write the keys to this file, which only its owner may read.
+    #[arg(long, value_name = "FILE", requires = "keyless")]
+    keys: Option<PathBuf>,
+}
+
+impl Into {
+    /// Whether the context is wanted, and not the URL: by name, or as standard output is a file.
+    pub fn takes_the_context(&self, as_json: bool) -> bool {
+        self.output.is_some() || self.keyless || (!as_json && stdout_is_a_file())
+    }
+
+    /// Writes the context that the server's answer has.
+    ///
+    /// # Errors
+    /// The answer has none, or a file cannot be written.
+    pub fn write(&self, answer: &Value) -> anyhow::Result<()> {
+        let text = Zeroizing::new(answer.to_string());
+        let context = StreamContext::read(&text).context("the server's answer")?;
+        let written = match &self.keys {
+            Some(keys) => {
+                let (keyless, secret) = context.write_split()?;
+                write_private(keys, format!("{}\n", secret.as_str()).as_bytes()).with_context(|| keys.display().to_string())?;
+                Zeroizing::new(keyless)
+            }
+            None => context.write()?,
+        };
+        let written = Zeroizing::new(format!("{}\n", written.as_str()));
+        match &self.output {
+            Some(output) => write_private(output, written.as_bytes()).with_context(|| output.display().to_string()),
+            None => super::print(&written),
+        }
+    }
+}
+
+fn stdout_is_a_file() -> bool {
+    let stdout = std::io::stdout();
+    let copy = stdout.as_fd().try_clone_to_owned().map(File::from);
+    copy.and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+}

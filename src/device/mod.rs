@@ -1,0 +1,18 @@
+//! The viewer's device: it reserves home addresses, proves where it is, binds, takes flows over and gives them away, with the
+//! mobility signalling of `docs/signalling.md`.
+//!
+//! `context` and `description` read and write what one device hands to the next; `exchange` is one update until it is answered, `node`
+//! all that a device has under way; `runner` owns the socket. All but the last are pure.
+
+pub mod context;
+pub mod description;
+pub mod exchange;
+mod member;
+pub mod node;
+pub mod runner;
+
+pub use context::{ContextError, Flow, Grant, StreamContext};
+pub use exchange::{Ask, Credential, FlowAsk, Proof};
+pub use member::{Digits, KeyText};
+pub use node::{AskId, Event, Node, Outgoing};
+pub use runner::Runner;
