@@ -960,6 +960,7 @@ fn the_home_address_of_another_server_gets_its_flow_itself_only_as_long_as_a_hom
         sequence,
         lifetime: Duration::from_secs(seconds),
         care_of: ip("2001:db8:c1::130"),
+        sender: ip("2001:db8:c1::130"),
         asked: None,
         join: flowsteer::steering::Join::default(),
         media_source: source(),

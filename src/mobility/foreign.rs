@@ -26,7 +26,12 @@ impl Responder {
         now: Now,
     ) -> Option<Transmit> {
         let options = &update.options;
-        let home = options.home_network_prefix().map(|prefix| HomeAddress(prefix.address))?;
+        let prefix = options.home_network_prefix()?;
+        let home = HomeAddress(prefix.address);
+        if prefix.prefix_length != 128 {
+            self.counters.count(Counted::Malformed);
+            return None;
+        }
         let Some(authenticated) = Authenticated::<BindingAuthorization>::by_tokens(message, received.octets) else {
             self.counters.count(Counted::Unauthenticated);
             return None;
@@ -61,6 +66,7 @@ impl Responder {
             sequence: update.sequence,
             lifetime: update.lifetime.as_duration(),
             care_of,
+            sender: received.source.ip(),
             asked: Some(received.local).filter(|local| local.is_ipv6() == care_of.is_ipv6()),
             join: self.settings.join,
             media_source: self.media_source(received.local),

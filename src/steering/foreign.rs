@@ -20,6 +20,8 @@ use crate::steering::register::granted;
 use crate::steering::registration::{ForeignRegistration, RegistrationError};
 use crate::steering::route::{EndReason, UpdateId};
 
+/// How long a sequence number is remembered: as long as tokens are good (RFC 6275 section 9.5.1).
+const REMEMBERED: Duration = Duration::from_secs(240);
 /// The longest binding of a home address of another server (RFC 6275 section 12).
 const MAX_LIFETIME: Duration = Duration::from_secs(420);
 
@@ -36,8 +38,11 @@ impl BindingCache {
         }
         let acceptable = match request.care_of {
             IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local()),
-            IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || self.is_home(v6)),
-        };
+            IpAddr::V6(v6) => {
+                let is_mapped = v6.to_ipv4_mapped().is_some();
+                !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || is_mapped || self.is_home(v6))
+            }
+        } && (!request.care_of.is_loopback() || request.sender.is_loopback());
         if !acceptable || self.is_denied(request.care_of) {
             return Err(RegistrationError::CareOfUnacceptable);
         }
@@ -70,7 +75,7 @@ impl BindingCache {
             let (update, serial) = (UpdateId(self.next_update.fetch_add(1, Ordering::Relaxed)), self.draw_serial());
             let care_of = stated.care_of(None, state.home_ports());
             let expires = now.mono + lifetime;
-            state.expires = Some(expires);
+            state.expires = Some(expires.max(now.mono + REMEMBERED));
             let kind = if let Some(binding) = state.binding_mut(BindingId::PLAIN) {
                 binding.care_of = care_of;
                 binding.stated = Some(stated);

@@ -428,6 +428,16 @@ impl BindingCache {
         }
     }
 
+    /// An RTSP request came from there: care-ofs there are alive.
+    pub fn heard_from(&self, home: HomeAddress, peer: IpAddr, now: Now) {
+        let Some(found) = self.find(home) else { return };
+        self.expire_if_due(&found, now);
+        let mut state = found.state();
+        for binding in state.bindings.iter_mut().filter(|binding| binding.care_of.ip() == peer) {
+            binding.heard = binding.heard.max(now.mono);
+        }
+    }
+
     /// An RTSP session is connected no more.
     pub fn forget_peer(&self, home: HomeAddress, session: Holder) {
         if let Some(found) = self.find(home) {

@@ -267,6 +267,8 @@ pub struct ForeignRegistration {
     pub lifetime: Duration,
     /// Where to.
     pub care_of: IpAddr,
+    /// Where the message came from.
+    pub sender: IpAddr,
     /// Our own address that it was sent to.
     pub asked: Option<IpAddr>,
     /// How a new branch enters.

@@ -87,6 +87,10 @@ pub fn run(arguments: &Give, reach: &Reach) -> anyhow::Result<()> {
         let ask = Ask { proof: Proof::Shown(token), ports, window_ms, flow: Some(about), ..ask };
         let id = runner.node().ask(ask, now());
         let event = wait(&mut runner, id, server);
+        if event.is_ok() {
+            // So that no other binding of this device takes its number.
+            file.note(flow.yours().0, arguments.care_of);
+        }
         keep(&folder, &mut file, &mut runner)?;
         let done = bound(&event?).context("the answer was not told")?;
         check_flow(done.flow)?;

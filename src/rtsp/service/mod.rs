@@ -247,7 +247,11 @@ impl Service {
             if session.peer != link.peer.ip() {
                 return Err(SessionError::Unknown);
             }
-            session.heard = now().mono;
+            let now = now();
+            session.heard = now.mono;
+            for aimed in session.tracks.iter().filter(|track| track.aimed) {
+                self.steering.heard_from(aimed.facts.home, link.peer.ip(), now);
+            }
             if session.connection != link.connection {
                 session.connection = link.connection;
                 self.note_peer(&session, link);
