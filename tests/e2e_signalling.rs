@@ -429,15 +429,18 @@ fn played(stage: &Stage, program: &str, arguments: &[&str]) -> String {
     printed
 }
 
-/// Device B takes what A plays, and gives a player the description of it.
-fn with_the_description(play: impl FnOnce(&Stage)) {
+/// Device B takes what A plays over that family, and gives a player the description of it.
+fn with_the_description(family: Family, play: impl FnOnce(&Stage)) {
     let Some(stage) = Stage::set() else { return };
     let network = &stage.scene.network;
     let a = Receiver::at(&network.a, network.a.v6.into());
     let playing = stage.a_plays(&a);
     let context = stage.context(&playing.home);
-    let mut take = stage.spawn(&network.b, &["take", &context, "--rtp", "6000", "--window", "500", "--sdp", "b.sdp"]);
-    assert_eq!(take.line(), format!("video moved to [{}]:6000, window 0.5 s", network.b.v6));
+    let (care_of, server) = (network.b.address(family), stage.server(family));
+    let take =
+        ["take", &context, "--care-of", &care_of.to_string(), "--server", &server, "--rtp", "6000", "--window", "500", "--sdp", "b.sdp"];
+    let mut take = stage.spawn(&network.b, &take);
+    assert_eq!(take.line(), format!("video moved to {}, window 0.5 s", SocketAddr::new(care_of, 6000)));
     play(&stage);
     take.signal(libc::SIGTERM);
     assert_eq!(take.end(SOON), Some(0), "{}", take.told());
@@ -445,7 +448,7 @@ fn with_the_description(play: impl FnOnce(&Stage)) {
 
 #[test]
 fn ffmpeg_plays_from_the_description_of_the_second_device() {
-    with_the_description(|stage| {
+    with_the_description(V6, |stage| {
         let input = ["-nostdin", "-loglevel", "error", "-protocol_whitelist", "file,udp,rtp", "-i", "b.sdp"];
         let frames = played(stage, "ffmpeg", &[&input[..], &["-frames:v", "50", "-f", "framemd5", "-"]].concat());
         assert_eq!(frames.lines().filter(|line| !line.starts_with('#')).count(), 50, "{frames}");
@@ -454,7 +457,8 @@ fn ffmpeg_plays_from_the_description_of_the_second_device() {
 
 #[test]
 fn gstreamer_plays_from_the_description_of_the_second_device() {
-    with_the_description(|stage| {
+    // Its reader of descriptions listens on IPv4 alone, whatever they say.
+    with_the_description(V4, |stage| {
         let decode = ["rtph264depay", "!", "avdec_h264", "!", "fakesink", "num-buffers=50"];
         let shown = played(stage, "gst-launch-1.0", &[&["-v", "filesrc", "location=b.sdp", "!", "sdpdemux", "!"], &decode[..]].concat());
         assert!(shown.contains("video/x-raw"), "it was decoded: {shown}");
@@ -541,7 +545,15 @@ impl SignallingCapture {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn end(&mut self) {
+    /// Ends it, once it has seen so many acknowledgements and a Binding Error.
+    #[track_caller]
+    fn end(&mut self, acknowledgements: usize) {
+        let is_whole = || {
+            let types = self.read(&["-T", "fields", "-e", "mip6.mhtype"]);
+            let count = |kind: &str| types.lines().filter(|line| *line == kind).count();
+            count("6") >= acknowledgements && count("7") >= 1
+        };
+        wait_for("tshark to have written what it saw", SOON, || is_whole().then_some(()));
         self.tshark.signal(libc::SIGINT);
         self.tshark.end(SOON);
     }
@@ -565,6 +577,8 @@ fn stock_tshark_reads_all_of_the_signalling_and_the_add_on_shows_label_bindings_
     take.signal(libc::SIGTERM);
     assert_eq!(take.end(SOON), Some(0), "{}", take.told());
     stage.done(&network.a, &["bind", &playing.home, "--rtp", &a.port(), "--expect", "video", "--payload-type", "96"]);
+    let v6 = network.a.v6.to_string();
+    stage.done(&network.a, &["roam", &playing.home, "--care-of", &v6, "--bid", "1", "--rtp", &a.port()]);
     let context = stage.context(&playing.home);
     let v4 = network.b.v4.to_string();
     let take = ["take", &context, "--care-of", &v4, "--rtp", &c.port(), "--fork", "--server", &stage.server(V4)];
@@ -583,7 +597,7 @@ fn stock_tshark_reads_all_of_the_signalling_and_the_add_on_shows_label_bindings_
     wait_for("a Binding Error", SOON, || lost.told().contains("has lost").then_some(()));
     assert_eq!(lost.end(SOON * 2), Some(0), "it reserves what it has lost: {}", lost.told());
     stage.scene.operator().delete(&format!("/api/v1/home-addresses/{}", playing.home));
-    capture.end();
+    capture.end(11);
 
     let types = capture.read(&["-T", "fields", "-e", "mip6.mhtype"]);
     for kind in ["2", "4", "5", "6", "7"] {
