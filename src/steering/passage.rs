@@ -20,6 +20,9 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 /// Hand-overs remembered at most.
 const MAX_HAND_OVERS: usize = 64;
 
+/// What became of each flow that an update names: its identifier, its priority, and the status.
+type Statuses = SmallVec<[(u16, u16, FlowStatus); 1]>;
+
 /// A flow of some transfer has moved.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandOver {
@@ -105,7 +108,7 @@ impl BindingCache {
         request: &Registration<'_>,
         id: BindingId,
         now: Now,
-    ) -> (SmallVec<[(u16, u16, FlowStatus); 1]>, Option<Passage>) {
+    ) -> (Statuses, Option<Passage>) {
         let mut statuses = SmallVec::new();
         let mut last = None;
         for flow in &request.flows {
