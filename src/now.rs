@@ -111,9 +111,60 @@ impl Now {
     }
 }
 
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many times a second in the long run; at least one.
+    pub per_second: u32,
+    /// So many times at once; at least one.
+    pub burst: u32,
+}
+
+/// What is left of a [`Rate`] to one who uses it. A new one has all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Allowance {
+    /// When all of it will be there again.
+    full: Mono,
+}
+
+impl Allowance {
+    /// Whether anything is left.
+    pub fn is_left(self, rate: Rate, now: Mono) -> bool {
+        self.full.since(now) <= Self::interval(rate) * (rate.burst.max(1) - 1)
+    }
+
+    /// Uses it once; whether anything was left.
+    pub fn take(&mut self, rate: Rate, now: Mono) -> bool {
+        let left = self.is_left(rate, now);
+        if left {
+            self.full = self.full.max(now) + Self::interval(rate);
+        }
+        left
+    }
+
+    fn interval(rate: Rate) -> Duration {
+        Duration::from_secs(1) / rate.per_second.max(1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_allowance_is_a_burst_and_then_so_many_a_second() {
+        let rate = Rate { per_second: 10, burst: 4 };
+        let mut allowance = Allowance::default();
+        let start = Mono::from_nanos(7);
+        let mut taken = |from: Mono| (0..100).filter(|_| allowance.take(rate, from)).count();
+        assert_eq!(taken(start), 4);
+        assert_eq!(taken(start + Duration::from_millis(99)), 0);
+        assert_eq!(taken(start + Duration::from_millis(100)), 1);
+        assert_eq!(taken(start + Duration::from_millis(350)), 2);
+        assert_eq!(taken(start + Duration::from_secs(60)), 4);
+        let many: usize = (0..2000).map(|ms| taken(start + Duration::from_secs(70) + Duration::from_millis(ms))).sum();
+        assert!((20..=24).contains(&many), "{many}");
+    }
 
     #[test]
     fn ntp_timestamps_count_from_1900_in_32_32_fixed_point() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use flowsteer::playback::{
 };
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
 use flowsteer::steering::{
-    BindingCache, DropReason, Expectation, HomeAddress, Join, JoinWay, Owner, PacketFacts, Reserve, SteeringSettings,
+    Authority, BindingCache, BindingId, CareOf, DropReason, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, PacketFacts,
+    Proof, Reserve, SteeringSettings, Update,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
@@ -32,6 +34,10 @@ const PRESENTATION: PresentationId = PresentationId(7);
 struct Presentations {
     known: Mutex<BTreeMap<PresentationId, PresentationSnapshot>>,
     steering: Arc<BindingCache>,
+    /// As if too many commands waited.
+    full: Arc<AtomicBool>,
+    /// How often presentations were described.
+    described: Arc<AtomicUsize>,
 }
 
 impl Presentations {
@@ -64,6 +70,7 @@ impl Presentations {
 impl Perform for Presentations {
     fn perform(&self, command: Command) {
         match command {
+            command if self.full.load(Ordering::Relaxed) => command.refuse(PlaybackError::Busy),
             Command::Open { presentation, title, start, reply, .. } => {
                 let snapshot = PresentationSnapshot {
                     id: presentation,
@@ -110,13 +117,14 @@ impl Perform for Presentations {
                 reply(ended.map(|_| ()).ok_or(PlaybackError::Unknown));
             }
             Command::Snapshot { presentation, reply } => {
+                self.described.fetch_add(1, Ordering::Relaxed);
                 let known = self.known.lock().expect("no panic under the lock").clone();
                 let shown = known.values().filter(|snapshot| presentation.is_none_or(|id| id == snapshot.id));
                 let found: Vec<_> = shown.map(|snapshot| self.shown(snapshot)).collect();
                 reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
             }
-            Command::Await { reply, .. } => reply(Ok(())),
-            Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } => {}
+            Command::Await { reply, .. } | Command::Ping { reply } => reply(Ok(())),
+            Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } | Command::Bounced { .. } => {}
         }
     }
 }
@@ -133,6 +141,8 @@ struct Server {
     stage: Stage,
     announcer: Announcer,
     library: Arc<Library>,
+    full: Arc<AtomicBool>,
+    described: Arc<AtomicUsize>,
     runtime: Runtime,
     _stop: watch::Sender<bool>,
     _media: tempfile::TempDir,
@@ -152,7 +162,9 @@ impl Server {
         let random = |octets: &mut [u8]| getrandom::fill(octets).expect("random octets");
         let settings = SteeringSettings::new("fd00:1::/64".parse().expect("a prefix"));
         let steering = Arc::new(BindingCache::new(settings, Box::new(random), Box::new(|_, _| {})));
-        let presentations = Presentations { known: Mutex::default(), steering: Arc::clone(&steering) };
+        let (full, described) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let presentations =
+            Presentations { known: Mutex::default(), steering: Arc::clone(&steering), full: full.clone(), described: described.clone() };
         let stage = Stage::new(Arc::new(presentations));
         let announcer = Announcer::default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -164,6 +176,7 @@ impl Server {
             steering: Arc::clone(&steering),
             library: Arc::clone(&library),
             announcer: announcer.clone(),
+            refusals: Arc::default(),
             metrics: Box::new(|| prometheus().render()),
             settings: ApiSettings {
                 tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
@@ -183,7 +196,7 @@ impl Server {
         change(&mut api.settings);
         prometheus();
         runtime.spawn(flowsteer::http::server::serve(listener, Arc::new(api), stopped));
-        Self { address, steering, stage, announcer, library, runtime, _stop: stop, _media: media }
+        Self { address, steering, stage, announcer, library, full, described, runtime, _stop: stop, _media: media }
     }
 
     fn title(&self) -> Arc<Title> {
@@ -193,10 +206,15 @@ impl Server {
 
     /// A presentation of the film, each track at a home address of its own.
     fn play(&self) -> Vec<HomeAddress> {
+        // Flows that leave from elsewhere would be named by that address in take-over URLs.
+        self.play_from("::1")
+    }
+
+    /// … whose packets pretend to come from an address.
+    fn play_from(&self, media_source: &str) -> Vec<HomeAddress> {
         let title = self.title();
         let owner = Owner::Presentation(PRESENTATION.0);
-        // Flows that leave from elsewhere would be named by that address in take-over URLs.
-        let media_source = "::1".parse().expect("an address");
+        let media_source = media_source.parse().expect("an address");
         self.runtime.block_on(async {
             self.stage.open(PRESENTATION, Arc::clone(&title), MediaTime::ZERO, false).await.expect("room for one");
             let mut homes = Vec::new();
@@ -298,6 +316,10 @@ fn titles_health_and_readiness_are_open_to_all() {
     for target in ["/healthz", "/readyz"] {
         assert_eq!(server.get(target).status, 200, "{target}");
     }
+    assert_eq!(server.described.load(Ordering::Relaxed), 0, "whether it is ready costs no description of what plays");
+    server.full.store(true, Ordering::Relaxed);
+    server.get("/readyz").refused(503, "not-ready");
+    server.full.store(false, Ordering::Relaxed);
     let titles = server.get("/api/v1/titles").json(200);
     let film = &titles[0];
     assert_eq!(film["path"], "a film.mp4");
@@ -689,17 +711,42 @@ fn wrong_and_revoked_tokens_are_refused_and_change_nothing() {
 #[test]
 fn a_receiver_without_rtsp_gets_its_sdp() {
     let server = Server::start(&[]);
-    let homes = server.play();
+    let homes = server.play_from("2001:db8::5");
     let answer = server.get(&format!("{}/sdp?rtp=5004", home_path(homes[0])));
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.head.contains("content-type: application/sdp"), "{answer:?}");
-    for line in ["c=IN IP4 127.0.0.1", "m=video 5004 RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=rtcp:5005"] {
+    // Asked over loopback: another machine can do nothing with that address.
+    for line in ["c=IN IP6 2001:db8::5", "m=video 5004 RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=rtcp:5005"] {
         assert!(answer.body.lines().any(|found| found == line), "{line} in {}", answer.body);
     }
     assert!(answer.body.contains("a=range:npt=0-10"), "{}", answer.body);
     for port in ["0", "65535", "x", "70000"] {
         assert_eq!(server.get(&format!("{}/sdp?rtp={port}", home_path(homes[0]))).status, 400, "{port}");
     }
+    let context = server.post(&format!("{}/context", home_path(homes[0])), &json!({})).json(200);
+    let described = context["context"]["sdp"].as_str().expect("a description");
+    assert!(described.contains(" IN IP6 2001:db8::5\r\n") && described.contains("c=IN IP6 ::\r\n"), "{described}");
+    assert!(!described.contains("127.0.0.1"), "{described}");
+    // A branch says better where its flow comes from.
+    let update = Update {
+        home: homes[0],
+        authority: Authority::Operator,
+        binding: Some(BindingId(1)),
+        care_of: CareOf::Udp {
+            rtp: ([192, 0, 2, 9], 5000).into(),
+            rtcp: ([192, 0, 2, 9], 5001).into(),
+            source: Some([192, 0, 2, 7].into()),
+        },
+        proof: Proof::RequestPeer([192, 0, 2, 9].into()),
+        lifetime: None,
+        mode: Mode::Move,
+        window: None,
+        join: Join::default(),
+        holder: Holder(1),
+    };
+    server.steering.update(&[update], now()).expect("bound");
+    let answer = server.get(&format!("{}/sdp?rtp=5004", home_path(homes[0])));
+    assert!(answer.body.lines().any(|line| line == "c=IN IP4 192.0.2.7"), "{}", answer.body);
 }
 
 #[test]
@@ -833,6 +880,40 @@ fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
     assert!(number("process_open_fds") > 0.0);
     let closed = Server::start(&["secret"]);
     closed.get("/metrics").refused(401, "unauthorized");
+}
+
+#[test]
+fn who_shows_too_many_wrong_keys_is_put_off() {
+    let server = Server::start(&["secret"]);
+    let homes = server.play();
+    let ask = |bearer: &str| server.ask("GET", &home_path(homes[0]), &[("Authorization", &format!("Bearer {bearer}"))], None);
+    let counter = "flowsteer_http_refused_total{limit=\"refused_keys\"}";
+    let counted = || prometheus().render().lines().find_map(|line| line.strip_prefix(counter)?.trim().parse().ok()).unwrap_or(0_u64);
+    let (start, before) = (std::time::Instant::now(), counted());
+    let answers: Vec<Answer> = (0..200).map(|number| ask(&format!("bm8gdG9rZW4{number}"))).collect();
+    let (checked, put_off): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 401);
+    assert!((20..=20 + 20 * (start.elapsed().as_secs() as usize + 1)).contains(&checked.len()), "{}", checked.len());
+    assert_eq!(counted() - before, put_off.len() as u64);
+    for answer in &put_off {
+        answer.refused(429, "too-many-refused");
+        assert!(answer.head.contains("\r\nretry-after: 1"), "{answer:#?}");
+    }
+    // Operators are known before.
+    assert_eq!(ask("secret").status, 200);
+}
+
+#[test]
+fn who_asks_while_too_many_commands_wait_is_told_so() {
+    let server = Server::start(&[]);
+    let homes = server.play();
+    server.full.store(true, Ordering::Relaxed);
+    for target in ["/api/v1/sessions", "/api/v1/sessions/0000000000000007", &home_path(homes[0])] {
+        server.get(target).refused(503, "busy");
+    }
+    server.post("/api/v1/sessions/0000000000000007/pause", &json!({})).refused(503, "busy");
+    server.post("/api/v1/sessions", &json!({ "title": "a film.mp4", "home": homes[0].to_string() })).refused(503, "busy");
+    server.full.store(false, Ordering::Relaxed);
+    server.get("/api/v1/sessions/0000000000000007").json(200);
 }
 
 #[test]

@@ -18,8 +18,8 @@ use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::keys::{KeyParameters, home_key, session_key};
 use flowsteer::steering::{
-    BindingCache, BindingId, BindingRecord, Expectation, FlowId, FlowPorts, FlowRecord, Holder, HomeAddress, HomeRecord, Key, KeyRecord,
-    PacketFacts, Payload, ReturnRoutability, Spi, SteeringSettings,
+    BindingCache, BindingId, BindingRecord, BranchSerial, Expectation, FlowId, FlowPorts, FlowRecord, Holder, HomeAddress, HomeRecord, Key,
+    KeyRecord, PacketFacts, Payload, ReturnRoutability, Spi, SteeringSettings,
 };
 use hkdf::Hkdf;
 use mobility_shown::{hex, octets, shown, text};
@@ -356,6 +356,7 @@ fn home_record(address: &str, home: &Value, clock: u64, at: &str) -> HomeRecord 
         }
         bindings.push(BindingRecord {
             id: BindingId(id.parse().expect("an identifier")),
+            serial: BranchSerial(0),
             care_of: parsed(&bid["coa"], at),
             priority: bid.get("pri").map_or(0, |priority| number(priority, at) as u8),
             maker: Some(Spi(u32::try_from(number(&bid["spi"], at)).expect("an index"))),

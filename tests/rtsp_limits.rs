@@ -1,6 +1,9 @@
 //! Each limit of the RTSP listener against a whole server on loopback: the answer says what is wrong, a counter knows of it, and a session
 //! that plays beside it loses nothing.
 
+// unshare: tests only.
+#![allow(unsafe_code)]
+
 mod rtsp_server;
 
 use std::sync::OnceLock;
@@ -9,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use flowsteer::rtsp::service::RtspSettings;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use rtsp_server::{Player, SOON, Server};
+use rtsp_server::{Player, Reply, SOON, Server};
 
 const TCP: &str = "RTP/AVP/TCP;unicast";
 
@@ -133,6 +136,70 @@ fn connections_of_one_address() {
     witness.goes_on();
 }
 
+/// A network namespace of its own for a test, with these addresses. Says so where it cannot be made.
+fn alone<const N: usize>(addresses: [&'static str; N], work: impl FnOnce() + Send + 'static) {
+    let inside = move || {
+        // SAFETY: no pointers; only this thread's membership changes, and that of those it starts.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            let required = std::env::var("FLOWSTEER_REQUIRE_TOOLS").is_ok_and(|value| !value.is_empty() && value != "0");
+            let error = std::io::Error::last_os_error();
+            assert!(!required, "network namespaces cannot be made here ({error})");
+            return eprintln!("skipped: network namespaces cannot be made here ({error})");
+        }
+        let add = |address| format!("-6 addr add {address}/64 dev lo");
+        for arguments in [["link set lo up".to_owned()].as_slice(), &addresses.map(add)].concat() {
+            let done = std::process::Command::new("ip").args(arguments.split(' ')).status().expect("ip runs");
+            assert!(done.success(), "ip {arguments}");
+        }
+        work();
+    };
+    std::thread::spawn(inside).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+#[test]
+fn connections_of_one_network() {
+    prometheus();
+    alone(["2001:db8:1::1", "2001:db8:1::2", "2001:db8:1:0:ffff::3", "2001:db8:2::1"], || {
+        let interface = "2001:db8:1::1".parse().expect("an address");
+        let server = Server::at(interface, "media".as_ref(), |rtsp| rtsp.connections_per_address = 2, |_| {});
+        let from = |text: &str| Player::connect_from(&server, text.parse().expect("an address"));
+        let (mut first, mut second) = (from("2001:db8:1::1"), from("2001:db8:1::2"));
+        first.ask("OPTIONS", "*", &[]).ok();
+        second.ask("OPTIONS", "*", &[]).ok();
+        assert_eq!(from("2001:db8:1:0:ffff::3").reply().status, 503, "the same /64");
+        from("2001:db8:2::1").ask("OPTIONS", "*", &[]).ok();
+    });
+}
+
+#[test]
+fn keys_that_are_refused() {
+    let server = serve(|_| {});
+    let mut witness = Witness::start(&server);
+    let (url, key) = server.takeover();
+    let before = refused_by("refused_keys");
+    let mut guess = Player::connect(&server);
+    let describe = |player: &mut Player, key: &str| player.ask("DESCRIBE", &format!("{url}?key={key}"), &[]);
+    let start = Instant::now();
+    let statuses: Vec<u16> = (0..200).map(|number| describe(&mut guess, &format!("{}{number}", &key[..key.len() - 4])).status).collect();
+    let most = 20 + 20 * (start.elapsed().as_secs() as usize + 1);
+    let checked = statuses.iter().filter(|status| **status == 401).count();
+    assert!((20..=most).contains(&checked) && statuses.iter().all(|status| matches!(status, 401 | 503)), "{checked}: {statuses:?}");
+    assert_eq!(refused_by("refused_keys") - before, (statuses.len() - checked) as u64);
+    assert!(describe(&mut guess, "wrong").phrase.contains("too many wrong keys"));
+    // Another address, and a request that shows no key, are not concerned.
+    let mut other = Player::connect_from(&server, "127.0.0.3".parse().expect("an address"));
+    describe(&mut other, &key).ok();
+    assert_eq!(guess.ask("DESCRIBE", &server.url("home/fd00::1"), &[]).status, 401);
+    // It passes, and what is right was never what counted.
+    let start = Instant::now();
+    while describe(&mut guess, &key).status != 200 {
+        assert!(start.elapsed() < SOON, "refused for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (0..50).for_each(|_| drop(describe(&mut guess, &key).ok()));
+    witness.goes_on();
+}
+
 #[test]
 fn sessions_of_one_connection() {
     let server = serve(|settings| settings.sessions_per_connection = 2);
@@ -230,6 +297,58 @@ fn the_time_of_a_request_that_does_not_end() {
     // One that says nothing has not begun a request.
     idle.ask("OPTIONS", "*", &[]).ok();
     witness.goes_on();
+}
+
+/// An interleaved frame.
+fn frame(channel: u8, octets: &[u8]) -> Vec<u8> {
+    [&[b'$', channel, 0, octets.len() as u8], octets].concat()
+}
+
+/// A Receiver Report about nobody (RFC 3550 section 6.4.2).
+const REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 9];
+
+#[test]
+fn reports_of_one_receiver() {
+    let server = serve(|settings| settings.session_timeout = Duration::from_millis(900));
+    let mut witness = Witness::start(&server);
+    let mut player = play(Player::connect(&server), &server.url("short.mp4"));
+    player.packet(0);
+    let handed_over = || server.watched.reports.load(Ordering::Relaxed);
+    // What is no RTCP is not handed over at all.
+    let noise = [&[][..], &[0xce, 0xfa, 0xed, 0xfe], &REPORT[..4], &[0x80, 201, 0, 9, 0, 0, 0, 9], b"OPTIONS * RTSP/1.0"];
+    noise.iter().for_each(|octets| player.send(&frame(1, octets)));
+    player.ask("OPTIONS", "*", &[]).ok();
+    assert_eq!(handed_over(), 0);
+    let start = Instant::now();
+    // Media are taken off the connection by nobody but this test: reports alone keep the session.
+    player.ask("PAUSE", &server.url("short.mp4/"), &[]).ok();
+    while start.elapsed() < Duration::from_millis(2500) {
+        player.send(&frame(1, &REPORT).repeat(200));
+        witness.goes_on();
+    }
+    let most = 20 + 10 * (start.elapsed().as_secs() as usize + 1);
+    player.ask("PLAY", &server.url("short.mp4/"), &[]).ok();
+    assert!((1..=most).contains(&handed_over()), "{} were handed over", handed_over());
+    witness.goes_on();
+}
+
+#[test]
+fn commands_that_wait() {
+    let server = serve(|_| {});
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let reply = player.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]).ok();
+    player.session = Some(reply.session());
+    let (home, key) = server.takeover();
+    server.watched.full.store(true, Ordering::Relaxed);
+    let mut other = Player::connect(&server);
+    let refused = |reply: Reply| assert_eq!((reply.status, reply.phrase.contains("the server is busy")), (503, true), "{reply:#?}");
+    refused(player.ask("PLAY", &format!("{url}/"), &[]));
+    refused(other.ask("SETUP", &format!("{url}/trackID=0"), &[("Transport", TCP)]));
+    refused(other.ask("DESCRIBE", &format!("{home}?key={key}"), &[]));
+    server.watched.full.store(false, Ordering::Relaxed);
+    player.ask("PLAY", &format!("{url}/"), &[]).ok();
+    other.ask("DESCRIBE", &format!("{home}?key={key}"), &[]).ok();
 }
 
 #[test]

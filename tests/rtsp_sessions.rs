@@ -5,6 +5,7 @@ mod rtsp_server;
 
 use std::io::{ErrorKind, Write};
 use std::net::UdpSocket;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -23,9 +24,17 @@ const UDP: &str = "RTP/AVP;unicast;client_port=40000-40001";
 const UDP_TWO: &str = "RTP/AVP;unicast;client_port=40002-40003";
 const TCP: &str = "RTP/AVP/TCP;unicast";
 
+/// Somebody is at the ports that are told: else ICMP would say that nobody is, and end the branches.
+fn receive() {
+    static RECEIVERS: OnceLock<Vec<UdpSocket>> = OnceLock::new();
+    // A port that another process has is taken too.
+    RECEIVERS.get_or_init(|| (40_000..40_004).filter_map(|port| UdpSocket::bind(("::", port)).ok()).collect());
+}
+
 /// Sets both tracks up, and gives the last answer.
 #[track_caller]
 fn set_up(player: &mut Player, url: &str, transports: [&str; 2]) -> Reply {
+    receive();
     let mut last = None;
     for (track, transport) in transports.iter().enumerate() {
         let reply = player.ask("SETUP", &format!("{url}/trackID={track}"), &[("Transport", transport)]).ok();
@@ -65,6 +74,7 @@ fn taken_over(server: &Server, query: &str, transports: [&str; 2]) -> (Player, S
 fn each_refusal_has_its_status() {
     let media = tempfile::tempdir().expect("a folder");
     std::fs::write(media.path().join("broken.mp4"), b"this is no film at all").expect("written");
+    std::fs::write(media.path().join("film.mkv"), b"\x1a\x45\xdf\xa3 and more").expect("written");
     std::fs::copy("media/short.mp4", media.path().join("short.mp4")).expect("copied");
     let server = Server::with(media.path(), |_| {}, |_| {});
     let mut player = Player::connect(&server);
@@ -112,6 +122,8 @@ fn each_refusal_has_its_status() {
     assert_eq!(player.ask("OPTIONS", "*", &[("Require", "a"), ("Require", "b")]).expect("Unsupported"), "a, b");
     let broken = player.ask("DESCRIBE", &url("broken.mp4"), &[]);
     assert!(broken.phrase.contains("not a media file"), "{broken:#?}");
+    let other = player.ask("DESCRIBE", &url("film.mkv"), &[]);
+    assert!(other.status == 404 && other.phrase.contains("containers of this kind are not served yet"), "{other:#?}");
     player.send(b"OPTIONS * RTSP/1.0\r\n\r\n");
     assert_eq!(player.reply().status, 400, "no CSeq");
     player.send(b"OPTIONS * RTSP/2.0\r\nCSeq: 5\r\n\r\n");
@@ -447,6 +459,59 @@ fn one_flow_alone_can_be_taken_over() {
     assert!(server.presentation().is_some(), "the pictures are still wanted");
     second.ask("TEARDOWN", &taken, &[]).ok();
     server.wait("it is over", |presentation| presentation.is_none());
+}
+
+/// The channels and the source that a SETUP was answered with.
+#[track_caller]
+fn channels(reply: &Reply) -> (u8, u8, String) {
+    let parts: Vec<(&str, &str)> = reply.expect("Transport").split(';').filter_map(|part| part.split_once('=')).collect();
+    let part = |name| parts.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name} in {reply:#?}")).1;
+    let (rtp, rtcp) = part("interleaved").split_once('-').expect("a pair");
+    (rtp.parse().expect("a channel"), rtcp.parse().expect("a channel"), part("ssrc").to_owned())
+}
+
+#[test]
+fn two_titles_over_one_connection_have_channels_of_their_own() {
+    let server = Server::start();
+    let mut player = Player::connect(&server);
+    let asked = "RTP/AVP/TCP;unicast;interleaved=0-1";
+    let (films, transports) = (["countdown.mp4", "short.mp4"], [[asked, TCP], [asked, "RTP/AVP/TCP;unicast;interleaved=3-4"]]);
+    let mut sessions = Vec::new();
+    let mut given = Vec::new();
+    for (film, transports) in films.iter().zip(transports) {
+        player.session = None;
+        for (track, transport) in transports.iter().enumerate() {
+            let reply = player.ask("SETUP", &server.url(&format!("{film}/trackID={track}")), &[("Transport", transport)]).ok();
+            player.session = Some(reply.session());
+            given.push(channels(&reply));
+        }
+        sessions.push(player.session.clone());
+    }
+    assert_eq!((given[0].0, given[0].1), (0, 1), "a pair that is free is the one that was asked for");
+    let mut used: Vec<u8> = given.iter().flat_map(|(rtp, rtcp, _)| [*rtp, *rtcp]).collect();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), 8, "{given:?}");
+    for (film, session) in films.iter().zip(&sessions) {
+        player.session.clone_from(session);
+        play(&mut player, &server.url(film), &[]);
+    }
+    for _ in 0..3 {
+        for (rtp, _, ssrc) in &given {
+            let (_, packet) = player.packet(*rtp);
+            assert_eq!(hex(&packet[8..12]), *ssrc, "RTP on channel {rtp}");
+        }
+    }
+    // Channels that a session has given up may be had again.
+    player.session.clone_from(&sessions[0]);
+    player.ask("TEARDOWN", &server.url(films[0]), &[]).ok();
+    player.session = None;
+    let reply = player.ask("SETUP", &server.url("short.mp4/trackID=0"), &[("Transport", asked)]).ok();
+    assert_eq!(channels(&reply).0, 0);
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
 #[test]

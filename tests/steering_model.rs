@@ -10,19 +10,22 @@ mod steering_reference;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use flowsteer::quantities::{FlowLabel, PayloadType};
+use flowsteer::steering::keys::{KeyParameters, session_key};
 use flowsteer::steering::{
-    Authority, BindingCache, BindingId, Branch, BranchSerial, CareOf, ConnectionId, DropReason, EndReason, EventKind, Expectation, Gate,
-    GrantOptions, Holder, HomeAddress, Join, Mode, Owner, PacketFacts, Payload, Proof, ReplayWindow, Reserve, SteeringSettings, Update,
-    token,
+    Authority, BindingCache, BindingId, Branch, BranchSerial, CareOf, ConnectionId, DropReason, EndReason, EventKind, Expectation,
+    FlowBody, FlowRequest, FlowSelector, Gate, GrantOptions, Holder, HomeAddress, Join, Key, KeyClaim, Mode, NamedBinding, Owner,
+    PacketFacts, Payload, Proof, Registration, RegistrationError, ReplayWindow, Reservation, Reserve, Spi, SteeringSettings, Update, token,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use steering_fixture::{LABEL, OTHER_LABEL, World, random};
-use steering_reference::{Asked, MOST_BINDINGS, Packet, Reference, Right, SECOND, Shown, What, is_new, media_source};
+use steering_reference::{
+    Asked, KeyOf, MOST_BINDINGS, Packet, Reference, Refused, Registers, Right, SECOND, Shown, What, is_new, media_source,
+};
 
 const NAMES: [&str; 2] = ["wall", "wall.audio"];
 
@@ -80,11 +83,59 @@ enum Step {
     Expect { home: usize, ports: bool },
     Update { asks: Vec<Ask> },
     Signalled { key: usize, number: u16, ask: Ask },
+    Registers(Register),
     Remove { home: usize, branch: usize },
     Started { home: usize, branch: usize },
     Heard { home: usize, branch: usize },
     Send { home: usize, label: u8, port: u16, from_source: bool },
     Restart,
+}
+
+/// A Binding Update by one of two devices, or by who reserved the home address.
+#[derive(Clone, Debug)]
+struct Register {
+    home: usize,
+    /// 0: the home key; 1 and 2: two devices' session keys.
+    key: u8,
+    lives: u64,
+    /// How far ahead of the last one.
+    ahead: u16,
+    seconds: u64,
+    binding: Option<u16>,
+    place: u8,
+    with_care_of: bool,
+    tested: bool,
+    /// Sent from where it points to.
+    from_there: bool,
+    window: Option<u64>,
+    flow: Option<(Option<bool>, Option<Vec<u16>>)>,
+}
+
+fn register() -> impl Strategy<Value = Register> {
+    let forever = u64::from(u32::MAX) * 1_000_000;
+    let window = prop_oneof![4 => Just(None), 2 => Just(Some(0)), 2 => Just(Some(5 * SECOND)), 1 => Just(Some(forever))];
+    let named = prop::option::weighted(0.6, prop::collection::vec(1..4_u16, 1..3));
+    let flow = prop::option::weighted(0.4, (prop::option::weighted(0.7, prop::bool::weighted(0.8)), named));
+    let ahead = prop_oneof![8 => Just(1_u16), 1 => Just(0), 1 => Just(0x8000), 1 => any::<u16>()];
+    let seconds = prop_oneof![1 => Just(0), 2 => Just(8), 2 => Just(100), 3 => Just(600), 1 => Just(9_000)];
+    let key = (0..7_usize, 0..3_u8, prop_oneof![Just(3_u64), Just(60), Just(600)], ahead, seconds);
+    let often = || prop::bool::weighted(0.8);
+    let place = (prop::option::weighted(0.9, 1..4_u16), 0..4_u8, often(), often(), often());
+    let made = |((home, key, lives, ahead, seconds), (binding, place, with_care_of, tested, from_there), window, flow)| Register {
+        home,
+        key,
+        lives,
+        ahead,
+        seconds,
+        binding,
+        place,
+        with_care_of,
+        tested,
+        from_there,
+        window,
+        flow,
+    };
+    (key, place, window, flow).prop_map(made)
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -140,6 +191,7 @@ fn step() -> impl Strategy<Value = Step> {
         24 => prop::collection::vec(ask(), 1..3).prop_map(|asks| Step::Update { asks }),
         8 => (0..3_usize, prop_oneof![any::<u16>(), 0..4_u16, 65_533..=u16::MAX], ask())
             .prop_map(|(key, number, ask)| Step::Signalled { key, number, ask }),
+        20 => register().prop_map(Step::Registers),
         3 => (0..7_usize, 0..8_usize).prop_map(|(home, branch)| Step::Remove { home, branch }),
         12 => (0..7_usize, 0..8_usize).prop_map(|(home, branch)| Step::Started { home, branch }),
         3 => (0..7_usize, 0..8_usize).prop_map(|(home, branch)| Step::Heard { home, branch }),
@@ -162,6 +214,12 @@ struct Pair {
     serials: Vec<BranchSerial>,
     drops: [u64; 5],
     restarts: u64,
+    /// K1 of each home address, and its name.
+    firsts: HashMap<HomeAddress, (Spi, Key)>,
+    /// The session key of each device, once it has one: its label and its end.
+    claims: HashMap<(HomeAddress, u8), (FlowLabel, u64)>,
+    /// Binding Updates by what they came to.
+    registered: BTreeMap<&'static str, usize>,
 }
 
 impl Pair {
@@ -178,6 +236,9 @@ impl Pair {
             serials: Vec::new(),
             drops: [0; 5],
             restarts: 0,
+            firsts: HashMap::new(),
+            claims: HashMap::new(),
+            registered: BTreeMap::new(),
         };
         pair.restart();
         pair
@@ -295,6 +356,7 @@ impl Pair {
                     }
                 }
             }
+            Step::Registers(register) => self.register(register),
             Step::Remove { home, branch } => {
                 let (address, serial) = self.pick_branch(*home, *branch);
                 let real = self.cache().remove(address, serial, EndReason::Removed, self.world.now);
@@ -333,7 +395,7 @@ impl Pair {
         let reserved = self.cache().reserve(&request, self.world.now).expect("a /64 is not exhausted");
         assert!(self.model.may_give(reserved.home) && !self.model.kept.contains(&reserved.home));
         self.model.reserved(reserved.home, owner, lifetime);
-        self.hold(reserved.home, reserved.validity_end);
+        self.hold(&reserved);
     }
 
     fn reserve_certain(&mut self, address: HomeAddress, owner: Owner, lifetime: Option<u64>) {
@@ -344,14 +406,119 @@ impl Pair {
         assert_eq!(real.is_ok(), free, "{address}: {real:?}");
         if let Ok(reserved) = real {
             self.model.reserved(address, owner, lifetime);
-            self.hold(address, reserved.validity_end);
+            self.hold(&reserved);
         }
     }
 
-    fn hold(&mut self, address: HomeAddress, validity_end: u64) {
-        let home = self.model.home(address).expect("just reserved");
-        assert_eq!(home.validity, validity_end);
-        self.gates.insert(address, self.world.cache.gate(address).expect("just reserved"));
+    fn hold(&mut self, reserved: &Reservation) {
+        let home = self.model.home(reserved.home).expect("just reserved");
+        assert_eq!(home.validity, reserved.validity_end);
+        self.gates.insert(reserved.home, self.world.cache.gate(reserved.home).expect("just reserved"));
+        self.firsts.insert(reserved.home, (reserved.spi, reserved.key.clone()));
+        self.claims.retain(|(home, _), _| *home != reserved.home);
+    }
+
+    fn register(&mut self, ask: &Register) {
+        let (home, now) = (self.pick(ask.home), self.world.now);
+        let Some((first, first_key)) = self.firsts.get(&home).cloned() else { return };
+        let address: IpAddr = Place(ask.place).care_of().ip();
+        let sender = if ask.from_there { address } else { "2001:db8:c9::9".parse().expect("an address") };
+        let label = self.model.home(home).and_then(|home| home.label).and_then(FlowLabel::new).unwrap_or(LABEL);
+        let (label, until) = *self.claims.entry((home, ask.key)).or_insert((label, now.utc.unix_seconds() + ask.lives));
+        let (media_source, transfer_id) = (media_source(), u32::from(ask.key));
+        let parameters = KeyParameters { home, label, validity_end: until, media_source, transfer_id, identity: None };
+        let (spi, key_of) = match ask.key {
+            0 => (first, KeyOf::Home { spi: first.0 }),
+            _ => {
+                let spi = session_key(&first_key, &parameters).0;
+                (spi, KeyOf::Session { spi: spi.0, label: label.bits(), until })
+            }
+        };
+        let claim = KeyClaim { parent: first, label, validity_end: until, media_source, transfer_id, identity: None };
+        let Some(key) = self.cache().update_key(Some(home), spi, Some(claim), || true) else {
+            assert!(self.model.home(home).is_none(), "a home address that is reserved knows its keys");
+            return;
+        };
+        let last = self.model.home(home).and_then(|home| home.numbers.iter().find(|(known, _)| *known == spi.0).map(|(_, last)| *last));
+        let sequence = last.unwrap_or(65_530).wrapping_add(ask.ahead);
+        // An identifier with a stored care-of, or a place of its own.
+        let stored = ask.binding.and_then(|id| self.cache().stored_care_of(home, BindingId(id)));
+        let care_of = if ask.with_care_of { address } else { stored.unwrap_or(address) };
+        let flow = ask.flow.as_ref().map(|(selector, named)| {
+            let selector = selector.map(|own| if own { label } else { OTHER_LABEL });
+            let mut named = named.as_ref().map(|named| named.iter().map(|id| BindingId(*id)).collect::<Vec<_>>());
+            named.iter_mut().for_each(Vec::dedup);
+            (selector, named)
+        });
+        let request = |(selector, named): &(Option<FlowLabel>, Option<Vec<BindingId>>)| FlowRequest {
+            id: 1,
+            priority: 10,
+            body: Ok(FlowBody {
+                selector: selector.map(|label| FlowSelector { label: Some(label), ..FlowSelector::default() }),
+                bindings: named.clone().map(Into::into),
+            }),
+        };
+        let registration = Registration {
+            home: Some(home),
+            key: &key,
+            sequence,
+            whole_prefix: true,
+            lifetime: Duration::from_secs(ask.seconds),
+            binding: match ask.binding {
+                None => NamedBinding::Whole,
+                Some(id) => NamedBinding::One { id: BindingId(id), priority: 0, with_care_of: ask.with_care_of },
+            },
+            care_of,
+            tested: ask.tested,
+            sender,
+            asked: None,
+            window: ask.window.map(Duration::from_nanos),
+            join: Join::default(),
+            ports: Default::default(),
+            expectations: Default::default(),
+            flows: flow.iter().map(request).collect(),
+        };
+        let real = self.cache().register(&registration, now);
+        let expected = self.model.register(&Registers {
+            home,
+            key: key_of,
+            number: sequence,
+            seconds: ask.seconds,
+            binding: ask.binding.map(BindingId),
+            place: care_of,
+            with_care_of: ask.with_care_of,
+            tested: ask.tested,
+            sender,
+            window: ask.window,
+            flow: flow.map(|(selector, named)| (selector.map(FlowLabel::bits), named)),
+        });
+        let (name, real) = match real {
+            Ok(done) => ("accepted", Ok(done.flows.first().map(|(_, _, status)| *status))),
+            Err(error) => {
+                let refused = match error {
+                    RegistrationError::UnknownHome => ("unknown", Refused::UnknownHome),
+                    RegistrationError::Sequence { last } => ("sequence", Refused::Sequence(last)),
+                    RegistrationError::KeyRefused => ("key", Refused::Key),
+                    RegistrationError::NotPermitted => ("not permitted", Refused::NotPermitted),
+                    RegistrationError::NotThisHome => ("not this home", Refused::NotThisHome),
+                    RegistrationError::WholeIsBound => ("whole", Refused::Whole),
+                    RegistrationError::NoCareOf => ("no care-of", Refused::NoCareOf),
+                    RegistrationError::BindingMalformed => ("malformed", Refused::Malformed),
+                    RegistrationError::CareOfUnacceptable => ("unacceptable", Refused::Unacceptable),
+                    RegistrationError::CareOfUnproven => ("unproven", Refused::Unproven),
+                    RegistrationError::Full => ("full", Refused::Full),
+                    RegistrationError::Prefix | RegistrationError::SeveralBindings => panic!("{error}"),
+                };
+                (refused.0, Err(refused.1))
+            }
+        };
+        assert_eq!(real, expected, "{ask:?}");
+        *self.registered.entry(name).or_default() += 1;
+        let serial = |binding: &flowsteer::steering::BindingRecord| (binding.id, binding.serial);
+        let record = self.cache().record(home, now);
+        let drawn: Vec<_> = record.iter().flat_map(|record| record.bindings.iter().map(serial)).collect();
+        self.model.drawn(home, &drawn);
+        self.serials.extend(drawn.iter().map(|(_, serial)| *serial));
     }
 
     fn update(&mut self, asks: &[Ask]) {
@@ -486,6 +653,8 @@ impl Pair {
         // Serials and counters are the process's.
         self.gates.clear();
         self.serials.clear();
+        self.firsts.clear();
+        self.claims.clear();
         self.drops = [0; 5];
         for text in tokens {
             assert!(self.cache().verify_token(&text, None, self.world.now).is_err(), "a token does not outlive its key");
@@ -572,6 +741,7 @@ impl Pair {
 fn the_binding_cache_does_what_the_reference_does() {
     let config = Config { cases: 1000, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
     let (steps, sent, dropped, longest) = (Cell::new(0), Cell::new(0), Cell::new([0; 5]), Cell::new(0));
+    let registered = std::cell::RefCell::new(BTreeMap::<&'static str, usize>::new());
     let strategy = prop::collection::vec(step(), 60..140);
     // While a failing case is made smaller every try panics: only the last one is worth reading.
     let (runner, loud) = (std::thread::current().id(), std::panic::take_hook());
@@ -594,6 +764,9 @@ fn the_binding_cache_does_what_the_reference_does() {
             all.iter_mut().zip(pair.drops).for_each(|(all, of)| *all = (*all).max(of));
             dropped.set(all);
         }
+        for (name, count) in &pair.registered {
+            *registered.borrow_mut().entry(name).or_default() += count;
+        }
         Ok(())
     });
     drop(std::panic::take_hook());
@@ -603,6 +776,10 @@ fn the_binding_cache_does_what_the_reference_does() {
     assert!(steps.get() >= 10_000, "{} steps", steps.get());
     assert!(sent.get() * 3 > steps.get(), "many steps have somebody bound: {} of {}", sent.get(), steps.get());
     assert_eq!(longest.get(), MOST_BINDINGS, "the table of bindings was full at times");
+    let registered = registered.into_inner();
+    for name in ["accepted", "sequence", "key", "not permitted", "not this home", "whole", "no care-of", "malformed", "unproven", "full"] {
+        assert!(registered.get(name).is_some_and(|count| *count > 10), "{name} was met: {registered:?}");
+    }
     let home_is_always_held_or_unknown = DropReason::NoHome as usize;
     for (reason, most) in DropReason::ALL.iter().zip(dropped.get()) {
         assert!(most > 0 || *reason as usize == home_is_always_held_or_unknown, "{reason:?} was met");

@@ -948,3 +948,38 @@ fn a_holder_of_a_token_removes_its_own_binding_only() {
     assert_eq!(remove(others, &Authority::Owner(Owner::Presentation(8))), Err(SteeringError::NotPermitted));
     assert_eq!(remove(others, &Authority::HomeKey), Ok(()));
 }
+
+#[test]
+fn the_home_address_of_another_server_gets_its_flow_itself_only_as_long_as_a_home_test_is_fresh() {
+    let mut settings = SteeringSettings::new("2001:db8:f::/64".parse().expect("a prefix"));
+    settings.unbound_prefixes = vec!["2001:db8:ee::/64".parse().expect("a prefix")];
+    let mut world = World::with(settings);
+    let home = flowsteer::steering::HomeAddress("2001:db8:ee::77".parse().expect("an address"));
+    let registration = |sequence, seconds| flowsteer::steering::ForeignRegistration {
+        home,
+        sequence,
+        lifetime: Duration::from_secs(seconds),
+        care_of: ip("2001:db8:c1::130"),
+        asked: None,
+        join: flowsteer::steering::Join::default(),
+        media_source: source(),
+    };
+    let register = |world: &World, sequence, seconds| world.cache.register_foreign(&registration(sequence, seconds), world.now);
+    assert_eq!(register(&world, 1, 9_000), Ok(Duration::from_secs(420)), "not for longer");
+    assert_eq!(register(&world, 1, 100), Err(flowsteer::steering::RegistrationError::Sequence { last: 1 }));
+    let label = world.cache.play_to(home, 7, Expectation::default(), None, world.now).expect("free");
+    assert!(world.cache.serve_at_home(home, 7, (5004, 5005), None, world.now));
+    let sent = |world: &World| {
+        let mut gate = world.cache.gate(home).expect("reserved");
+        let facts = flowsteer::steering::PacketFacts { home, label: label.bits(), ..facts(home) };
+        gate.pass(&facts, 1, world.now).map(|route| route.branches.iter().map(|branch| branch.care_of.ip()).collect::<Vec<_>>())
+    };
+    assert_eq!(sent(&world), Ok(vec![ip("2001:db8:c1::130")]));
+    assert_eq!(register(&world, 2, 0), Ok(Duration::ZERO), "removed");
+    assert_eq!(sent(&world), Ok(vec![ip("2001:db8:ee::77")]), "to the home address itself");
+    world.skip(419_999);
+    assert_eq!(sent(&world), Ok(vec![ip("2001:db8:ee::77")]));
+    world.skip(1);
+    assert_eq!(sent(&world), Err(DropReason::NoBinding), "the test is too old");
+    assert!(register(&world, 3, 0).is_ok() && register(&world, 4, 60).is_ok());
+}

@@ -22,7 +22,7 @@ use crate::library::watch::Watch;
 use crate::library::{Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
-use crate::net::{Connections, labels, media_source, now, process};
+use crate::net::{Connections, Refusals, labels, media_source, now, process};
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
@@ -111,11 +111,13 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let rtsp = listener.local_addr()?;
     let rtsp_settings = rtsp_settings(config, data_plane.port());
     let names = rtsp_settings.homes.clone();
+    let refusals = Arc::new(Refusals::default());
     let service = Arc::new(Service {
         stage: stage.clone(),
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         sessions: Sessions::default(),
+        refusals: Arc::clone(&refusals),
         settings: rtsp_settings,
     });
     let signalling = Listener::bind(config.mobility.listen, config.mobility.raw).context("mobility.listen")?;
@@ -129,6 +131,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         announcer: announcer.clone(),
+        refusals,
         metrics: Box::new(move || rendered.render()),
         settings: ApiSettings {
             tokens: config.http.tokens.clone(),

@@ -210,6 +210,11 @@ impl Endpoints {
         self.awaited.get(&address).is_some_and(|awaited| awaited.iter().any(|awaited| awaited.told.presentation == presentation))
     }
 
+    /// The branch whose packets go there.
+    pub fn branch_at(&self, to: SocketAddr, port: Port) -> Option<Endpoint> {
+        self.known.get(&(to.ip(), to.port(), port)).map(|endpoint| *endpoint)
+    }
+
     /// Where a bound branch, which packets go to at `bound`, really is. The caller makes it so.
     pub fn ports(&self, address: IpAddr, endpoint: Endpoint, bound: Ports) -> Ports {
         let Some(mut at_address) = self.awaited.get_mut(&address) else { return bound };

@@ -5,6 +5,7 @@ pub mod director;
 pub mod endpoints;
 mod outbox;
 pub mod shard;
+mod unreachable;
 mod ways;
 pub mod wheel;
 

@@ -69,20 +69,20 @@ impl Outbox {
         self.rtp6.len() + self.rtp4.len() >= MESSAGES || self.packets.octets().len() >= OCTETS
     }
 
-    /// Sends everything.
-    pub(crate) fn flush(&mut self, sockets: &mut PortPair) -> Sent {
-        let mut total = Sent::default();
+    /// Sends everything; what became of the RTP packets, and of the reports.
+    pub(crate) fn flush(&mut self, sockets: &mut PortPair) -> (Sent, Sent) {
+        let (mut packets, mut reports) = (Sent::default(), Sent::default());
         let rtp = [(&mut sockets.rtp6, &mut self.rtp6), (&mut sockets.rtp4, &mut self.rtp4)];
         for (socket, messages) in rtp {
-            total = sum(total, send(socket.as_mut(), self.packets.octets(), messages, &mut self.scratch));
+            packets = sum(packets, send(socket.as_mut(), self.packets.octets(), messages, &mut self.scratch));
         }
         let rtcp = [(&mut sockets.rtcp6, &mut self.rtcp6), (&mut sockets.rtcp4, &mut self.rtcp4)];
         for (socket, messages) in rtcp {
-            total = sum(total, send(socket.as_mut(), &self.reports, messages, &mut self.scratch));
+            reports = sum(reports, send(socket.as_mut(), &self.reports, messages, &mut self.scratch));
         }
         self.packets.clear();
         self.reports.clear();
-        total
+        (packets, reports)
     }
 }
 
@@ -92,15 +92,16 @@ fn send(socket: Option<&mut crate::net::udp::UdpSocket>, octets: &[u8], messages
     }
     let sent = match socket {
         Some(socket) => socket.send(octets, messages, scratch),
-        None => Sent { refused: messages.len() as u64, ..Sent::default() },
+        None => Sent { refused: messages.iter().map(Message::datagrams).sum(), ..Sent::default() },
     };
     messages.clear();
     sent
 }
 
-const fn sum(one: Sent, other: Sent) -> Sent {
+pub(crate) const fn sum(one: Sent, other: Sent) -> Sent {
     Sent {
-        messages: one.messages + other.messages,
+        datagrams: one.datagrams + other.datagrams,
+        octets: one.octets + other.octets,
         refused: one.refused + other.refused,
         no_room: one.no_room + other.no_room,
         label_unavailable: one.label_unavailable + other.label_unavailable,

@@ -15,10 +15,12 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
-use crate::dataplane::outbox::{Outbox, UdpTarget};
+use crate::dataplane::outbox::{Outbox, UdpTarget, sum};
+use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
 use crate::library::ReadAt;
+use crate::net::bounced::Bounced;
 use crate::net::connection::{Connection, Connections, Offer};
 use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
@@ -29,7 +31,7 @@ use crate::playback::presentation::{Audience, Presentation, PresentationSettings
 use crate::playback::report;
 use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
 use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
-use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddress, Owner, PacketFacts, Payload, Route};
+use crate::steering::{BindingCache, BranchSerial, CareOf, EndReason, Gate, Holder, HomeAddress, Owner, PacketFacts, Payload, Route};
 
 /// What the data plane goes by.
 #[derive(Clone, Debug)]
@@ -187,6 +189,8 @@ struct Slot {
     failures: u32,
     /// Where its datagrams come from.
     ways: Ways,
+    /// Of which branches datagrams come back.
+    unreachable: Unreachable,
 }
 
 /// What turns one flow's access units into packets.
@@ -214,6 +218,8 @@ struct Counters {
     broken_units: metrics::Counter,
     ports_learned: metrics::Counter,
     datagrams_ignored: metrics::Counter,
+    bounced: metrics::Counter,
+    unreachable: metrics::Counter,
     lateness: metrics::Histogram,
     handover: metrics::Histogram,
 }
@@ -230,6 +236,8 @@ impl Default for Counters {
             broken_units: metrics::counter!("flowsteer_broken_access_units_total"),
             ports_learned: metrics::counter!("flowsteer_ports_learned_total"),
             datagrams_ignored: metrics::counter!("flowsteer_datagrams_ignored_total"),
+            bounced: metrics::counter!("flowsteer_datagrams_bounced_total"),
+            unreachable: metrics::counter!("flowsteer_branches_unreachable_total"),
             lateness: metrics::histogram!("flowsteer_pacing_lateness_seconds"),
             handover: metrics::histogram!("flowsteer_handover_seconds"),
         }
@@ -282,6 +290,7 @@ impl Shard {
                 self.serve(slot);
             }
             self.flush();
+            self.look_at_bounced();
             // Also where more is due already: reports are taken in under any load.
             let timeout = self.wheel.wait((self.clock)().mono);
             if let Err(error) = wait(&descriptors, waker, timeout, &mut readable) {
@@ -289,6 +298,9 @@ impl Shard {
                 thread::sleep(Duration::from_millis(1));
             }
             if readable.iter().any(|readable| *readable) {
+                let told = self.sockets.sockets_mut().zip(&readable).filter(|(_, readable)| **readable);
+                told.for_each(|((socket, _), _)| socket.collect());
+                self.look_at_bounced();
                 self.receive();
             }
             readable.clear();
@@ -296,8 +308,11 @@ impl Shard {
     }
 
     fn flush(&mut self) {
-        let sent = self.outbox.flush(&mut self.sockets);
+        let (packets, reports) = self.outbox.flush(&mut self.sockets);
+        let sent = sum(packets, reports);
         for (counter, count) in [
+            (&self.counters.packets, packets.datagrams),
+            (&self.counters.octets, packets.octets.saturating_sub(packets.datagrams * RTP_HEADER_LEN as u64)),
             (&self.counters.refused, sent.refused),
             (&self.counters.no_room, sent.no_room),
             (&self.counters.label_unavailable, sent.label_unavailable),
@@ -369,8 +384,15 @@ impl Shard {
                     self.slots.push(None);
                     self.slots.len() - 1
                 });
-                self.slots[slot] =
-                    Some(Slot { presentation: made, source, opened: now.mono, senders: Vec::new(), failures: 0, ways: Ways::default() });
+                self.slots[slot] = Some(Slot {
+                    presentation: made,
+                    source,
+                    opened: now.mono,
+                    senders: Vec::new(),
+                    failures: 0,
+                    ways: Ways::default(),
+                    unreachable: Unreachable::default(),
+                });
                 self.index.insert(presentation, slot);
                 self.arm(slot);
                 reply(Ok(()));
@@ -419,16 +441,24 @@ impl Shard {
                 });
             }
             Command::Rtcp { presentation, origin, packet } => {
+                self.notices.report_taken();
                 let _ = self.with(presentation, |slot| {
                     slot.reported(origin, &packet, now);
                     Ok(())
                 });
             }
-            Command::Snapshot { presentation, reply } => {
-                let shown = self.slots.iter().flatten().filter(|slot| presentation.is_none_or(|wanted| wanted == slot.presentation.id()));
-                let found: Vec<_> = shown.map(|slot| slot.snapshot(now)).collect();
-                reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
+            Command::Bounced { presentation, origin, quoted } => {
+                self.notices.report_taken();
+                self.bounced(presentation, origin, &quoted, now);
             }
+            Command::Snapshot { presentation, reply } => {
+                let one = |id| self.slots.get(*self.index.get(&id)?)?.as_ref();
+                reply(match presentation {
+                    Some(id) => one(id).map(|slot| vec![slot.snapshot(now)]).ok_or(PlaybackError::Unknown),
+                    None => Ok(self.slots.iter().flatten().map(|slot| slot.snapshot(now)).collect()),
+                });
+            }
+            Command::Ping { reply } => reply(Ok(())),
         }
     }
 
@@ -523,7 +553,9 @@ impl Shard {
                         continue;
                     }
                     slot.failures = 0;
-                    self.counters.lateness.record(now.mono.since(due).as_secs_f64());
+                    if audience == Audience::Live {
+                        self.counters.lateness.record(now.mono.since(due).as_secs_f64());
+                    }
                     let sent = Sending { sequence, timestamp, random_access: unit.random_access, audience };
                     self.send_unit(&mut slot, flow, &sent, now);
                     if self.outbox.is_full() {
@@ -609,7 +641,11 @@ impl Shard {
                     }
                     frame(&self.outbox.packets, first, rtp_channel, &mut self.frames);
                     match connection.offer(&self.frames, now.mono) {
-                        Offer::Taken => served.push(branch.serial),
+                        Offer::Taken => {
+                            self.counters.packets.increment(packets as u64);
+                            self.counters.octets.increment(octets as u64);
+                            served.push(branch.serial);
+                        }
                         Offer::Full if matches!(sending.audience, Audience::Priming(_)) => {
                             self.outbox.packets.truncate(first);
                             slot.presentation.defer(flow, branch.serial, now.mono + PRIMING_PAUSE);
@@ -624,8 +660,6 @@ impl Shard {
                 }
             }
         }
-        self.counters.packets.increment((packets * served.len()) as u64);
-        self.counters.octets.increment((octets * served.len()) as u64);
         let home = sender.facts.home;
         let fresh = slot.presentation.flows().get(flow).map(|flow| {
             let fresh = flow.branches.iter().filter(|state| state.packets == 0 && served.contains(&state.branch.serial));
@@ -705,6 +739,48 @@ impl Shard {
         }
     }
 
+    /// Finds out whose the datagrams are that have come back. Only RTP says something: a receiver need not have an RTCP port.
+    fn look_at_bounced(&mut self) {
+        let mut found = Vec::new();
+        for (socket, rtcp) in self.sockets.sockets_mut() {
+            let bounced = socket.take_bounced();
+            if bounced.is_empty() {
+                continue;
+            }
+            self.counters.bounced.increment(bounced.len() as u64);
+            found.extend(bounced.into_iter().filter(|_| !rtcp).filter_map(|Bounced { to, quoted }| {
+                let endpoint = self.endpoints.branch_at(to, Port::Rtp)?;
+                Some((endpoint, quoted))
+            }));
+        }
+        for (Endpoint { presentation, home, branch }, quoted) in found {
+            let origin = ReportOrigin { home, branch };
+            match self.index.contains_key(&presentation) {
+                true => self.bounced(presentation, origin, &quoted, (self.clock)()),
+                false => self.director.perform(Command::Bounced { presentation, origin, quoted }),
+            }
+        }
+    }
+
+    /// Ends a branch where nobody is.
+    fn bounced(&mut self, presentation: PresentationId, origin: ReportOrigin, quoted: &[u8], now: Now) {
+        let Some(slot) = self.index.get(&presentation).and_then(|slot| self.slots.get_mut(*slot)?.as_mut()) else { return };
+        if !slot.is_gone(origin, quoted, now) {
+            return;
+        }
+        let steering = Arc::clone(&self.steering);
+        let removed = self.with(presentation, |slot| {
+            steering.remove(origin.home, origin.branch, EndReason::Expired, now).map_err(|_| PlaybackError::Unknown)?;
+            slot.sync(now);
+            Ok(())
+        });
+        // One that the address map does not let go, as a home address itself, stays.
+        if removed.is_ok() {
+            self.counters.unreachable.increment(1);
+            tracing::info!(home = %origin.home, session = %presentation, "nobody is where a branch goes: it ends");
+        }
+    }
+
     /// Takes what came in: reports of receivers, and datagrams that open a way.
     fn receive(&mut self) {
         let now = (self.clock)();
@@ -763,6 +839,14 @@ fn fill_headers(packets: &mut PacketBuffer, first: usize, header: &mut Header, s
     payload
 }
 
+/// The source of an RTP packet, of which only the beginning is there.
+fn quoted_source(packet: &[u8]) -> Option<Ssrc> {
+    match packet {
+        &[first, _, _, _, _, _, _, _, a, b, c, d, ..] if first >> 6 == 2 => Some(Ssrc(u32::from_be_bytes([a, b, c, d]))),
+        _ => None,
+    }
+}
+
 /// Frames the packets from `first` on for a channel (RFC 2326 section 10.12).
 fn frame(packets: &PacketBuffer, first: usize, channel: u8, frames: &mut Vec<u8>) {
     frames.clear();
@@ -787,6 +871,7 @@ impl Slot {
             sender.connections.retain(|(id, _)| bound(*id));
             sender.broken.retain(|serial| route.branches.iter().any(|branch| branch.serial == *serial));
         }
+        self.unreachable.retain(|serial| routes.iter().any(|route| route.branches.iter().any(|branch| branch.serial == serial)));
     }
 
     /// Forgets media that connections hold back until a response is out: they are of the position before.
@@ -824,7 +909,15 @@ impl Slot {
         self.ways.note(endpoints, &self.presentation, now);
     }
 
+    /// Notes that a datagram of a branch has come back; whether it is one too many. One that quotes no packet of the flow
+    /// was made up.
+    fn is_gone(&mut self, origin: ReportOrigin, quoted: &[u8], now: Now) -> bool {
+        let Some(sender) = self.senders.iter().find(|sender| sender.facts.home == origin.home) else { return false };
+        quoted_source(quoted) == Some(sender.facts.ssrc) && self.unreachable.note(origin.branch, now.mono)
+    }
+
     fn reported(&mut self, origin: ReportOrigin, packet: &[u8], now: Now) {
+        self.unreachable.heard(origin.branch);
         let Some(index) = self.senders.iter().position(|sender| sender.facts.home == origin.home) else { return };
         self.senders[index].gate.heard(origin.branch, now.mono);
         let facts = self.senders[index].facts;

@@ -18,11 +18,12 @@ use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
+use crate::http::routes;
 use crate::http::shape;
 use crate::library::{Library, Title};
-use crate::net::{media_source, now};
+use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
-use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
+use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Stage};
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
@@ -40,6 +41,8 @@ pub struct Api {
     pub library: Arc<Library>,
     /// Tells events.
     pub announcer: Announcer,
+    /// Who has shown too many keys that are none.
+    pub refusals: Arc<Refusals>,
     /// Renders the metrics.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What it goes by.
@@ -189,6 +192,8 @@ enum ScopeName {
     Flow,
 }
 
+/// A data plane that is ready says so within this.
+const READY: Duration = Duration::from_secs(2);
 /// Bindings that HTTP makes live so long unless they say.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -213,52 +218,45 @@ impl Api {
         match (&call.method, path) {
             (&Method::GET, ["healthz"]) => return Ok(Outcome::Text("text/plain; charset=utf-8", "ok\n".into())),
             (&Method::GET, ["readyz"]) => {
-                self.stage.snapshots().await.map_err(|_| Problem::new(503, "not-ready", "the data plane does not answer"))?;
+                let answers = tokio::time::timeout(READY, self.stage.ping()).await;
+                if !matches!(answers, Ok(Ok(()))) {
+                    return Err(Problem::new(503, "not-ready", "the data plane does not answer"));
+                }
                 return Ok(Outcome::Text("text/plain; charset=utf-8", "ready\n".into()));
             }
             (&Method::GET, ["api", "v1", "titles"]) => {
                 let authority = self.rtsp_authority(call, None);
                 return Ok(Outcome::Json(200, self.library.entries().iter().map(|entry| shape::title(entry, &authority)).collect()));
             }
+            (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
             _ => {}
         }
         let now = now();
-        let who = requester(&call.headers, call.peer.ip(), &self.settings.tokens, &self.settings.hosts, &self.steering, now)?;
+        let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
+        let who = requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)?;
+        routes::check(&call.method, path)?;
         if !call.body.is_empty() && !is_json(&call.headers) {
             return Err(Problem::new(415, "not-json", "bodies are application/json"));
         }
         match path {
             ["metrics"] => {
-                only_get(&call.method)?;
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
-            ["api", "v1", "events"] => {
-                only_get(&call.method)?;
-                Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?))
-            }
-            ["api", "v1", "titles"] => only_get(&call.method).map(|()| Outcome::Empty),
+            ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
                 who.operator()?;
                 self.sessions(call, rest, now).await
             }
-            ["api", "v1", "home-addresses"] => match call.method {
-                Method::GET => {
-                    who.operator()?;
-                    self.homes(now).await
-                }
-                Method::POST => {
-                    who.operator()?;
-                    self.reserve(call, now)
-                }
-                _ => Err(Problem::method("GET, POST")),
-            },
+            ["api", "v1", "home-addresses"] => {
+                who.operator()?;
+                if call.method == Method::POST { self.reserve(call, now) } else { self.homes(now).await }
+            }
             ["api", "v1", "home-addresses", home, rest @ ..] => {
                 let home = self.find_home(home)?;
                 self.home(call, home, rest, &who, now).await
             }
-            ["healthz" | "readyz"] => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -305,9 +303,6 @@ impl Api {
                 let snapshot = self.stage.snapshot(session).await?;
                 Ok(Outcome::Json(200, self.session(&snapshot, now)))
             }
-            (_, []) => Err(Problem::method("GET, POST")),
-            (_, [_]) => Err(Problem::method("GET")),
-            (_, [_, _]) => Err(Problem::method("POST")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -344,7 +339,11 @@ impl Api {
     async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<Value, Problem> {
         let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
         let snapshots = match view.player {
-            Some(id) => self.stage.snapshot(PresentationId(id)).await.map(|found| vec![found]).unwrap_or_default(),
+            Some(id) => match self.stage.snapshot(PresentationId(id)).await {
+                Ok(found) => vec![found],
+                Err(PlaybackError::Unknown) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            },
             None => Vec::new(),
         };
         Ok(self.home_shape(&view, &snapshots, now))
@@ -436,11 +435,6 @@ impl Api {
                 who.reader(home, &self.steering, now)?;
                 self.receiver_sdp(call, home).await
             }
-            (_, []) => Err(Problem::method("GET, DELETE")),
-            (_, ["bindings", _]) => Err(Problem::method("PUT, DELETE")),
-            (_, ["context"]) => Err(Problem::method("POST")),
-            (_, ["keys"] | ["keys", _]) => Err(Problem::method("DELETE")),
-            (_, ["sdp"]) => Err(Problem::method("GET")),
             _ => Err(Problem::not_found("resource")),
         }
     }
@@ -560,7 +554,8 @@ impl Api {
         let expires = grants.iter().map(|grant| grant.parameters.validity_end).min().unwrap_or(0);
         let title_url = shape::title_url(&authority, &snapshot.title.path);
         let tracks: Vec<SdpTrack> = flows.iter().filter_map(|handed| self.sdp_track(&snapshot.title, handed.flow)).collect();
-        let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity(call, now), extent(&snapshot.title));
+        let identity = self.identity(call, flows.first().map(|handed| handed.flow), now);
+        let sdp = sdp::describe(snapshot.title.path.as_str(), &tracks, identity, extent(&snapshot.title));
         let parts = Parts {
             snapshot: &snapshot,
             flows,
@@ -590,7 +585,8 @@ impl Api {
         let snapshot = self.presentation_at(home).await?;
         let flow = snapshot.flows.iter().find(|flow| flow.facts.home == home).ok_or_else(|| Problem::not_found("flow"))?;
         let track = self.sdp_track(&snapshot.title, flow).ok_or_else(|| Problem::not_found("track"))?;
-        let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity(call, now()), extent(&snapshot.title), port, port + 1);
+        let identity = self.identity(call, Some(flow), now());
+        let text = sdp::receiver(snapshot.title.path.as_str(), &track, identity, extent(&snapshot.title), port, port + 1);
         Ok(Outcome::Text("application/sdp", text))
     }
 
@@ -608,28 +604,32 @@ impl Api {
         });
         let plain =
             |host: &String| host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:[]_".contains(&octet)) && !host.is_empty();
-        let leaves_from = flow.filter(|_| call.local.ip().is_loopback()).and_then(|flow| {
-            let mut sources = flow.branches.iter().rev().filter_map(|state| match state.branch.care_of {
-                CareOf::Udp { source, .. } => source,
-                CareOf::Interleaved { .. } => None,
-            });
-            let source = sources.next().or_else(|| {
-                let source = self.steering.gate(flow.facts.home)?.media_source();
-                Some(IpAddr::V6(source).to_canonical())
-            });
-            source.filter(|source| !source.is_loopback() && !source.is_unspecified())
-        });
-        match (leaves_from, asked.filter(plain)) {
-            (Some(IpAddr::V6(address)), _) => format!("[{address}]:{port}"),
-            (Some(IpAddr::V4(address)), _) => format!("{address}:{port}"),
+        match (self.leaves_from(call, flow), asked.filter(plain)) {
+            (Some(address), _) => SocketAddr::new(address, port).to_string(),
             (None, Some(host)) => format!("{host}:{port}"),
             (None, None) => SocketAddr::new(call.local.ip(), port).to_string(),
         }
     }
-}
 
-fn identity(call: &Call, now: Now) -> Identity {
-    Identity { session: now.utc.ntp64(), version: 1, server: call.local.ip() }
+    /// The address that a flow leaves from, for who asks over loopback.
+    fn leaves_from(&self, call: &Call, flow: Option<&FlowSnapshot>) -> Option<IpAddr> {
+        let flow = flow.filter(|_| call.local.ip().is_loopback())?;
+        let mut sources = flow.branches.iter().rev().filter_map(|state| match state.branch.care_of {
+            CareOf::Udp { source, .. } => source,
+            CareOf::Interleaved { .. } => None,
+        });
+        let source = sources.next().or_else(|| {
+            let source = self.steering.gate(flow.facts.home)?.media_source();
+            Some(IpAddr::V6(source).to_canonical())
+        });
+        source.filter(|source| !source.is_loopback() && !source.is_unspecified())
+    }
+
+    /// What a description of a flow, or of several that begin with it, says of this server.
+    fn identity(&self, call: &Call, flow: Option<&FlowSnapshot>, now: Now) -> Identity {
+        let server = self.leaves_from(call, flow).unwrap_or(call.local.ip());
+        Identity { session: now.utc.ntp64(), version: 1, server }
+    }
 }
 
 fn extent(title: &Title) -> Extent {
@@ -649,8 +649,4 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(Problem::invalid)
-}
-
-fn only_get(method: &Method) -> Result<(), Problem> {
-    if *method == Method::GET { Ok(()) } else { Err(Problem::method("GET")) }
 }

@@ -12,8 +12,9 @@ use hyper::HeaderMap;
 use subtle::ConstantTimeEq;
 
 use crate::http::problem::Problem;
+use crate::net::Refusals;
 use crate::now::Now;
-use crate::steering::{BindingCache, HomeAddress, Key, VerifiedGrant};
+use crate::steering::{BindingCache, HomeAddress, Key, TokenError, VerifiedGrant};
 
 /// What a requester may do.
 #[derive(Clone, Debug)]
@@ -31,13 +32,14 @@ pub enum Requester {
 /// Finds out who asks.
 ///
 /// # Errors
-/// 401 for credentials that are wrong.
+/// 401 for credentials that are wrong, 429 where too many of them came from there.
 pub fn requester(
     headers: &HeaderMap,
     peer: IpAddr,
     tokens: &[String],
     hosts: &[String],
     steering: &BindingCache,
+    refusals: &Refusals,
     now: Now,
 ) -> Result<Requester, Problem> {
     if let Some(value) = headers.get("authorization") {
@@ -50,8 +52,19 @@ pub fn requester(
         if let Some(key) = key_of(bearer) {
             return Ok(Requester::KeyHolder(key));
         }
-        let grants = steering.verify_token(bearer, Some(peer), now)?;
-        return Ok(Requester::TokenHolder(grants));
+        if !refusals.may_try(peer, now.mono) {
+            metrics::counter!("flowsteer_http_refused_total", "limit" => "refused_keys").increment(1);
+            return Err(Problem::too_many_refused());
+        }
+        return match steering.verify_token(bearer, Some(peer), now) {
+            Ok(grants) => Ok(Requester::TokenHolder(grants)),
+            Err(error) => {
+                if error != TokenError::NoFlow {
+                    refusals.note(peer, now.mono);
+                }
+                Err(error.into())
+            }
+        };
     }
     let local = tokens.is_empty()
         && peer.is_loopback()
@@ -157,7 +170,8 @@ mod tests {
             map.insert(*name, value.parse().expect("a value"));
         }
         let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
-        match requester(&map, peer.parse().expect("an address"), &tokens, &["media.lan".into()], &cache, Now::default()) {
+        let (peer, hosts) = (peer.parse().expect("an address"), ["media.lan".into()]);
+        match requester(&map, peer, &tokens, &hosts, &cache, &Refusals::default(), Now::default()) {
             Ok(Requester::Operator) => "operator",
             Ok(Requester::KeyHolder(_)) => "key",
             Ok(Requester::TokenHolder(_)) => "token",

@@ -1,6 +1,6 @@
 //! The HTTP API: what plays where, control, home addresses, bindings, contexts, events, metrics.
 //!
-//! `server` owns the listener, `authority` says who may, `api` answers, `shape` makes JSON of what is known.
+//! `server` owns the listener, `routes` lists the calls, `authority` says who may, `api` answers, `shape` makes JSON of what is known.
 
 pub mod api;
 pub mod authority;
@@ -10,6 +10,7 @@ pub mod event;
 pub mod gauges;
 pub mod problem;
 mod reach;
+pub mod routes;
 pub mod server;
 mod session;
 pub mod shape;

@@ -15,13 +15,15 @@ pub struct Problem {
     /// What was wrong this time.
     pub detail: String,
     /// The methods that there are, where another was asked.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
+    /// After how many seconds asking again makes sense.
+    pub retry_after: Option<u32>,
 }
 
 impl Problem {
     /// A refusal of that kind.
     pub fn new(status: u16, kind: &'static str, detail: impl std::fmt::Display) -> Self {
-        Self { status, kind, detail: detail.to_string(), allow: None }
+        Self { status, kind, detail: detail.to_string(), allow: None, retry_after: None }
     }
 
     /// Nothing there.
@@ -35,8 +37,13 @@ impl Problem {
     }
 
     /// Another method than those that there are.
-    pub fn method(allow: &'static str) -> Self {
+    pub fn method(allow: String) -> Self {
         Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "this resource has no such method") }
+    }
+
+    /// Too much that was refused came from there.
+    pub fn too_many_refused() -> Self {
+        Self { retry_after: Some(1), ..Self::new(429, "too-many-refused", "too many wrong keys came from there") }
     }
 
     /// As JSON.
@@ -52,6 +59,7 @@ impl From<PlaybackError> for Problem {
             PlaybackError::InvalidRange => Self::new(400, "invalid-range", error),
             PlaybackError::Full => Self::new(503, "too-many", error),
             PlaybackError::Unplayable => Self::new(422, "unplayable", error),
+            PlaybackError::Busy => Self::new(503, "busy", error),
         }
     }
 }

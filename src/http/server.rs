@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -23,11 +23,11 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use crate::http::api::{Api, Call, Outcome};
-use crate::http::connection::{Impatient, Places};
+use crate::http::connection::Impatient;
 use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
-use crate::net::now;
+use crate::net::{Places, now};
 
 /// Octets of a request's body.
 const MAX_BODY: usize = 64 * 1024;
@@ -66,11 +66,14 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
             }
         };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let Some(place) = places.enter(peer.ip(), &limits) else {
-            metrics::counter!("flowsteer_http_refused_total").increment(1);
-            // Who does not take even this is closed without a word.
-            let _ = stream.try_write(FULL);
-            continue;
+        let place = match places.enter(peer.ip(), limits.connections, limits.connections_per_address) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics::counter!("flowsteer_http_refused_total", "limit" => full.limit()).increment(1);
+                // Who does not take even this is closed without a word.
+                let _ = stream.try_write(FULL);
+                continue;
+            }
         };
         // What a peer leaves lying is bounded here, and by the number of connections.
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
@@ -140,8 +143,11 @@ fn refuse(problem: &Problem) -> Response<Body> {
     if problem.status == 401 {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flowsteer\""));
     }
-    if let Some(allow) = problem.allow {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    if let Some(seconds) = problem.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(allow) = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        response.headers_mut().insert(ALLOW, allow);
     }
     response
 }

@@ -2,7 +2,7 @@
 //!
 //! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
 //! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
-//! a problem.
+//! a problem; so is one of a container that is not served.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -20,8 +20,14 @@ use crate::library::title::{Problem, ReadAt, Title, TitlePath};
 const MAX_DEPTH: usize = 32;
 /// Files that are looked at.
 const MAX_FILES: usize = 1_000_000;
-/// Endings of media files. Others are no titles, whatever they hold.
-const ENDINGS: [&str; 6] = ["mp4", "m4v", "m4a", "mov", "3gp", "f4v"];
+/// Endings of files whose container is served.
+const SERVED: [&str; 6] = ["mp4", "m4v", "m4a", "mov", "3gp", "f4v"];
+/// Endings of other media files: they are shown, with what is missing. What ends otherwise is no title, whatever it holds.
+const NOT_SERVED: [&str; 40] = [
+    "3g2", "aac", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flac", "flv", "h264",
+    "m2ts", "m4b", "mka", "mkv", "mp2", "mp3", "mpeg", "mpg", "mts", "mxf", "oga", "ogg", "ogv", "opus", "qt", "rm", "ts", "vob", "wav",
+    "webm", "wma", "wmv",
+];
 
 /// A file of the library.
 #[derive(Debug)]
@@ -240,8 +246,12 @@ impl Library {
 }
 
 fn is_media_name(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    ends_in(path, &SERVED) || ends_in(path, &NOT_SERVED)
+}
+
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
 /// The title, or why it is none.
@@ -252,7 +262,13 @@ fn index(file: &Path, path: &TitlePath, stamp: Stamp) -> io::Result<Result<Arc<T
     let source = Arc::new(TitleFile { path: file.to_owned(), stamp, open: Mutex::new(Weak::new()) });
     // Kept open while the index is read.
     let _open = source.file()?;
-    Ok(container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone()).map(Arc::new))
+    // What it is counts, not what it is called.
+    let parsed = container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone());
+    let parsed = parsed.map_err(|problem| match problem.reason == container::UNKNOWN && ends_in(file, &NOT_SERVED) {
+        true => container::problem("containers of this kind are not served yet"),
+        false => problem,
+    });
+    Ok(parsed.map(Arc::new))
 }
 
 /// A title's file, open only while somebody reads from it.
@@ -349,6 +365,27 @@ mod tests {
         let library = library(folder.path());
         let reasons: Vec<String> = library.entries().iter().map(|entry| entry.outcome.as_ref().expect_err("broken").to_string()).collect();
         assert_eq!(reasons, ["the file is empty", "not a media file of a known format"]);
+    }
+
+    #[test]
+    fn files_of_other_containers_are_shown_with_what_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["a.mkv", "b.AVI", "c.webm", "d.ts", "e.mp3", "f.wav", "g.flac", "h.ogg"] {
+            fs::write(folder.path().join(name), b"\x1a\x45\xdf\xa3 and more").expect("written");
+        }
+        for name in ["a.txt", "a.jpg", "a.srt", "a.nfo", "a.mkv.part", "mkv", "a.vtt", "a.xml"] {
+            fs::write(folder.path().join(name), b"\x1a\x45\xdf\xa3 and more").expect("written");
+        }
+        let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        fs::copy(film, folder.path().join("i.qt")).expect("copied");
+        let library = library(folder.path());
+        assert_eq!(names(&library), ["a.mkv", "b.AVI", "c.webm", "d.ts", "e.mp3", "f.wav", "g.flac", "h.ogg", "i.qt"]);
+        for entry in library.entries() {
+            match &entry.outcome {
+                Ok(_) => assert_eq!(entry.path.as_str(), "i.qt", "its name is another, it is an MP4 file all the same"),
+                Err(problem) => assert_eq!(problem.reason, "containers of this kind are not served yet", "{}", entry.path),
+            }
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ mod tests {
         }
         assert!(!table.admits(mine, at(999)));
         assert!(table.admits(mine, at(1_000)));
-        let admitted = (0..10_000).filter(|key| table.admits(*key, at(1_500))).count();
-        assert!(admitted > 9_000, "{admitted} others");
+        let admitted = (0..1_000).filter(|key| table.admits(*key, at(1_500))).count();
+        assert!(admitted > 990, "{admitted} of a thousand others");
     }
 }

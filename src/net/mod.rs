@@ -1,7 +1,9 @@
 //! Sockets: batches of datagrams, segmentation offload, flow labels, TCP connections that carry interleaved packets,
-//! and the clock. Knows datagrams, not meaning.
+//! who gets a place, and the clock. Knows datagrams, not meaning.
 
+pub mod admission;
 pub mod asked;
+pub mod bounced;
 pub mod clock;
 pub mod connection;
 pub mod interface;
@@ -10,6 +12,7 @@ pub mod process;
 pub mod udp;
 pub mod wait;
 
+pub use admission::{Places, Refusals};
 pub use asked::{AskedSocket, Question};
 pub use clock::now;
 pub use connection::{Connection, Connections, Offer};

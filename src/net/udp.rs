@@ -14,6 +14,7 @@ use std::ptr;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::net::bounced::{self, Bounced};
 use crate::net::labels::Labels;
 
 /// Messages in one system call at most.
@@ -22,6 +23,13 @@ pub const BATCH: usize = 64;
 pub const MAX_SEGMENTS: usize = 64;
 /// Octets in one message at most: what an IPv4 packet holds, headers taken off.
 pub const MAX_MESSAGE: usize = 65_000;
+
+/// How often a call that fails is made again at once: the failure may be about a datagram that was sent before.
+const REPEATS: u32 = 3;
+/// Datagrams that came back and wait to be looked at, at most.
+const BOUNCED: usize = 64;
+/// … of so many messages that are taken over at once.
+const BOUNCED_AT_ONCE: usize = 1024;
 
 /// Destinations that are remembered to take no runs at most.
 const WITHOUT_OFFLOAD: usize = 32;
@@ -41,6 +49,8 @@ pub struct UdpSocket {
     /// Destinations whose way takes no runs, the newest last.
     without_offload: Vec<IpAddr>,
     labels: Labels,
+    /// What came back and was not taken yet.
+    bounced: Vec<Bounced>,
 }
 
 /// A message to send: one datagram, or a run of them.
@@ -66,22 +76,40 @@ impl Message {
         self.segment < self.octets.len()
     }
 
-    fn datagrams(&self) -> u64 {
+    /// How many datagrams it is.
+    pub fn datagrams(&self) -> u64 {
         self.octets.len().div_ceil(self.segment.max(1)) as u64
     }
 }
 
-/// What became of a batch.
+/// What became of the datagrams of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Messages the kernel took.
-    pub messages: u64,
-    /// Messages it did not take.
+    /// Those the kernel took.
+    pub datagrams: u64,
+    /// Octets in them.
+    pub octets: u64,
+    /// Those it did not take.
     pub refused: u64,
-    /// Messages that were not sent because the send buffer stayed full.
+    /// Those that were not sent because the send buffer stayed full.
     pub no_room: u64,
-    /// Datagrams sent without the label they should have had.
+    /// Those sent without the label they should have had.
     pub label_unavailable: u64,
+}
+
+impl Sent {
+    fn took(&mut self, message: &Message) {
+        self.datagrams += message.datagrams();
+        self.octets += message.octets.len() as u64;
+    }
+}
+
+/// What became of one datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Taken,
+    NoRoom,
+    Refused,
 }
 
 /// Memory for building batches, reused.
@@ -133,6 +161,7 @@ impl UdpSocket {
             SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
             SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
         };
+        bounced::keep(&socket, address)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         // A burst of many sessions must fit; the forced form needs a capability, the plain one is cut to the limit.
@@ -145,7 +174,8 @@ impl UdpSocket {
         socket.bind(&SockAddr::from(address))?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         let without_offload = Vec::with_capacity(WITHOUT_OFFLOAD);
-        Ok(Self { socket, local, offload: true, offload_proven: false, without_offload, labels: Labels::Free })
+        let bounced = Vec::new();
+        Ok(Self { socket, local, offload: true, offload_proven: false, without_offload, labels: Labels::Free, bounced })
     }
 
     /// Its address.
@@ -162,7 +192,7 @@ impl UdpSocket {
     /// send buffer is full.
     pub fn send(&mut self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> Sent {
         let mut sent = Sent::default();
-        let mut waits = 0;
+        let (mut waits, mut repeats) = (0, 0);
         let mut next = 0;
         while next < messages.len() {
             let batch = &messages[next..messages.len().min(next + BATCH)];
@@ -175,21 +205,25 @@ impl UdpSocket {
             self.want_labels(&batch[..count]);
             match self.send_batch(octets, &batch[..count], scratch) {
                 Ok(taken) => {
-                    sent.messages += taken as u64;
+                    batch[..taken].iter().for_each(|message| sent.took(message));
                     self.offload_proven |= batch[..taken].iter().any(Message::is_run);
                     sent.label_unavailable += self.without_label(&batch[..taken]);
                     next += taken;
-                    waits = 0;
+                    (waits, repeats) = (0, 0);
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
                     Some(libc::EAGAIN | libc::ENOBUFS) => {
                         waits += 1;
                         if waits > 2 || !self.wait_writable() {
-                            sent.no_room += 1;
+                            sent.no_room += batch[0].datagrams();
                             next += 1;
-                            waits = 0;
+                            (waits, repeats) = (0, 0);
                         }
+                    }
+                    Some(code) if may_be_another_s(code) && repeats < REPEATS => {
+                        self.collect();
+                        repeats += 1;
                     }
                     // What is at fault, the segmentation, the label or the message itself, shows datagram by datagram.
                     Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE) => {
@@ -198,10 +232,12 @@ impl UdpSocket {
                             self.note_refused_run(message.to.ip());
                         }
                         next += 1;
+                        repeats = 0;
                     }
                     _ => {
-                        sent.refused += 1;
+                        sent.refused += batch[0].datagrams();
                         next += 1;
+                        repeats = 0;
                     }
                 },
             }
@@ -235,48 +271,55 @@ impl UdpSocket {
         while start < message.octets.end {
             let end = (start + message.segment.max(1)).min(message.octets.end);
             let single = Message { octets: start..end, segment: end - start, ..message.clone() };
-            if self.send_single(octets, &single, scratch) {
-                sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
-            } else {
-                fine = false;
-                if start == message.octets.start {
-                    break;
+            match self.send_single(octets, &single, scratch) {
+                Fate::Taken => {
+                    sent.took(&single);
+                    sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
+                }
+                // Where the first is not taken the others are not tried.
+                fate => {
+                    fine = false;
+                    let is_first = start == message.octets.start;
+                    let lost = if is_first { message.datagrams() } else { 1 };
+                    *(if fate == Fate::NoRoom { &mut sent.no_room } else { &mut sent.refused }) += lost;
+                    if is_first {
+                        break;
+                    }
                 }
             }
             start = end;
-        }
-        if fine {
-            sent.messages += 1
-        } else {
-            sent.refused += 1
         }
         fine
     }
 
     /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that labels
     /// have to be leased from now on.
-    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> bool {
-        let mut tries = 0;
+    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> Fate {
+        let (mut tries, mut repeats) = (0, 0);
         loop {
-            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return true };
+            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return Fate::Taken };
             match error.raw_os_error() {
+                Some(code) if may_be_another_s(code) && repeats < REPEATS => {
+                    self.collect();
+                    repeats += 1;
+                }
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {
                     tries += 1;
                     if tries > 2 || !self.wait_writable() {
-                        return false;
+                        return Fate::NoRoom;
                     }
                 }
                 Some(libc::EINVAL) if self.labels.are_free() && single.label != 0 && single.to.is_ipv6() => {
                     self.labels = Labels::leased();
                     self.want_labels(std::slice::from_ref(single));
                     if self.send_batch(octets, std::slice::from_ref(single), scratch).is_ok() {
-                        return true;
+                        return Fate::Taken;
                     }
                     // It was not the label.
                     self.labels = Labels::Free;
-                    return false;
+                    return Fate::Refused;
                 }
-                _ => return false,
+                _ => return Fate::Refused,
             }
         }
     }
@@ -346,8 +389,27 @@ impl UdpSocket {
         unsafe { libc::poll(&raw mut fd, 1, 2) > 0 }
     }
 
+    /// Takes over what came back of datagrams that were sent in vain; the system's queue is empty then.
+    pub fn collect(&mut self) {
+        // Bounded: what comes while this looks is for the next time.
+        for _ in 0..BOUNCED_AT_ONCE {
+            match bounced::take(self.fd()) {
+                Some(Some(bounced)) if self.bounced.len() < BOUNCED => self.bounced.push(bounced),
+                // It says no more than those that are there.
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// What was collected.
+    pub fn take_bounced(&mut self) -> Vec<Bounced> {
+        std::mem::take(&mut self.bounced)
+    }
+
     /// Takes one datagram out of the socket; `None` where there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> Option<Received> {
+        let mut repeats = 0;
         // SAFETY: `recv_from` writes initialised octets only, and a `u8` slice may be seen as one of `MaybeUninit<u8>`
         // that is not read before it is written again.
         let space = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
@@ -358,6 +420,8 @@ impl UdpSocket {
                     return Some(Received { len, from: SocketAddr::new(from.ip().to_canonical(), from.port()) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What has become of a datagram that was sent; those that came in are behind it.
+                Err(error) if error.raw_os_error().is_some_and(may_be_another_s) && repeats < REPEATS => repeats += 1,
                 Err(_) => return None,
             }
         }
@@ -367,6 +431,23 @@ impl UdpSocket {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Whether a call's failure may be about an earlier datagram to somebody else, of which ICMP has told meanwhile.
+const fn may_be_another_s(code: i32) -> bool {
+    matches!(
+        code,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EACCES
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::EMSGSIZE
+    )
 }
 
 /// Lets a socket choose the flow labels of its datagrams: what is sent with none gets none of the kernel's either.
@@ -492,6 +573,12 @@ impl PortPair {
         Ok(Self { rtp6, rtp4, rtcp6, rtcp4, port })
     }
 
+    /// The sockets, to collect what came back: RTP first.
+    pub fn sockets_mut(&mut self) -> impl Iterator<Item = (&mut UdpSocket, bool)> {
+        let rtp = [&mut self.rtp6, &mut self.rtp4].into_iter().flatten().map(|socket| (socket, false));
+        rtp.chain([&mut self.rtcp6, &mut self.rtcp4].into_iter().flatten().map(|socket| (socket, true)))
+    }
+
     /// The sockets, for waiting and receiving: RTP first.
     pub fn sockets(&self) -> impl Iterator<Item = (&UdpSocket, bool)> {
         let rtp = [&self.rtp6, &self.rtp4].into_iter().flatten().map(|socket| (socket, false));
@@ -547,7 +634,7 @@ mod tests {
                 let octets: Vec<u8> = (0..250).collect();
                 let messages = [message(0..250, 100, receiver.local()), message(10..20, 10, receiver.local())];
                 let sent = sender.send(&octets, &messages, &mut Scratch::default());
-                assert_eq!((sent.messages, sent.refused), (2, 0));
+                assert_eq!(sent, Sent { datagrams: 4, octets: 260, ..Sent::default() });
                 let got = receive(&receiver, 4);
                 let expected: [&[u8]; 4] = [&octets[..100], &octets[100..200], &octets[200..], &octets[10..20]];
                 assert_eq!(got, expected);
@@ -590,7 +677,8 @@ mod tests {
                 let wrong = Message { from: Some(foreign), ..message(range.clone(), segment, receiver.local()) };
                 let right = message(range, segment, receiver.local());
                 let sent = sender.send(&octets, &[wrong, right.clone()], &mut Scratch::default());
-                assert_eq!(sent, Sent { messages: 1, refused: 1, no_room: 0, label_unavailable: 0 });
+                let count = right.datagrams();
+                assert_eq!(sent, Sent { datagrams: count, octets: right.octets.len() as u64, refused: count, ..Sent::default() });
                 for _ in 0..right.datagrams() {
                     assert_eq!(label_of_next(&receiver), 0x5a3c7);
                 }
@@ -615,12 +703,47 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_where_nobody_listens_costs_the_others_nothing_and_is_named() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let bind = || UdpSocket::bind(address.parse().expect("an address")).expect("a loopback socket");
+            let (receiver, mut sender) = (bind(), bind());
+            let closed = bind().local();
+            let octets: Vec<u8> = (0..250).collect();
+            for offload in [true, false] {
+                sender.offload = offload;
+                let mut messages = Vec::new();
+                for at in 0..40 {
+                    messages.extend([message(0..250, 100, closed), message(at..at + 1, 1, receiver.local()), message(0..20, 20, closed)]);
+                }
+                let sent = sender.send(&octets, &messages, &mut Scratch::default());
+                assert_eq!(sent, Sent { datagrams: 40 * 5, octets: 40 * 271, ..Sent::default() }, "{address}");
+                let expected: Vec<Vec<u8>> = (0..40).map(|octet| vec![octet]).collect();
+                assert_eq!(receive(&receiver, 40), expected, "nothing is missing, nothing comes twice");
+                let mut fd = libc::pollfd { fd: sender.fd(), events: libc::POLLIN, revents: 0 };
+                sender.collect();
+                let bounced = sender.take_bounced();
+                assert!((1..=BOUNCED).contains(&bounced.len()), "{} came back", bounced.len());
+                let quotes = |quoted: &[u8]| [0, 100, 200].iter().any(|start| quoted == &octets[*start..*start + 16]);
+                assert!(bounced.iter().all(|bounced| bounced.to == closed && quotes(&bounced.quoted)), "{:?}", bounced[0]);
+                // SAFETY: one valid pollfd, and its count.
+                assert_eq!(unsafe { libc::poll(&raw mut fd, 1, 0) }, 0, "nothing is left to wake anybody");
+                assert!(sender.offload == offload && sender.without_offload.is_empty(), "runs are not to blame");
+            }
+            // A datagram that waits is had although something has come back.
+            let [one, two] = [message(0..20, 20, closed), message(7..8, 1, sender.local())];
+            receiver.socket.send_to(&[9], &sender.local().into()).expect("sent");
+            sender.send(&octets, &[two, one], &mut Scratch::default());
+            assert_eq!(receive(&sender, 2), [[9], [7]]);
+        }
+    }
+
+    #[test]
     fn more_messages_than_one_call_takes_all_leave() {
         let receiver = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let messages = vec![message(0..8, 8, receiver.local()); BATCH * 2 + 3];
         let sent = sender.send(&[1; 8], &messages, &mut Scratch::default());
-        assert_eq!(sent.messages, messages.len() as u64);
+        assert_eq!(sent.datagrams, messages.len() as u64);
         assert_eq!(receive(&receiver, messages.len()).len(), messages.len());
     }
 

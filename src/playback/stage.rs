@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use smallvec::SmallVec;
 
 use crate::library::{Title, TitlePath};
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
@@ -78,6 +79,9 @@ pub enum PlaybackError {
     /// The track's configuration cannot be sent.
     #[error("the track cannot be sent")]
     Unplayable,
+    /// More commands wait than can: nothing was done, and asking again later may help.
+    #[error("the server is busy")]
+    Busy,
 }
 
 /// A range of normal play time (RFC 2326 section 3.6).
@@ -303,6 +307,20 @@ pub enum Command {
         /// The compound packet.
         packet: Vec<u8>,
     },
+    /// A datagram of a branch has come back: nobody is there.
+    Bounced {
+        /// Which presentation.
+        presentation: PresentationId,
+        /// To which branch.
+        origin: ReportOrigin,
+        /// What is quoted of the RTP packet.
+        quoted: SmallVec<[u8; 16]>,
+    },
+    /// Say that it is there: asked of every place where presentations live, answered when all have.
+    Ping {
+        /// It is.
+        reply: Reply<()>,
+    },
     /// Describe one presentation, or all.
     Snapshot {
         /// Which; `None` for all.
@@ -312,8 +330,22 @@ pub enum Command {
     },
 }
 
-/// Carries commands to where the presentations are. Never blocks; a command that cannot be delivered is dropped, and
-/// its reply with it.
+impl Command {
+    /// Answers a command that is not carried out; one without a reply is dropped.
+    pub fn refuse(self, error: PlaybackError) {
+        match self {
+            Self::Open { reply, .. } | Self::Await { reply, .. } | Self::End { reply, .. } | Self::Ping { reply } => reply(Err(error)),
+            Self::AddFlow { reply, .. } => reply(Err(error)),
+            Self::Play { reply, .. } => reply(Err(error)),
+            Self::Pause { reply, .. } => reply(Err(error)),
+            Self::Snapshot { reply, .. } => reply(Err(error)),
+            Self::EndTitle { .. } | Self::RouteChanged { .. } | Self::Rtcp { .. } | Self::Bounced { .. } => {}
+        }
+    }
+}
+
+/// Carries commands to where the presentations are. Never blocks; a command that cannot be delivered is refused as
+/// [`PlaybackError::Busy`], or, while the server stops, dropped and its reply with it.
 pub trait Perform: Send + Sync {
     /// Delivers a command.
     fn perform(&self, command: Command);
@@ -409,6 +441,14 @@ impl Stage {
     /// `Unknown`.
     pub async fn end(&self, presentation: PresentationId) -> Result<(), PlaybackError> {
         self.ask(|reply| Command::End { presentation, reply }).await
+    }
+
+    /// See [`Command::Ping`].
+    ///
+    /// # Errors
+    /// `Unknown` while the server stops.
+    pub async fn ping(&self) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::Ping { reply }).await
     }
 
     /// Describes all presentations.

@@ -1,20 +1,19 @@
 //! The RTSP listener: one task a connection, and one that sweeps.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::net::{Connection, Connections, now};
+use crate::net::{Connection, Connections, Places, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::service::{Link, Service};
+use crate::rtsp::service::{Link, Service, count_refusal};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);
@@ -35,7 +34,7 @@ pub async fn serve(
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let open = Arc::new(Open::default());
+    let places = Arc::new(Places::default());
     let sweeper = tokio::spawn(sweep(Arc::clone(&service), Arc::clone(&connections)));
     loop {
         let accepted = tokio::select! {
@@ -52,14 +51,14 @@ pub async fn serve(
             }
         };
         let peer = canonical(peer);
-        let place = open.enter(peer.ip(), service.settings.connections, service.settings.connections_per_address);
+        let place = places.enter(peer.ip(), service.settings.connections, service.settings.connections_per_address);
         let service = Arc::clone(&service);
         let connections = Arc::clone(&connections);
         tokio::spawn(async move {
             let _place = match place {
                 Ok(place) => place,
-                Err(limit) => {
-                    count_refusal(limit, peer);
+                Err(full) => {
+                    count_refusal(full.limit(), peer);
                     return refuse(&stream).await;
                 }
             };
@@ -79,12 +78,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Counts what a limit refuses before there is a request to answer; a limit is named by its key.
-fn count_refusal(limit: &'static str, peer: SocketAddr) {
-    tracing::debug!(%peer, limit, "refused");
-    metrics::counter!("flowsteer_rtsp_refused_total", "limit" => limit).increment(1);
-}
-
 async fn refuse(stream: &TcpStream) {
     let mut response = Response::new(Status(503));
     response.phrase = Some("Service Unavailable (too many connections)".into());
@@ -92,49 +85,6 @@ async fn refuse(stream: &TcpStream) {
     if stream.writable().await.is_ok() {
         // A peer that does not take even this gets nothing.
         let _ = stream.try_write(&octets);
-    }
-}
-
-/// How many connections there are.
-#[derive(Default)]
-struct Open {
-    by_address: Mutex<(usize, HashMap<IpAddr, usize>)>,
-}
-
-/// One connection's place among them.
-struct Place {
-    open: Arc<Open>,
-    address: IpAddr,
-}
-
-impl Open {
-    /// A place for one more, or the limit that stands against it.
-    fn enter(self: &Arc<Self>, address: IpAddr, most: usize, most_of_address: usize) -> Result<Place, &'static str> {
-        let mut places = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *places;
-        if *all >= most {
-            return Err("connections");
-        }
-        if by_address.get(&address).is_some_and(|count| *count >= most_of_address) {
-            return Err("connections_per_address");
-        }
-        *all += 1;
-        *by_address.entry(address).or_default() += 1;
-        Ok(Place { open: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = self.open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *places;
-        *all = all.saturating_sub(1);
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::now::Mono;
+use crate::now::{Allowance, Mono};
 use crate::playback::{FlowFacts, PresentationId};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::url::Target;
@@ -115,6 +115,8 @@ pub struct SetUpTrack {
     pub stale: bool,
     /// Set where the flow is played to a home address that somebody else reserved: the session has no branch there.
     pub aimed: bool,
+    /// How many reports of its receiver may yet be handed over.
+    pub reports: Allowance,
 }
 
 /// One RTSP session.
@@ -163,6 +165,19 @@ impl Session {
     /// Whether it uses a connection for media.
     pub fn interleaves(&self, connection: u64) -> bool {
         self.tracks.iter().any(|track| uses(track, connection))
+    }
+
+    /// The channels of a connection that it uses, those of one track left out.
+    pub fn channels(&self, connection: u64, without: Option<usize>) -> impl Iterator<Item = u8> + '_ {
+        let used = move |track: &SetUpTrack| match track.care_of {
+            CareOf::Interleaved { connection: of, rtp_channel, rtcp_channel, .. }
+                if of.0 == connection && Some(track.facts.track) != without =>
+            {
+                Some([rtp_channel, rtcp_channel])
+            }
+            CareOf::Interleaved { .. } | CareOf::Udp { .. } => None,
+        };
+        self.tracks.iter().filter_map(used).flatten()
     }
 
     /// Its bound branches, those included that have ended meanwhile.
@@ -255,7 +270,15 @@ impl Session {
                 track.care_of = care_of;
                 track.url = url.to_owned();
             }
-            None => self.tracks.push(SetUpTrack { facts, url: url.to_owned(), care_of, branch: None, stale: false, aimed: false }),
+            None => self.tracks.push(SetUpTrack {
+                facts,
+                url: url.to_owned(),
+                care_of,
+                branch: None,
+                stale: false,
+                aimed: false,
+                reports: Allowance::default(),
+            }),
         }
         match self.state {
             State::Init => self.state = State::Ready { since: now, played: false },

@@ -86,7 +86,7 @@ pub struct Identity {
     pub session: u64,
     /// Rises when the description of it changes.
     pub version: u64,
-    /// The address of this server that was asked. Its family is the one of the `c=` line.
+    /// The address of this server that was asked, or that the media come from. Its family is the one of the `c=` line.
     pub server: IpAddr,
 }
 

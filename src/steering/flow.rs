@@ -73,6 +73,17 @@ pub struct FlowPorts {
     pub multiplexed: bool,
 }
 
+/// How a flow passes from some bindings to others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handing {
+    /// The transition window.
+    pub(crate) window: Duration,
+    /// How long those who lose the flow keep it at most while its new branch has had no packet.
+    pub(crate) max_window: Duration,
+    /// The branch whose first packet is waited for.
+    pub(crate) successor: Option<BranchSerial>,
+}
+
 /// What became of a flow by an update.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Passage {

@@ -56,7 +56,11 @@ impl BindingCache {
                 return Err(RegistrationError::UnknownHome);
             }
             state.replay.accept(request.sequence).map_err(|last| RegistrationError::Sequence { last })?;
-            state.foreign = Some(Foreign { tested_until: now.mono + MAX_LIFETIME });
+            let tested_until = now.mono + MAX_LIFETIME;
+            state.foreign = Some(Foreign { tested_until });
+            if let Some(at_home) = &mut state.at_home {
+                at_home.until = Some(tested_until);
+            }
             if request.lifetime.is_zero() {
                 drop(state);
                 let _ = self.remove_binding(home, BindingId::PLAIN, EndReason::Removed, now);

@@ -78,10 +78,16 @@ impl BindingCache {
             if state.guest != Some(presentation) || state.released || state.at_home.is_some() {
                 return false;
             }
+            // To an address that another server gave out only as long as a home test is fresh.
+            let until = state.foreign.map(|foreign| foreign.tested_until);
+            if until.is_some_and(|until| until <= now.mono) {
+                return false;
+            }
             let block = |counter: &std::sync::atomic::AtomicU64| counter.fetch_add(AtHome::BLOCK, Ordering::Relaxed);
             let (serial, update) = (block(&self.next_serial), block(&self.next_update));
-            state.at_home = Some(AtHome { ports, source, since: now.mono, serial, update, shown: None });
+            state.at_home = Some(AtHome { ports, source, since: now.mono, serial, update, until, shown: None });
             found.publish(&mut state);
+            self.schedule(&found, &mut state);
         }
         (self.changed)(home, Some(presentation));
         true

@@ -15,7 +15,7 @@ use crate::quantities::FlowLabel;
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Expectation, Holder, Owner};
 use crate::steering::counters::{Counters, count};
-use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Leaving, Passage};
+use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Handing, Leaving, Passage};
 use crate::steering::gate::Shared;
 use crate::steering::keys::{Key, ReplayWindow, Spi};
 use crate::steering::route::{Branch, BranchSerial, EndReason, Ended, Join, JoinWay, PacketFacts, Payload, Route, UpdateId};
@@ -204,6 +204,8 @@ pub(crate) struct AtHome {
     pub(crate) serial: u64,
     /// The next of such a block.
     pub(crate) update: u64,
+    /// Until when, if it has an end.
+    pub(crate) until: Option<Mono>,
     /// Its branch, while it has one.
     pub(crate) shown: Option<Branch>,
 }
@@ -392,12 +394,11 @@ impl HomeState {
         &mut self,
         flow: usize,
         members: &[BindingId],
-        window: Duration,
-        max_window: Duration,
-        successor: Option<BranchSerial>,
+        handing: Handing,
         reason: impl Fn(&Binding) -> EndReason,
         now: Mono,
     ) -> Passage {
+        let Handing { window, max_window, successor } = handing;
         let plain = self.binding(BindingId::PLAIN).map(|plain| plain.id);
         let flow = &mut self.flows[flow];
         let had = flow.members.iter().copied().chain(flow.leaving.iter().map(|leaving| leaving.binding)).chain(plain);
@@ -594,7 +595,8 @@ impl HomeState {
         };
         let windows = self.flows.iter().enumerate().flat_map(of_flow);
         let of_binding = |(position, binding)| Some((self.lifetime_end(binding)?, End::Binding { position }));
-        windows.chain(self.bindings.iter().enumerate().filter_map(of_binding))
+        let at_home = self.at_home.and_then(|at_home| Some((at_home.until?, End::AtHome)));
+        windows.chain(self.bindings.iter().enumerate().filter_map(of_binding)).chain(at_home)
     }
 
     /// When something ends next. Later than `now` after [`HomeState::expire`] at `now`, unless the home address is over.
@@ -603,7 +605,8 @@ impl HomeState {
             return None;
         }
         if self.bindings.is_empty() {
-            return self.expires;
+            let at_home = self.at_home.and_then(|at_home| at_home.until);
+            return self.expires.into_iter().chain(at_home).min();
         }
         self.ends().map(|(end, _)| end).min()
     }
@@ -617,6 +620,7 @@ impl HomeState {
             match due {
                 None => return any,
                 Some((_, End::Window { flow, leaving })) => self.end_window(flow, leaving),
+                Some((_, End::AtHome)) => self.at_home = None,
                 Some((_, End::Binding { position })) => {
                     let carried = self.carries(self.bindings[position].id);
                     let binding = self.take_out(position);
@@ -653,6 +657,7 @@ impl HomeState {
 enum End {
     Window { flow: usize, leaving: usize },
     Binding { position: usize },
+    AtHome,
 }
 
 fn remember(ended: &mut VecDeque<Ended>, end: Ended) {

@@ -10,18 +10,15 @@ use crate::now::{Mono, Now};
 use crate::steering::cache::{BindingCache, lock};
 use crate::steering::care_of::BindingId;
 use crate::steering::counters::count;
-use crate::steering::flow::{FlowBinding, FlowId, Passage};
+use crate::steering::flow::{FlowBinding, FlowId, Handing, Passage};
 use crate::steering::home::{Binding, HomeState};
-use crate::steering::registration::{FlowRequest, FlowStatus, KeyKind, Registration};
+use crate::steering::registration::{FlowRequest, FlowStatus, FlowStatuses, KeyKind, Registration};
 use crate::steering::route::{EndReason, UpdateId};
 
 /// How long flows of one hand-over join from where the first of them did.
 const HAND_OVER: Duration = Duration::from_secs(1);
 /// Hand-overs remembered at most.
 const MAX_HAND_OVERS: usize = 64;
-
-/// What became of each flow that an update names: its identifier, its priority, and the status.
-type Statuses = SmallVec<[(u16, u16, FlowStatus); 1]>;
 
 /// A flow of some transfer has moved.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +87,8 @@ impl BindingCache {
         let reason = |other: &Binding| if Some(other.holder) == device { EndReason::Roamed } else { EndReason::Moved };
         let settings = self.settings();
         let window = request.window.unwrap_or(settings.default_window);
-        let passage = state.pass_on(flow, members, window, settings.max_window, successor, reason, now.mono);
+        let handing = Handing { window, max_window: settings.max_window, successor };
+        let passage = state.pass_on(flow, members, handing, reason, now.mono);
         let counters = self.counters();
         count(match passage {
             Passage::Set => &counters.flow_set,
@@ -108,7 +106,7 @@ impl BindingCache {
         request: &Registration<'_>,
         id: BindingId,
         now: Now,
-    ) -> (Statuses, Option<Passage>) {
+    ) -> (FlowStatuses, Option<Passage>) {
         let mut statuses = SmallVec::new();
         let mut last = None;
         for flow in &request.flows {
@@ -190,17 +188,7 @@ impl BindingCache {
         }
         let known = &state.flows[position];
         let members: SmallVec<[BindingId; 4]> = match &body.bindings {
-            Some(named) => {
-                let mut once: SmallVec<[BindingId; 4]> = SmallVec::new();
-                named.iter().filter(|named| !once.contains(named)).copied().collect::<SmallVec<[BindingId; 4]>>().into_iter().for_each(
-                    |named| {
-                        if !once.contains(&named) {
-                            once.push(named);
-                        }
-                    },
-                );
-                once
-            }
+            Some(named) => named.clone(),
             None if known.members.is_empty() && known.leaving.is_empty() => SmallVec::from_slice(&[id]),
             None => known.members.clone(),
         };

@@ -172,13 +172,16 @@ pub struct Registration<'a> {
     pub flows: SmallVec<[FlowRequest; 1]>,
 }
 
+/// What became of each flow: its identifier, its priority, its status.
+pub type FlowStatuses = SmallVec<[(u16, u16, FlowStatus); 1]>;
+
 /// What an update came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registered {
     /// For how long it was granted; zero for a removal.
     pub lifetime: Duration,
     /// What became of each flow that was named, in the update's order.
-    pub flows: SmallVec<[(u16, u16, FlowStatus); 1]>,
+    pub flows: FlowStatuses,
 }
 
 /// Why an update under a home key or a session key is refused (`docs/signalling.md` section 10).

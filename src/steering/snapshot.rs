@@ -46,6 +46,8 @@ pub struct HomeRecord {
 pub struct BindingRecord {
     /// Its identifier.
     pub id: BindingId,
+    /// Its name in the data plane, the last one that it had; of no meaning for one that is made again.
+    pub serial: BranchSerial,
     /// Where it is.
     pub care_of: IpAddr,
     /// Its priority.
@@ -103,6 +105,7 @@ impl BindingCache {
         }
         let binding = |binding: &Binding| BindingRecord {
             id: binding.id,
+            serial: binding.serial,
             care_of: binding.care_of.ip(),
             priority: binding.stated.as_ref().map_or(0, |stated| stated.priority),
             maker: binding.maker,

@@ -14,7 +14,7 @@ use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Authority, Holder, Mode, Owner, Proof, Receipt, SteeringError, Update};
 use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
-use crate::steering::flow::{Leaving, Passage};
+use crate::steering::flow::{Handing, Leaving, Passage};
 use crate::steering::home::{Binding, Home, HomeState, Shown};
 use crate::steering::route::{BranchSerial, EndReason, UpdateId};
 
@@ -269,7 +269,10 @@ impl BindingCache {
         let flow = state.default_flow();
         let others = state.bindings.iter().any(|other| other.id != id && state.carries(other.id));
         let passage = match request.mode {
-            Mode::Move => state.pass_on(flow, &[id], window, settings.max_window, Some(serial), reason, now.mono),
+            Mode::Move => {
+                let handing = Handing { window, max_window: settings.max_window, successor: Some(serial) };
+                state.pass_on(flow, &[id], handing, reason, now.mono)
+            }
             Mode::Fork | Mode::Refresh => {
                 let (until, at_latest) = (now.mono + window, now.mono + window.max(settings.max_window));
                 // A device that forks to itself without naming a binding has merely roamed.

@@ -110,7 +110,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: &Path) -> Self {
-        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media");
+        Self::serve(folder, &Path::new(env!("CARGO_MANIFEST_DIR")).join("media"))
+    }
+
+    /// Serves another folder than the library.
+    pub fn serve(folder: &Path, media: &Path) -> Self {
         let mut command = command(folder);
         command.arg("serve").arg(media).args(["--config", "f.toml", "--rtsp", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         command.args(["--rtp-port", "0", "--mobility", "127.0.0.1:0", "--state", "state"]);

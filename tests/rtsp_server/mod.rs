@@ -6,15 +6,16 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
+use flowsteer::dataplane::{DataPlane, DataPlaneSettings, Director};
 use flowsteer::library::Library;
 use flowsteer::net::{Connections, now};
-use flowsteer::playback::{Command, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::playback::{Command, Perform, PlaybackError, PresentationId, PresentationSnapshot, Stage};
 use flowsteer::rtsp::server::serve;
 use flowsteer::rtsp::service::{RtspSettings, Service};
 use flowsteer::rtsp::session::Sessions;
@@ -25,9 +26,31 @@ use tokio::sync::watch;
 /// How soon something must happen.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// The way to the presentations, looked at.
+pub struct Watched {
+    director: Arc<Director>,
+    /// Reports of receivers that were handed over.
+    pub reports: AtomicUsize,
+    /// As if too many commands waited.
+    pub full: AtomicBool,
+}
+
+impl Perform for Watched {
+    fn perform(&self, command: Command) {
+        if matches!(command, Command::Rtcp { .. }) {
+            self.reports.fetch_add(1, Ordering::Relaxed);
+        }
+        match self.full.load(Ordering::Relaxed) {
+            true => command.refuse(PlaybackError::Busy),
+            false => self.director.perform(command),
+        }
+    }
+}
+
 /// A running server.
 pub struct Server {
     pub address: SocketAddr,
+    pub watched: Arc<Watched>,
     pub steering: Arc<BindingCache>,
     pub service: Arc<Service>,
     runtime: Runtime,
@@ -43,10 +66,16 @@ impl Server {
 
     /// Serves a folder on 127.0.0.1, with other settings.
     pub fn with(media: &Path, change: impl FnOnce(&mut RtspSettings), prepare: impl FnOnce(&BindingCache)) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST.into(), media, change, prepare)
+    }
+
+    /// Serves a folder on an interface.
+    pub fn at(interface: IpAddr, media: &Path, change: impl FnOnce(&mut RtspSettings), prepare: impl FnOnce(&BindingCache)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let settings = DataPlaneSettings { port: 0, shards: 1, ..DataPlaneSettings::default() };
         let prepared = DataPlane::prepare(&settings).expect("free ports");
-        let stage = Stage::new(prepared.director());
+        let watched = Arc::new(Watched { director: prepared.director(), reports: AtomicUsize::new(0), full: AtomicBool::new(false) });
+        let stage = Stage::new(Arc::clone(&watched) as Arc<dyn Perform>);
         let told = stage.clone();
         let changed = move |_: HomeAddress, player: Option<u64>| {
             if let Some(id) = player {
@@ -67,9 +96,10 @@ impl Server {
             steering: Arc::clone(&steering),
             library: Arc::new(Library::open(media).expect("the library")),
             sessions: Sessions::default(),
+            refusals: Arc::default(),
             settings: rtsp,
         });
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((interface, 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(serve(listener, Arc::clone(&service), connections, stopped));
@@ -81,7 +111,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        Self { address, steering, service, runtime, stop, plane: Some(plane) }
+        Self { address, watched, steering, service, runtime, stop, plane: Some(plane) }
     }
 
     /// The URL of a path.
@@ -193,7 +223,8 @@ impl Player {
 
     /// Connects from another address of the loopback network.
     pub fn connect_from(server: &Server, address: IpAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let domain = socket2::Domain::for_address(server.address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::new(address, 0).into()).expect("an address of the loopback network");
         socket.connect(&server.address.into()).expect("the server listens");
         Self::over(socket.into())

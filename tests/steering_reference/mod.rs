@@ -2,9 +2,9 @@
 //!
 //! It is told what the real one drew by chance (addresses, identifiers, serials) and computes all else by itself.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use flowsteer::steering::{BindingId, BranchSerial, CareOf, DropReason, HomeAddress, Mode, Owner, SteeringError};
+use flowsteer::steering::{BindingId, BranchSerial, CareOf, DropReason, FlowStatus, HomeAddress, Mode, Owner, SteeringError};
 
 pub const SECOND: u64 = 1_000_000_000;
 /// Fewer than the default, so that the table is full at times.
@@ -18,7 +18,7 @@ const REST: u64 = 30 * SECOND;
 pub struct Leaving {
     pub until: u64,
     pub latest: u64,
-    pub successor: BranchSerial,
+    pub successor: Option<BranchSerial>,
     pub roamed: bool,
 }
 
@@ -32,8 +32,8 @@ pub struct Binding {
     pub heard: u64,
     pub started: bool,
     pub leaving: Option<Leaving>,
-    /// It has left, or never had the flow, and is registered still.
-    pub idle: bool,
+    /// The key that made it, if a Binding Update did.
+    pub maker: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +50,10 @@ pub struct Home {
     pub until: Option<u64>,
     pub validity: u64,
     pub bindings: Vec<Binding>,
+    /// The final set of the flow, once there is one; it may name bindings that are no more.
+    pub flow: Option<Vec<BindingId>>,
+    /// The last number under each key.
+    pub numbers: Vec<(u32, u16)>,
     pub dropped: [u64; 5],
     /// Every address that somebody has proven to be at, for this home address.
     pub proven: Vec<IpAddr>,
@@ -67,6 +71,61 @@ pub struct Asked {
     pub mode: Mode,
     pub window: Option<u64>,
     pub holder: u64,
+}
+
+impl Home {
+    /// It has the flow for good. The binding without an identifier has it always, unless it is leaving.
+    pub fn stays(&self, binding: &Binding) -> bool {
+        let named = self.flow.as_ref().is_some_and(|members| members.contains(&binding.id));
+        binding.leaving.is_none() && (named || binding.id == BindingId(0))
+    }
+
+    /// It has left, or never had the flow, and is registered still.
+    pub fn idle(&self, binding: &Binding) -> bool {
+        binding.leaving.is_none() && !self.stays(binding)
+    }
+
+    fn take_out(&mut self, serial: BranchSerial) -> Binding {
+        let position = self.bindings.iter().position(|binding| binding.serial == serial).expect("it is there");
+        let gone = self.bindings.remove(position);
+        if gone.maker.is_none() {
+            self.flow.iter_mut().for_each(|members| members.retain(|member| *member != gone.id));
+        }
+        gone
+    }
+}
+
+/// A Binding Update, after everything that is drawn.
+#[derive(Clone, Debug)]
+pub struct Registers {
+    pub home: HomeAddress,
+    pub key: KeyOf,
+    pub number: u16,
+    pub seconds: u64,
+    /// `None`: the whole home address.
+    pub binding: Option<BindingId>,
+    pub place: IpAddr,
+    pub with_care_of: bool,
+    pub tested: bool,
+    pub sender: IpAddr,
+    pub window: Option<u64>,
+    /// The selector's label, if there is a selector, and the final set, if there is one.
+    pub flow: Option<(Option<u32>, Option<Vec<BindingId>>)>,
+}
+
+/// By which key.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum KeyOf {
+    Home { spi: u32 },
+    Session { spi: u32, label: u32, until: u64 },
+}
+
+impl KeyOf {
+    pub fn spi(self) -> u32 {
+        match self {
+            Self::Home { spi } | Self::Session { spi, .. } => spi,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -101,6 +160,30 @@ pub struct Packet {
     pub from_source: bool,
 }
 
+/// A branch whose name is not known here yet.
+pub const NOT_DRAWN: BranchSerial = BranchSerial(u64::MAX - 7);
+
+/// Why a Binding Update is refused.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Refused {
+    UnknownHome,
+    Key,
+    Sequence(u16),
+    NotPermitted,
+    NotThisHome,
+    Whole,
+    NoCareOf,
+    Malformed,
+    Unacceptable,
+    Unproven,
+    Full,
+}
+
+/// Where packets go that an update without ports names.
+pub fn udp_at(address: IpAddr) -> CareOf {
+    CareOf::Udp { rtp: SocketAddr::new(address, 5004), rtcp: SocketAddr::new(address, 5005), source: None }
+}
+
 #[derive(Default)]
 pub struct Reference {
     pub homes: Vec<Home>,
@@ -108,6 +191,8 @@ pub struct Reference {
     pub kept: Vec<HomeAddress>,
     /// What has ended and was not compared yet.
     pub told: Vec<(HomeAddress, BindingId, What)>,
+    /// Whose first packet is waited for by what has just begun to leave.
+    pub successor: Option<(HomeAddress, BindingId)>,
     pub mono: u64,
     pub utc: u64,
 }
@@ -126,7 +211,7 @@ impl Reference {
         if let Some(leaving) = &binding.leaving {
             let mut waits = false;
             for other in &home.bindings {
-                if other.serial == leaving.successor && !other.started && !other.idle {
+                if Some(other.serial) == leaving.successor && !other.started && !home.idle(other) {
                     waits = true;
                 }
             }
@@ -162,16 +247,15 @@ impl Reference {
                     _ => What::Expired,
                 };
                 self.told.push((home.address, gone.id, what));
-                if what != What::Expired && gone.ends.is_some() {
+                if what != What::Expired && gone.ends.is_some() && gone.id != BindingId(0) {
                     for other in &mut home.bindings {
                         if other.serial == gone.serial {
-                            other.idle = true;
                             other.started = false;
                             other.leaving = None;
                         }
                     }
                 } else {
-                    home.bindings.retain(|other| other.serial != gone.serial);
+                    home.take_out(gone.serial);
                 }
             }
         }
@@ -215,6 +299,8 @@ impl Reference {
             until: lifetime.map(|seconds| self.mono + seconds * SECOND),
             validity: lifetime.map_or(u64::MAX, |seconds| (self.utc + seconds * SECOND) / SECOND),
             bindings: Vec::new(),
+            flow: None,
+            numbers: Vec::new(),
             dropped: [0; 5],
             proven: Vec::new(),
         });
@@ -329,7 +415,7 @@ impl Reference {
             if !proven {
                 return Err(SteeringError::CareOfUnproven);
             }
-            if existing.is_none() && home.bindings.len() == MOST_BINDINGS && home.bindings.iter().all(|binding| !binding.idle) {
+            if existing.is_none() && home.bindings.len() == MOST_BINDINGS && home.bindings.iter().all(|binding| !home.idle(binding)) {
                 return Err(SteeringError::TooManyBindings);
             }
         }
@@ -351,28 +437,29 @@ impl Reference {
             let granted = seconds.min(600).min(key_end.saturating_sub(second)).max(4);
             mono + granted * SECOND
         });
+        let known = home.bindings.iter().find(|binding| Some(binding.id) == asked.binding);
+        let (idle, stays) = known.map_or((false, false), |known| (home.idle(known), home.stays(known)));
         match home.bindings.iter_mut().find(|binding| Some(binding.id) == asked.binding) {
             Some(existing) => {
-                let rises = existing.idle && asked.mode != Mode::Refresh;
+                let rises = idle && asked.mode != Mode::Refresh;
                 assert_eq!(existing.id, id);
                 assert_eq!(existing.serial != serial, rises, "a binding that has the flow keeps its branch");
                 existing.place = asked.place;
                 existing.ends = ends;
                 existing.heard = mono;
-                if asked.mode == Mode::Refresh || (asked.mode == Mode::Fork && existing.leaving.is_none() && !existing.idle) {
+                if asked.mode == Mode::Refresh || (asked.mode == Mode::Fork && stays) {
                     return;
                 }
                 if rises {
                     existing.serial = serial;
                     existing.holder = asked.holder;
                 }
-                existing.idle = false;
                 existing.leaving = None;
             }
             None => {
                 if home.bindings.len() == MOST_BINDINGS {
-                    let oldest = home.bindings.iter().position(|binding| binding.idle).expect("checked");
-                    home.bindings.remove(oldest);
+                    let oldest = home.bindings.iter().find(|binding| home.idle(binding)).expect("checked").serial;
+                    home.take_out(oldest);
                 }
                 assert!(home.bindings.iter().all(|binding| binding.id != id && binding.serial != serial), "drawn anew");
                 home.bindings.push(Binding {
@@ -384,29 +471,234 @@ impl Reference {
                     heard: mono,
                     started: false,
                     leaving: None,
-                    idle: false,
+                    maker: None,
                 });
             }
         }
+        let idle: Vec<BranchSerial> = home.bindings.iter().filter(|binding| home.idle(binding)).map(|binding| binding.serial).collect();
+        let mut members = home.flow.take().filter(|_| asked.mode == Mode::Fork).unwrap_or_default();
         for other in &mut home.bindings {
-            if other.serial == serial || other.idle {
+            if other.serial == serial || idle.contains(&other.serial) {
                 continue;
             }
             let roamed = other.holder == asked.holder && asked.right != Right::Operator;
             let forever = asked.window == Some(u64::from(u32::MAX) * 1_000_000);
             let goes = match asked.mode {
                 Mode::Move => !forever,
-                Mode::Fork => roamed && asked.binding.is_none(),
+                Mode::Fork => roamed && asked.binding.is_none() && other.id != BindingId(0),
                 Mode::Refresh => unreachable!("returned above"),
             };
             if goes {
                 let window = asked.window.unwrap_or(WINDOW);
                 let latest = mono + window.max(LONGEST_WINDOW);
-                other.leaving = Some(Leaving { until: mono + window, latest, successor: serial, roamed });
+                other.leaving = Some(Leaving { until: mono + window, latest, successor: Some(serial), roamed });
+                members.retain(|member| *member != other.id);
             } else if asked.mode == Mode::Move {
                 other.leaving = None;
+                members.push(other.id);
             }
         }
+        members.push(id);
+        home.flow = Some(members);
+    }
+
+    /// What becomes of a Binding Update. What was drawn is told afterwards by [`Reference::drawn`].
+    pub fn register(&mut self, asked: &Registers) -> Result<Option<FlowStatus>, Refused> {
+        let (mono, second) = (self.mono, self.second());
+        self.free_over(Some(asked.home));
+        let home = self.home(asked.home).ok_or(Refused::UnknownHome)?;
+        let spi = asked.key.spi();
+        let refused = match asked.key {
+            KeyOf::Home { .. } => home.validity <= second,
+            KeyOf::Session { label, until, .. } => {
+                until.min(home.validity) <= second || home.label.is_some_and(|authorised| authorised != label)
+            }
+        };
+        let is_session = matches!(asked.key, KeyOf::Session { .. });
+        let last = home.numbers.iter().find(|(known, _)| *known == spi).map(|(_, last)| *last);
+        if is_session && last.is_none() && refused {
+            return Err(Refused::Key);
+        }
+        if !is_new(last, asked.number) {
+            return Err(Refused::Sequence(last.expect("any first one is new")));
+        }
+        home.numbers.retain(|(known, _)| *known != spi);
+        home.numbers.push((spi, asked.number));
+        if refused {
+            return Err(Refused::Key);
+        }
+        let known = home.bindings.iter().find(|binding| Some(binding.id) == asked.binding).cloned();
+        let removes = asked.seconds == 0;
+        match asked.binding {
+            None if is_session => return Err(Refused::NotPermitted),
+            None => {}
+            Some(_) if removes && known.is_none() => return Err(Refused::NotThisHome),
+            Some(_) if home.bindings.iter().any(|binding| binding.id == BindingId(0)) => return Err(Refused::Whole),
+            Some(_) if !asked.with_care_of && known.is_none() => return Err(Refused::NoCareOf),
+            Some(_) if is_session && known.as_ref().is_some_and(|known| known.maker != Some(spi)) => return Err(Refused::NotPermitted),
+            Some(_) => {}
+        }
+        if removes {
+            match known {
+                Some(known) => {
+                    let gone = home.take_out(known.serial);
+                    self.told.push((asked.home, gone.id, What::Removed));
+                    self.end_bindings();
+                    self.free_over(Some(asked.home));
+                }
+                None => self.free(asked.home),
+            }
+            return Ok(None);
+        }
+        if asked.place.is_loopback() && !asked.sender.is_loopback() {
+            let in_binding = asked.binding.is_some() && asked.with_care_of;
+            return Err(if in_binding { Refused::Malformed } else { Refused::Unacceptable });
+        }
+        if !asked.tested && !home.bindings.iter().any(|binding| binding.place.ip() == asked.place) {
+            return Err(Refused::Unproven);
+        }
+        if asked.binding.is_some() && known.is_none() && home.bindings.len() >= MOST_BINDINGS {
+            return Err(Refused::Full);
+        }
+        home.proven.push(asked.place);
+        let key_end = match asked.key {
+            KeyOf::Home { .. } => home.validity,
+            KeyOf::Session { until, .. } => until.min(home.validity),
+        };
+        let granted = (asked.seconds.min(600).min(key_end - second) / 4).max(1) * 4;
+        let ends = Some(mono + granted * SECOND);
+        let place = udp_at(asked.place);
+        let speaks_for_itself = asked.sender == asked.place;
+        let id = asked.binding.unwrap_or(BindingId(0));
+        let holder = if speaks_for_itself { u64::from(spi) | 1 << 61 } else { u64::from(spi) | u64::from(id.0) << 32 | 1 << 60 };
+        if asked.binding.is_none() {
+            let plain = home.bindings.iter().find(|binding| binding.id == id).cloned();
+            home.bindings.clear();
+            home.flow = None;
+            home.bindings.extend(plain.map(|plain| Binding { leaving: None, ..plain }));
+        }
+        match home.bindings.iter_mut().find(|binding| binding.id == id) {
+            Some(existing) => {
+                existing.place = place;
+                existing.ends = ends;
+                existing.heard = mono;
+                existing.maker = existing.maker.or(Some(spi)).filter(|_| asked.binding.is_some()).or(existing.maker);
+            }
+            None => home.bindings.push(Binding {
+                id,
+                serial: NOT_DRAWN,
+                place,
+                holder,
+                ends,
+                heard: mono,
+                started: false,
+                leaving: None,
+                maker: Some(spi),
+            }),
+        }
+        let own_label = match asked.key {
+            KeyOf::Home { .. } => None,
+            KeyOf::Session { label, .. } => Some(label),
+        };
+        let members = match &asked.flow {
+            None if known.is_some() || asked.binding.is_none() => None,
+            None => {
+                home.label = home.label.or(own_label);
+                Some(vec![id])
+            }
+            Some((selector, named)) => {
+                if home.flow.is_none() && selector.is_none() {
+                    return Ok(Some(FlowStatus::UnknownFlow));
+                }
+                let exists = |id: &BindingId| home.bindings.iter().any(|binding| binding.id == *id);
+                if named.iter().flatten().any(|id| !exists(id)) {
+                    return Ok(Some(FlowStatus::UnknownBinding));
+                }
+                let label = selector.or(own_label.filter(|_| selector.is_some()));
+                let foreign = own_label.is_some_and(|own| label.is_some_and(|label| label != own));
+                let second_label = home.label.is_some_and(|authorised| label.is_some_and(|label| label != authorised));
+                if foreign || second_label {
+                    return Ok(Some(FlowStatus::Prohibited));
+                }
+                home.label = home.label.or(label);
+                match (named, &home.flow) {
+                    (Some(named), _) => {
+                        let mut once = named.clone();
+                        once.dedup();
+                        Some(once)
+                    }
+                    (None, Some(kept)) if !kept.is_empty() || home.bindings.iter().any(|binding| binding.leaving.is_some()) => {
+                        Some(kept.clone())
+                    }
+                    (None, _) => Some(vec![id]),
+                }
+            }
+        };
+        let status = asked.flow.as_ref().map(|_| FlowStatus::Done);
+        if let Some(members) = members {
+            self.pass_on(asked, members, id);
+        }
+        Ok(status)
+    }
+
+    fn pass_on(&mut self, asked: &Registers, members: Vec<BindingId>, id: BindingId) {
+        let mono = self.mono;
+        let home = self.home(asked.home).expect("it is there");
+        let before: Vec<(BindingId, bool)> = home.bindings.iter().map(|binding| (binding.id, home.idle(binding))).collect();
+        for binding in &mut home.bindings {
+            let was_idle = before.iter().any(|(id, idle)| *id == binding.id && *idle);
+            if members.contains(&binding.id) {
+                if was_idle {
+                    binding.serial = NOT_DRAWN;
+                    binding.started = false;
+                }
+                binding.leaving = None;
+            }
+        }
+        let exists = |id: &BindingId| home.bindings.iter().any(|binding| binding.id == *id);
+        let first = if members.contains(&id) { Some(id) } else { members.first().copied().filter(exists) };
+        let device = home.bindings.iter().find(|binding| Some(binding.id) == first).map(|binding| binding.holder);
+        let window = asked.window.unwrap_or(WINDOW);
+        let forever = asked.window == Some(u64::from(u32::MAX) * 1_000_000);
+        let mut kept = members.clone();
+        for binding in &mut home.bindings {
+            let was_idle = before.iter().any(|(id, idle)| *id == binding.id && *idle);
+            if was_idle || members.contains(&binding.id) {
+                continue;
+            }
+            if forever {
+                binding.leaving = None;
+                kept.push(binding.id);
+            } else {
+                let roamed = Some(binding.holder) == device;
+                let latest = mono + window.max(LONGEST_WINDOW);
+                binding.leaving = Some(Leaving { until: mono + window, latest, successor: None, roamed });
+            }
+        }
+        home.flow = Some(kept);
+        self.successor = first.map(|first| (asked.home, first));
+    }
+
+    /// Takes over what the real one drew for branches that are new.
+    pub fn drawn(&mut self, address: HomeAddress, serials: &[(BindingId, BranchSerial)]) {
+        let first = self.successor.take().filter(|(home, _)| *home == address).map(|(_, first)| first);
+        let Some(home) = self.home(address) else { return };
+        for binding in &mut home.bindings {
+            let Some((_, serial)) = serials.iter().find(|(id, _)| *id == binding.id).copied() else {
+                // Its window had no length: it is gone already, and is found to be gone below.
+                assert!(binding.leaving.is_some() && binding.serial != NOT_DRAWN, "both have it");
+                continue;
+            };
+            assert!(binding.serial == NOT_DRAWN || binding.serial == serial, "a branch keeps its name");
+            binding.serial = serial;
+        }
+        let first = home.bindings.iter().find(|binding| Some(binding.id) == first).map(|binding| binding.serial);
+        for leaving in home.bindings.iter_mut().filter_map(|binding| binding.leaving.as_mut()) {
+            if first.is_some() && leaving.successor.is_none() {
+                leaving.successor = first;
+            }
+        }
+        self.end_bindings();
     }
 
     pub fn remove(&mut self, address: HomeAddress, serial: BranchSerial) -> Result<(), SteeringError> {
@@ -415,9 +707,12 @@ impl Reference {
         }
         self.free_over(Some(address));
         let home = self.home(address).ok_or(SteeringError::UnknownHome)?;
-        let position =
-            home.bindings.iter().position(|binding| binding.serial == serial && !binding.idle).ok_or(SteeringError::UnknownBinding)?;
-        let removed = home.bindings.remove(position);
+        let position = home
+            .bindings
+            .iter()
+            .position(|binding| binding.serial == serial && !home.idle(binding))
+            .ok_or(SteeringError::UnknownBinding)?;
+        let removed = home.take_out(home.bindings[position].serial);
         self.told.push((address, removed.id, What::Removed));
         self.end_bindings();
         self.free_over(Some(address));
@@ -427,10 +722,9 @@ impl Reference {
     pub fn started(&mut self, address: HomeAddress, serial: BranchSerial) {
         self.free_over(Some(address));
         if let Some(home) = self.home(address) {
-            for binding in &mut home.bindings {
-                if binding.serial == serial && !binding.idle {
-                    binding.started = true;
-                }
+            let position = home.bindings.iter().position(|binding| binding.serial == serial && !home.idle(binding));
+            if let Some(position) = position {
+                home.bindings[position].started = true;
             }
         }
         self.end_bindings();
@@ -452,7 +746,8 @@ impl Reference {
         let mut visible: Vec<Binding> = Vec::new();
         for staying in [true, false] {
             for binding in &home.bindings {
-                if !binding.idle && binding.leaving.is_none() == staying && !visible.iter().any(|other| other.place == binding.place) {
+                if !home.idle(binding) && binding.leaving.is_none() == staying && !visible.iter().any(|other| other.place == binding.place)
+                {
                     visible.push(binding.clone());
                 }
             }

@@ -20,8 +20,11 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     if mp4::sniff(&head[..known]) {
         return mp4::parse(source, path);
     }
-    Err(problem("not a media file of a known format"))
+    Err(problem(UNKNOWN))
 }
+
+/// The problem of a file that begins like none of these formats.
+pub(crate) const UNKNOWN: &str = "not a media file of a known format";
 
 /// A problem in words.
 pub(crate) fn problem(reason: impl Into<String>) -> Problem {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::library::{Title, TitlePath};
 use crate::net::now;
-use crate::playback::{PresentationId, PresentationSnapshot};
+use crate::playback::{PlaybackError, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaKind;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization;
 use crate::rtsp::message::{Request, Status};
-use crate::rtsp::service::{Link, Service};
+use crate::rtsp::service::{Link, Service, count_refusal};
 use crate::rtsp::url::{self, HomeName, Query, RtspUrl, Target};
 use crate::steering::{HomeAddress, Owner, TokenError, VerifiedGrant};
 
@@ -126,11 +126,25 @@ impl Service {
 
     /// What a request's key is good for, of the home address and others of its owner.
     pub(super) fn granted(&self, url: &RtspUrl, request: &Request, home: HomeAddress, link: &Link) -> Result<Vec<VerifiedGrant>, Refusal> {
+        let needed = || Refusal::unauthorised("a key is needed");
+        if url.query.key.is_none() && request.header("Authorization").is_none() {
+            return Err(needed());
+        }
+        let (peer, now) = (link.peer.ip(), now());
+        if !self.refusals.may_try(peer, now.mono) {
+            count_refusal("refused_keys", link.peer);
+            return Err(Refusal::because(503, "too many wrong keys came from there"));
+        }
         let key = match &url.query.key {
-            Some(key) => Cow::Borrowed(key.as_str()),
-            None => Cow::Owned(self.proven_key(url, request, home, link).ok_or(Refusal::unauthorised("a key is needed"))?),
+            Some(key) => Some(Cow::Borrowed(key.as_str())),
+            None => self.proven_key(url, request, home, link).map(Cow::Owned),
         };
-        let grants = self.steering.verify_token(&key, Some(link.peer.ip()), now())?;
+        let grants = key.ok_or_else(needed).and_then(|key| match self.steering.verify_token(&key, Some(peer), now) {
+            Err(TokenError::NoFlow) => Ok(Err(TokenError::NoFlow)),
+            Err(error) => Err(error.into()),
+            Ok(grants) => Ok(Ok(grants)),
+        });
+        let grants = grants.inspect_err(|_| self.refusals.note(peer, now.mono))??;
         let owner = grants.iter().find(|grant| grant.home == home).map(|grant| grant.owner).ok_or(TokenError::Wrong)?;
         Ok(grants.into_iter().filter(|grant| grant.owner == owner).collect())
     }
@@ -158,7 +172,10 @@ impl Service {
 
     async fn presentation_of(&self, grants: &[VerifiedGrant]) -> Result<PresentationSnapshot, Refusal> {
         match grants.first().map(|grant| grant.owner) {
-            Some(Owner::Presentation(id)) => self.stage.snapshot(PresentationId(id)).await.map_err(|_| Status(404).into()),
+            Some(Owner::Presentation(id)) => self.stage.snapshot(PresentationId(id)).await.map_err(|error| match error {
+                PlaybackError::Unknown => Status(404).into(),
+                other => other.into(),
+            }),
             Some(Owner::KeyHolder) | None => Err(Status(404).into()),
         }
     }

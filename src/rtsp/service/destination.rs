@@ -10,7 +10,7 @@ use crate::playback::{FlowFacts, PresentationSnapshot};
 use crate::quantities::PayloadType;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::transport::TransportError;
-use crate::rtsp::message::Request;
+use crate::rtsp::message::{Request, Status};
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Session, SessionError, Standing};
 use crate::rtsp::url::RtspUrl;
@@ -19,7 +19,7 @@ use crate::steering::{BranchView, Expectation, HomeAddress, VerifiedGrant};
 impl Service {
     /// Whether a request may name this destination; by which grants, where it is by a key.
     pub(super) fn may_aim(&self, home: Ipv6Addr, url: &RtspUrl, request: &Request, link: &Link) -> Result<Vec<VerifiedGrant>, Refusal> {
-        if !self.steering.is_home(home) {
+        if !self.steering.is_home(home) && !self.steering.is_reserved(HomeAddress(home)) {
             return Err(TransportError::Destination(home.to_string()).into());
         }
         let home = HomeAddress(home);
@@ -30,6 +30,7 @@ impl Service {
         match self.granted(url, request, home, link) {
             Ok(grants) => Ok(grants.into_iter().filter(|grant| grant.home == home).collect()),
             Err(_) if is_care_of => Ok(Vec::new()),
+            Err(busy) if busy.status == Status(503) => Err(busy),
             Err(_) => Err(Refusal::unauthorised("the home address is held by another")),
         }
     }

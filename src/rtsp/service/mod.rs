@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::library::Library;
-use crate::net::now;
+use crate::net::{Refusals, now};
 use crate::playback::Stage;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
@@ -37,7 +37,7 @@ pub struct RtspSettings {
     pub request_timeout: Duration,
     /// Connections in all.
     pub connections: usize,
-    /// Connections from one address.
+    /// Connections from one address, or from one /64 of IPv6.
     pub connections_per_address: usize,
     /// Sessions made over one connection.
     pub sessions_per_connection: usize,
@@ -89,6 +89,8 @@ pub struct Service {
     pub library: Arc<Library>,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who has shown too many keys that are none.
+    pub refusals: Arc<Refusals>,
     /// What it goes by.
     pub settings: RtspSettings,
 }
@@ -268,6 +270,12 @@ impl Service {
             None => own(),
         }
     }
+}
+
+/// Counts what a limit refuses; a limit is named by its key, if it has one.
+pub(super) fn count_refusal(limit: &'static str, peer: SocketAddr) {
+    tracing::debug!(%peer, limit, "refused");
+    metrics::counter!("flowsteer_rtsp_refused_total", "limit" => limit).increment(1);
 }
 
 const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN";

@@ -2,6 +2,7 @@
 //! a home address for each track that is set up; a take-over's changes nothing yet.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::net::{media_source, now};
 use crate::playback::{FlowFacts, PresentationId, PresentationSnapshot};
@@ -38,8 +39,12 @@ impl Service {
             Some(session) => (session, false),
             None => (self.open_session(&url, request, link).await?, true),
         };
+        let others = match offered {
+            Offered::Interleaved { .. } => self.channels_beside(&shared, link).await,
+            Offered::Udp { .. } | Offered::Home { .. } => Vec::new(),
+        };
         let mut session = shared.lock().await;
-        let outcome = self.set_up_track(&mut session, &url, request, &offered, link, hold_media).await;
+        let outcome = self.set_up_track(&mut session, &url, request, &offered, &others, link, hold_media).await;
         if outcome.is_err() && made {
             // A session without a track is none.
             self.forget(&session).await;
@@ -50,12 +55,27 @@ impl Service {
         outcome
     }
 
+    /// The channels of a connection that sessions other than this one use. What comes over a connection is answered in order,
+    /// so that none of them takes another one meanwhile; no two sessions are locked at once.
+    async fn channels_beside(&self, session: &SharedSession, link: &Link) -> Vec<u8> {
+        let mut used = Vec::new();
+        for id in link.made.iter().chain(&link.used) {
+            match self.sessions.find(*id) {
+                Ok(other) if !Arc::ptr_eq(&other, session) => used.extend(other.lock().await.channels(link.connection, None)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        used
+    }
+
+    #[allow(clippy::too_many_arguments)]
     async fn set_up_track(
         &self,
         session: &mut Session,
         url: &RtspUrl,
         request: &Request,
         offered: &Offered,
+        others: &[u8],
         link: &mut Link,
         hold_media: &mut (dyn FnMut() + Send),
     ) -> Result<Response, Refusal> {
@@ -82,7 +102,7 @@ impl Service {
         if session.tracks.iter().any(|set_up| set_up.aimed && set_up.facts.track == track) {
             return Err(SessionError::State.into());
         }
-        let care_of = care_of(session, track, offered, link)?;
+        let care_of = care_of(session, track, offered, others, link)?;
         let set_up = session.tracks.iter().find(|set_up| set_up.facts.track == track).map(|set_up| set_up.facts);
         let flowing =
             snapshot.flows.iter().find(|flow| flow.facts.track == track && session.may_take(flow.facts.home)).map(|flow| flow.facts);
@@ -230,8 +250,9 @@ fn only_track(session: &Session, snapshot: &PresentationSnapshot) -> Result<usiz
     }
 }
 
-/// Where a track's packets are to go: never anywhere but to the peer of the connection.
-fn care_of(session: &Session, track: usize, offered: &Offered, link: &Link) -> Result<CareOf, Refusal> {
+/// Where a track's packets are to go: never anywhere but to the peer of the connection. `others` are the channels of the
+/// connection that other sessions use.
+fn care_of(session: &Session, track: usize, offered: &Offered, others: &[u8], link: &Link) -> Result<CareOf, Refusal> {
     match offered {
         Offered::Udp { rtp, rtcp, .. } => {
             // With the zone of a link-local address.
@@ -244,16 +265,7 @@ fn care_of(session: &Session, track: usize, offered: &Offered, link: &Link) -> R
         }
         Offered::Home { .. } => Err(Status(500).into()),
         Offered::Interleaved { channels } => {
-            let others = session.tracks.iter().filter(|other| other.facts.track != track);
-            let used: Vec<u8> = others
-                .filter_map(|other| match other.care_of {
-                    CareOf::Interleaved { connection, rtp_channel, rtcp_channel, .. } if connection.0 == link.connection => {
-                        Some([rtp_channel, rtcp_channel])
-                    }
-                    CareOf::Interleaved { .. } | CareOf::Udp { .. } => None,
-                })
-                .flatten()
-                .collect();
+            let used: Vec<u8> = session.channels(link.connection, Some(track)).chain(others.iter().copied()).collect();
             let free = |(rtp, rtcp): &(u8, u8)| !used.contains(rtp) && !used.contains(rtcp);
             let drawn = || (0..=254).step_by(2).map(|channel| (channel, channel + 1)).find(free);
             // One that is taken is as good as none.

@@ -1,11 +1,14 @@
 //! What happens to sessions without a request: connections close, RTCP comes in, time passes.
 
 use crate::net::now;
-use crate::now::Mono;
-use crate::playback::{Command, ReportOrigin};
+use crate::now::{Mono, Rate};
+use crate::playback::{Command, ReportOrigin, report};
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Session, Standing, State};
 use crate::steering::{CareOf, EndReason};
+
+/// Reports that the receiver of one branch may hand over. RTCP's own rules make it one in some seconds (RFC 3550 section 6.2).
+const REPORTS: Rate = Rate { per_second: 10, burst: 20 };
 
 impl Service {
     /// A connection has gone: what was interleaved in it has no way any more. UDP sessions live on.
@@ -29,20 +32,26 @@ impl Service {
         }
     }
 
-    /// Passes RTCP from an interleaved channel on; what comes on other channels is of no use here.
+    /// Passes RTCP from an interleaved channel on; what comes on other channels is of no use here. More than `REPORTS`,
+    /// and what is no RTCP, says that somebody is there and nothing else.
     pub async fn interleaved(&self, link: &Link, channel: u8, packet: &[u8]) {
         for id in link.made.iter().chain(&link.used) {
             let Ok(shared) = self.sessions.find(*id) else { continue };
             let mut session = shared.lock().await;
-            let track = session.tracks.iter().find(|track| {
+            let presentation = session.presentation;
+            let track = session.tracks.iter_mut().find(|track| {
                 matches!(track.care_of, CareOf::Interleaved { connection, rtcp_channel, .. } if connection.0 == link.connection && rtcp_channel == channel)
             });
-            let Some((home, branch)) = track.map(|track| (track.facts.home, track.branch)) else { continue };
-            session.heard = now().mono;
-            if let Some((_, branch)) = branch {
-                let (presentation, origin) = (session.presentation, ReportOrigin { home, branch });
+            let Some(track) = track else { continue };
+            let now = now().mono;
+            if let Some((_, branch)) = track.branch
+                && report::is_compound(packet)
+                && track.reports.take(REPORTS, now)
+            {
+                let origin = ReportOrigin { home: track.facts.home, branch };
                 self.stage.tell(Command::Rtcp { presentation, origin, packet: packet.to_vec() });
             }
+            session.heard = now;
             return;
         }
     }

@@ -1,11 +1,13 @@
 //! Whole files built by hand, box by box.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
 use super::parse;
-use crate::library::title::{AccessUnit, Codec, Problem, Title, TitlePath};
+use crate::library::title::{AccessUnit, Codec, Problem, ReadAt, Title, TitlePath};
 use crate::quantities::{MediaKind, MediaTime};
 
 pub(super) fn boxed(kind: &[u8; 4], body: impl AsRef<[u8]>) -> Vec<u8> {
@@ -457,6 +459,67 @@ fn a_file_cut_anywhere_never_panics() {
             touch(file[..len].to_vec());
         }
     }
+}
+
+/// A file of which only the beginning is there: it says that it is larger, and what is read behind that is zero.
+struct Pretended {
+    beginning: Vec<u8>,
+    size: u64,
+    /// The most that was read at once.
+    most: AtomicUsize,
+}
+
+impl ReadAt for Pretended {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.most.fetch_max(buffer.len(), Ordering::Relaxed);
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.size);
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        for (at, octet) in (offset..).zip(buffer) {
+            *octet = usize::try_from(at).ok().and_then(|at| self.beginning.get(at).copied()).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A box's beginning: its length, in 64 bits where `large` says so, and its kind.
+fn begun(kind: &[u8; 4], len: u64, large: bool) -> Vec<u8> {
+    match large {
+        true => [&[0, 0, 0, 1][..], kind, &len.to_be_bytes()].concat(),
+        false => [&u32::try_from(len).expect("32 bits").to_be_bytes()[..], kind].concat(),
+    }
+}
+
+#[test]
+fn an_index_larger_than_any_real_one_is_refused_before_it_is_read() {
+    const MOVIE: u64 = 256 << 20;
+    const FRAGMENT: u64 = 16 << 20;
+    let film = [file_type(), fragmented_movie()].concat();
+    let outcome = |before: &[u8], kind: &[u8; 4], len: u64, large: bool| {
+        let beginning = [before, &begun(kind, len, large)].concat();
+        let size = before.len() as u64 + len;
+        let file = Arc::new(Pretended { beginning, size, most: AtomicUsize::new(0) });
+        let outcome = parse(Arc::clone(&file) as Arc<dyn ReadAt>, TitlePath::new("a.mp4").expect("a path"));
+        (outcome.expect_err("nothing can be played").to_string(), file.most.load(Ordering::Relaxed))
+    };
+    for large in [false, true] {
+        let (why, most) = outcome(&file_type(), b"moov", MOVIE + 1, large);
+        assert!(why.contains("the index (moov) is larger than 256 MB") && most <= 16, "{why}, {most} octets were read");
+        let (why, most) = outcome(&film, b"moof", FRAGMENT + 1, large);
+        assert!(why.contains("a fragment's index (moof) is larger than 16 MB") && most < 4096, "{why}, {most} octets were read");
+        // The largest that are read: nothing is in them.
+        let (why, most) = outcome(&film, b"moof", FRAGMENT, large);
+        assert!(!why.contains("larger") && most as u64 == FRAGMENT, "{why}, {most} octets were read");
+    }
+    let (why, most) = outcome(&file_type(), b"moov", 1 << 60, true);
+    assert!(why.contains("larger than 256 MB") && most <= 16, "{why}, {most} octets were read");
 }
 
 proptest! {
