@@ -173,7 +173,7 @@ impl Receiver {
         loop {
             let rtp = UdpSocket::bind((address, 0)).expect("a port");
             let port = rtp.local_addr().expect("bound").port();
-            if port % 2 == 0
+            if port.is_multiple_of(2)
                 && let Ok(rtcp) = UdpSocket::bind((address, port + 1))
             {
                 rtp.set_read_timeout(Some(SOON)).expect("possible");

@@ -16,7 +16,7 @@ use flowsteer::mobility::{Carriage, Provisioned, Received, Responder, ResponderS
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::FlowLabel;
 use flowsteer::steering::keys::{KeyParameters, session_key};
-use flowsteer::steering::{BindingCache, BindingId, CareOf, HomeAddress, Key, KeygenToken, Spi, SteeringSettings};
+use flowsteer::steering::{BindingCache, BindingId, CareOf, EndReason, HomeAddress, Key, KeygenToken, Spi, SteeringSettings};
 use proptest::prelude::*;
 
 const A: &str = "2001:db8::a";
@@ -550,6 +550,29 @@ fn a_kept_binding_is_refreshed_every_half_minute_and_earlier_when_the_server_ask
     world.wait_for("the end of it", SECOND, |(_, event)| (*event == Event::Removed { id }).then_some(()));
     assert_eq!(world.places(home), []);
     assert!(world.node(A).is_idle());
+}
+
+#[test]
+fn a_refresh_takes_nothing_back_from_another_device() {
+    let mut world = World::new();
+    let (home, first) = world.reserve(A);
+    let id = world.ask(A, Ask { keep: true, ..bind(&first, home, 1, A) });
+    world.wait_for_binding(id);
+    let second = session(&first, home, later(&world, 600));
+    let id = world.ask(B, Ask { keep: true, ..take(&second, home, &[2]) });
+    world.wait_for_binding(id);
+    world.run_for(SECOND * 100);
+    assert_eq!(world.places(home), [(ip(B), false)]);
+    // Nor where the server has lost the old binding.
+    let now = world.now;
+    world.steering.remove_binding(home, BindingId(1), EndReason::Expired, now).expect("it is there");
+    world.run_for(SECOND * 100);
+    assert_eq!(world.places(home), [(ip(B), false)]);
+    // What nobody has is had again.
+    let now = world.now;
+    world.steering.remove_binding(home, BindingId(2), EndReason::Expired, now).expect("it is there");
+    world.run_for(SECOND * 40);
+    assert_eq!(world.places(home).len(), 1);
 }
 
 #[test]

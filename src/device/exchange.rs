@@ -18,7 +18,7 @@ use crate::mobility::wire::{
     MessageAuthentication, MessageId, MobileNodeId, NonceIndices, Options, Status, TransitionWindow, UpdateFlags,
 };
 use crate::quantities::{FlowLabel, MediaKind, PayloadType};
-use crate::steering::{BindingId, HomeAddress, Key, KeygenToken, Spi};
+use crate::steering::{BindingId, FlowId, HomeAddress, Key, KeygenToken, Spi};
 
 /// UDP, as a traffic selector names it.
 const UDP: u8 = 17;
@@ -85,7 +85,7 @@ pub struct FlowAsk {
     pub label: Option<FlowLabel>,
     /// Where it comes from, where that is known.
     pub source: Option<Ipv6Addr>,
-    /// The bindings that are to have it in the end.
+    /// The bindings that are to have it in the end; none leaves it to those that have it.
     pub bindings: Vec<BindingId>,
 }
 
@@ -173,9 +173,19 @@ impl Ask {
         }
     }
 
-    /// What keeps the binding that this ask has made: its place and its ports, and nothing about flows.
+    /// What keeps the binding that this ask has made: its place and its ports.
+    ///
+    /// The flow is named without bindings, which leaves it to those that have it. An update that names none would take it where the
+    /// server has lost the binding, also from a device that has taken it meanwhile.
     pub fn refresh(&self) -> Self {
-        Self { proof: Proof::Unneeded, window_ms: None, flow: None, expects: None, patience: None, keep: true, ..self.clone() }
+        let known = self.flow.as_ref();
+        let flow = FlowAsk {
+            id: known.map_or(FlowId::DEFAULT.0, |flow| flow.id),
+            label: known.and_then(|flow| flow.label),
+            source: known.and_then(|flow| flow.source),
+            bindings: Vec::new(),
+        };
+        Self { proof: Proof::Unneeded, window_ms: None, flow: Some(flow), expects: None, patience: None, keep: true, ..self.clone() }
     }
 
     /// Whether something is to end.

@@ -165,9 +165,12 @@ struct Kept {
     under_way: Option<AskId>,
 }
 
+/// Fills octets unpredictably.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// A device, towards one server.
 pub struct Node {
-    random: Box<dyn FnMut(&mut [u8]) + Send>,
+    random: Random,
     provisioned: Option<Provisioned>,
     exchanges: BTreeMap<AskId, Exchange>,
     tests: BTreeMap<IpAddr, Testing>,
@@ -184,8 +187,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A device that has nothing. `random` fills octets unpredictably.
-    pub fn new(random: Box<dyn FnMut(&mut [u8]) + Send>) -> Self {
+    /// A device that has nothing.
+    pub fn new(random: Random) -> Self {
         Self {
             random,
             provisioned: None,

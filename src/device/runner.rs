@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::device::node::{Event, Node};
+use crate::device::node::{Event, Node, Random};
 use crate::mobility::wire::MAX_LEN;
 use crate::net::now;
 
@@ -17,11 +17,11 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Binds a socket at the care-of address, or at the one from which the server is reached. `random` fills octets unpredictably.
+    /// Binds a socket at the care-of address, or at the one from which the server is reached.
     ///
     /// # Errors
     /// The system's: the address is not of this machine, or the server is not to be reached.
-    pub fn open(server: SocketAddr, care_of: Option<IpAddr>, random: Box<dyn FnMut(&mut [u8]) + Send>) -> io::Result<Self> {
+    pub fn open(server: SocketAddr, care_of: Option<IpAddr>, random: Random) -> io::Result<Self> {
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
         let socket = UdpSocket::bind((care_of.unwrap_or(any), 0))?;
         socket.connect(server)?;

@@ -389,6 +389,7 @@ impl HomeState {
 
     /// Gives a flow another final set. Those that had it and are not in it keep it for the window, and lose it then, each for
     /// the reason that is given for it.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn pass_on(
         &mut self,
         flow: usize,

@@ -178,6 +178,20 @@ impl Network {
         Ok(Self { server: host("server", 1, 1)?, a: host("device A", 0xa, 10)?, b: host("device B", 0xb, 11)?, bridge })
     }
 
+    /// Gives a host a second interface, `eth1`, on the same bridge. What is sent from its address leaves through it.
+    pub fn add_interface(&self, host: &Host, last: u16) -> Ipv6Addr {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0xf10, 0, 0, 0, 0, last);
+        self.bridge.ip(&format!(
+            "link add to-{last} type veth peer name eth1 netns {}\nlink set to-{last} master bridge up\n",
+            host.namespace.path()
+        ));
+        host.namespace
+            .ip(&format!("addr add {address}/128 dev eth1 nodad\nlink set eth1 up\nroute add 2001:db8:f10::/64 dev eth1 table 7\n"));
+        let rule = host.command("ip").args(["-6", "rule", "add", "from", &address.to_string(), "lookup", "7"]).status();
+        assert!(rule.expect("ip runs").success());
+        address
+    }
+
     /// Puts a router on the bridge, and a device behind it.
     pub fn behind_nat(&self) -> io::Result<BehindNat> {
         let (router, device) = (Namespace::new()?, Namespace::new()?);

@@ -37,7 +37,10 @@ impl Server {
     pub fn start(host: &Host, media: &Path, flags: &[&str]) -> Self {
         let state = TempDir::new().expect("a temporary folder");
         let mut command = flowsteer(host);
-        command.arg("serve").arg(media).arg("--state").arg(state.path()).args(flags);
+        command.arg("serve").arg(media).args(flags);
+        if !flags.contains(&"--state") {
+            command.arg("--state").arg(state.path());
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (child.stderr.take().expect("stderr is a pipe"), Arc::clone(&log));
@@ -107,7 +110,7 @@ impl Drop for Server {
 }
 
 /// The binary, with no setting from the environment the tests run in.
-fn flowsteer(host: &Host) -> Command {
+pub fn flowsteer(host: &Host) -> Command {
     let mut command = host.command(env!("CARGO_BIN_EXE_flowsteer"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FLOWSTEER_")) {
         command.env_remove(name);

@@ -42,7 +42,7 @@ pub struct Take {
     /// Leave the flows at the old device, too.
     #[arg(long)]
     fork: bool,
-    /// Write a description there that players open.
+    /// Write a description there that players open, before anything comes. Where nobody listens within two seconds, the server gives up.
     #[arg(long, value_name = "FILE")]
     sdp: Option<PathBuf>,
     /// Start this player once the flows come; the description's path is appended, or takes the place of {}.
