@@ -143,7 +143,8 @@ fn advice(status: Status) -> String {
         }
         Status::CARE_OF_NONCE => "the proof is too old or of another address: run `flowsteer prove` there, and use what it prints".into(),
         Status::AUTHENTICATION_FAILED => {
-            "the key is not the one that the server has: look at the key file, or ask for a new context".into()
+            "the key is not the one that the server has, or a NAT changes this device's address: ask for a new context, or reserve again"
+                .into()
         }
         Status::KEY_NOT_USABLE => "ask the device that gave the context for a new one, or reserve again".into(),
         Status::PLAIN_BINDING_EXISTS => "end the binding without an identifier first".into(),
