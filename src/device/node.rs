@@ -103,6 +103,7 @@ pub struct Node {
     /// By how many seconds the server's clock is ahead.
     ahead: i64,
     hinted: Option<Mono>,
+    ignored: u64,
     next: u64,
     out: VecDeque<Outgoing>,
     events: VecDeque<Event>,
@@ -122,6 +123,7 @@ impl Node {
             times: HashMap::new(),
             ahead: 0,
             hinted: None,
+            ignored: 0,
             next: 0,
             out: VecDeque::new(),
             events: VecDeque::new(),
@@ -136,6 +138,11 @@ impl Node {
     /// A token for a care-of address that is still good.
     pub fn token(&self, care_of: IpAddr, now: Now) -> Option<KeygenToken> {
         self.tokens.get(&care_of).filter(|shown| now.mono.since(shown.at) < TOKEN_LIFE).map(|shown| shown.token)
+    }
+
+    /// How many acknowledgements were ignored, since no key here authenticates them.
+    pub const fn ignored(&self) -> u64 {
+        self.ignored
     }
 
     /// Whether nothing is under way and nothing is kept.
@@ -374,7 +381,7 @@ impl Node {
             Some((*id, judged))
         };
         match self.exchanges.iter().find_map(judge) {
-            None => {}
+            None => self.ignored += 1,
             Some((id, Judged::TestAsked)) => self.test_again(id, false, now),
             Some((id, Judged::Answered(answer))) if answer.status.is_accepted() => self.accepted(id, &answer, now),
             Some((id, Judged::Answered(answer))) => self.remedy(id, &answer, now),

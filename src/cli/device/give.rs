@@ -25,6 +25,7 @@ pub struct Give {
     /// The stream context, as `flowsteer context HOME` writes it; `-` reads it from standard input.
     context: PathBuf,
     /// Its keys, where they were split off.
+    #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// The other device's address.
     #[arg(long, value_name = "ADDR", value_parser = address)]

@@ -117,14 +117,24 @@ struct Done {
 enum Undone {
     #[error("the server refuses: {}; {}", meaning(*.0), advice(*.0))]
     Refused(Status),
-    #[error("no answer came from {server}{}; is its signalling there, and does the way let UDP through?", shown(.lost.as_ref()))]
-    NoAnswer { server: String, lost: Option<std::io::Error> },
+    #[error("no answer came from {server}{}", silence(.lost.as_ref(), *.ignored))]
+    NoAnswer { server: String, lost: Option<std::io::Error>, ignored: u64 },
     #[error("interrupted")]
     Interrupted,
 }
 
-fn shown(lost: Option<&std::io::Error>) -> String {
-    lost.map_or_else(String::new, |lost| format!(" ({lost})"))
+/// What may be behind it that nobody answers.
+fn silence(lost: Option<&std::io::Error>, ignored: u64) -> String {
+    match (lost, ignored) {
+        (_, 1..) => " that this key authenticates: look at the key, the server seems to have another one".into(),
+        (Some(lost), 0) => format!(" ({lost}): is its signalling there?"),
+        (None, 0) => ": is its signalling there, and does the way let UDP through?".into(),
+    }
+}
+
+/// Nobody has answered.
+fn no_answer(runner: &mut Runner, server: SocketAddr) -> Undone {
+    Undone::NoAnswer { server: server.to_string(), lost: runner.take_lost(), ignored: runner.node().ignored() }
 }
 
 fn meaning(status: Status) -> String {
@@ -191,7 +201,7 @@ fn wait_all(
             match &event {
                 Event::Refused { id: Some(id), status, .. } if open.contains(id) => return Err(Undone::Refused(*status).into()),
                 Event::NoAnswer { id } if open.contains(id) => {
-                    return Err(Undone::NoAnswer { server: server.to_string(), lost: runner.take_lost() }.into());
+                    return Err(no_answer(runner, server).into());
                 }
                 // The ask goes on, and may end in silence: this is why.
                 Event::HomeUnknown { home, again: false } => eprintln!(
