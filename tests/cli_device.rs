@@ -88,15 +88,19 @@ impl World {
     /// Plays the first track of a title to a home address. The connection has to live.
     #[track_caller]
     fn play(&self, home: &str) -> TcpStream {
+        self.play_with(&[format!("Transport: RTP/AVP;unicast;destination={home}\r\n")])
+    }
+
+    /// Plays as many tracks of a title as there are headers for their set-up.
+    #[track_caller]
+    fn play_with(&self, transports: &[String]) -> TcpStream {
         let stream = TcpStream::connect(self.server.rtsp.strip_prefix("rtsp://").expect("a URL")).expect("the server listens");
         stream.set_read_timeout(Some(SOON)).expect("possible");
         let mut reader = BufReader::new(stream);
         let url = format!("{}/countdown.mp4", self.server.rtsp);
         let mut session = String::new();
-        for (line, headers) in [
-            (format!("SETUP {url}/trackID=0"), format!("Transport: RTP/AVP;unicast;destination={home}\r\n")),
-            (format!("PLAY {url}/"), String::new()),
-        ] {
+        let set_ups = transports.iter().enumerate().map(|(track, header)| (format!("SETUP {url}/trackID={track}"), header.clone()));
+        for (line, headers) in set_ups.chain([(format!("PLAY {url}/"), String::new())]) {
             write!(reader.get_mut(), "{line} RTSP/1.0\r\nCSeq: 1\r\n{session}{headers}\r\n").expect("sent");
             let mut status = String::new();
             reader.read_line(&mut status).expect("an answer");
@@ -273,6 +277,44 @@ fn a_bound_device_plays_and_another_takes_it_over_and_lets_it_go() {
 }
 
 #[test]
+fn pictures_and_sound_of_a_film_are_taken_together_or_apart() {
+    let world = World::new();
+    let old = [Receiver::at(A), Receiver::at(A)];
+    let transport = |receiver: &Receiver| {
+        let port: u16 = receiver.port().parse().expect("a port");
+        format!("Transport: RTP/AVP;unicast;client_port={port}-{}\r\n", port + 1)
+    };
+    // A player that knows nothing of home addresses.
+    let _control = world.play_with(&old.each_ref().map(transport));
+    assert!(old.iter().all(Receiver::gets_packets));
+    let session = world.call("GET", "/api/v1/sessions", None).1;
+    let homes: Vec<&str> = (0..2).filter_map(|flow| session[0]["flows"][flow]["homeAddress"].as_str()).collect();
+    let context = world.context(homes[0], "ctx.json");
+    let previous = context["flows"][0]["bid"]["previous"].as_u64().expect("the player's binding");
+    assert!(previous >= 0x8000, "{context:#}");
+    let sound = ["take", "ctx.json", "--care-of", B, "--window", "0", "--sdp", "b.sdp", "--flow", "audio", "--json"];
+    let mut take = world.spawn(&sound);
+    let place = told_place(&mut take);
+    world.wait_for_places(homes[1], &[&place]);
+    let sdp = std::fs::read_to_string(world.path("b.sdp")).expect("written");
+    assert!(sdp.contains("m=audio ") && !sdp.contains("m=video "), "{sdp}");
+    assert_eq!(world.places(homes[0]), [old[0].place()], "the pictures stay");
+    take.signal(libc::SIGTERM);
+    assert_eq!(take.end(), Some(0), "{}", take.told());
+    // Both, the pictures to the first port.
+    world.context(homes[0], "ctx.json");
+    let mut take = world.spawn(&["take", "ctx.json", "--care-of", B, "--rtp", "29000", "--sdp", "b.sdp"]);
+    assert_eq!(take.line(), format!("video moved to {B}:29000, window 2.0 s"));
+    assert_eq!(take.line(), format!("audio moved to {B}:29002, window 2.0 s"));
+    world.wait_for_places(homes[0], &[&format!("{B}:29000")]);
+    world.wait_for_places(homes[1], &[&format!("{B}:29002")]);
+    let sdp = std::fs::read_to_string(world.path("b.sdp")).expect("written");
+    for line in ["m=video 29000 ", "m=audio 29002 ", "a=rtcp:29001\r\n", "a=rtcp:29003\r\n"] {
+        assert!(sdp.contains(line), "{line} in {sdp}");
+    }
+}
+
+#[test]
 fn a_player_is_started_with_the_description_and_its_end_is_the_end() {
     let world = World::new();
     let a = Receiver::at(A);
@@ -345,7 +387,7 @@ fn a_device_gives_a_flow_to_one_that_has_proven_where_it_is() {
     assert_eq!(proof, json!({"careOf": B, "nonceIndex": index.parse::<u16>().expect("a number"), "token": token}));
     let give = ["give", "ctx.json", "--care-of", B, "--nonce-index", index, "--token"];
     let told = world.refused(&[&give[..], &["0123456789abcdef", "--rtp", &b.port()]].concat(), 1);
-    assert!(told.contains("(status 146)"), "{told}");
+    assert!(told.contains("(status 146); the token is not one of 127.0.0.2"), "{told}");
     let line = world.done(&[&give[..], &[token, "--rtp", &b.port(), "--window", "0"]].concat());
     assert_eq!(line, format!("video given to {}, window 0.0 s\n", b.place()));
     assert!(b.gets_packets());
@@ -431,9 +473,9 @@ fn a_context_travels_apart_from_its_keys() {
     assert!(!keyless.contains("session_key") && mode(&world.path("keys.json")) == 0o600);
     let told = world.refused(&["take", "keyless.json", "--care-of", B], 1);
     assert!(told.contains("its keys are in a file of their own"), "{told}");
-    let told = world.refused(&["take", "whole.json", "keys.json", "--care-of", B], 1);
+    let told = world.refused(&["take", "whole.json", "--keys", "keys.json", "--care-of", B], 1);
     assert!(told.contains("the keys are of transfer"), "{told}");
-    let mut take = world.spawn(&["take", "keyless.json", "keys.json", "--care-of", B, "--rtp", &b.port()]);
+    let mut take = world.spawn(&["take", "keyless.json", "--keys", "keys.json", "--care-of", B, "--rtp", &b.port()]);
     assert!(take.line().starts_with("video moved to"), "{}", take.told());
 }
 
@@ -458,7 +500,7 @@ fn key_files_that_are_none_are_told() {
     world.done(&["reserve", "--key-file", "two.toml", "--nai", "tv@home"]);
     // An answer to a wrong key cannot be told from one that somebody made up.
     let told = world.refused(&["reserve", "--key-file", "wrong.toml"], 1);
-    assert!(told.contains("no answer came from"), "{told}");
+    assert!(told.contains("no answer came from") && told.contains("look at the key"), "{told}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flowsteer::device::event::{Event, Outgoing};
 use flowsteer::device::exchange::Ask;
-use flowsteer::device::node::{Event, Node, Outgoing, REFRESH};
+use flowsteer::device::node::{Node, REFRESH, Random};
 use flowsteer::device::{AskId, Credential, FlowAsk, Grant, Proof};
 use flowsteer::mobility::wire::{
     BindingAck, BindingError, CareOfTest, FlowStatus, HomeNetworkPrefix, Lifetime, Message, Options, RefreshRequest, Status,
@@ -36,7 +37,7 @@ fn provisioned() -> Provisioned {
     Provisioned { spi: Spi(0x200), nai: "tv@home".into(), key: Key::new([7; 32]) }
 }
 
-fn randomly(seed: u64) -> Box<dyn FnMut(&mut [u8]) + Send> {
+fn randomly(seed: u64) -> Random {
     let mut state = seed | 1;
     Box::new(move |octets| {
         for octet in octets {
@@ -298,6 +299,24 @@ fn a_device_reserves_binds_and_is_taken_over_with_a_window() {
     world.wait_for("the end of it", SECOND, |(_, event)| (*event == Event::Removed { id }).then_some(()));
     // Two updates and a removal of B, each answered at once.
     assert_eq!(world.updates_of(B).len(), 2);
+}
+
+#[test]
+fn all_flows_are_taken_with_one_test_and_in_one_round_trip() {
+    let mut world = World::new();
+    let homes: Vec<(HomeAddress, Credential)> = (0..3).map(|_| world.reserve(A)).collect();
+    world.events.clear();
+    let start = world.now.mono;
+    let end = later(&world, 600);
+    let ids: Vec<AskId> = homes.iter().map(|(home, first)| world.ask(B, take(&session(first, *home, end), *home, &[2]))).collect();
+    for id in ids {
+        world.wait_for_binding(id);
+    }
+    // There and back for the test, there for the updates: each way takes 10 ms.
+    let sent: Vec<u128> = world.updates_of(B).iter().map(|(at, _)| at.since(start).as_millis()).collect();
+    assert_eq!(sent, [20, 20, 20]);
+    assert_eq!(world.now.mono.since(start), Duration::from_millis(40));
+    assert_eq!(world.events.iter().filter(|(_, event)| matches!(event, Event::Tested { .. })).count(), 1);
 }
 
 #[test]

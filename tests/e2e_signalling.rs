@@ -493,8 +493,9 @@ fn nothing_is_sent_to_who_has_not_proven_to_be_there() {
     // A has the key, and a proof of its own address, and names B.
     let proof = stage.done(&network.a, &["prove", "--server", &stage.server(V6), "--json"]);
     let proof: Value = serde_json::from_str(&proof).expect("JSON");
-    let (index, token) = (proof["nonceIndex"].to_string(), proof["token"].as_str().expect("a token"));
-    for (index, token, status) in [(index.as_str(), token, 146), (&index, "0123456789abcdef", 146), ("1", token, 137)] {
+    let (index, token) = (proof["nonceIndex"].as_u64().expect("a number"), proof["token"].as_str().expect("a token"));
+    let (unknown, index) = (((index + 1000) % 65_536).to_string(), index.to_string());
+    for (index, token, status) in [(&index, token, 146), (&index, "0123456789abcdef", 146), (&unknown, token, 137)] {
         let give = ["give", &context, "--care-of", &victim, "--nonce-index", index, "--token", token, "--rtp", "6000", "--window", "0"];
         let output = stage.run(&network.a, &give);
         let told = String::from_utf8_lossy(&output.stderr);

@@ -14,7 +14,7 @@ use crate::device::StreamContext;
 
 /// Where a context goes.
 #[derive(Debug, Args)]
-pub struct Into {
+pub struct ContextOutput {
     /// Write the whole stream context to this file, which only its owner may read.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Into {
     keys: Option<PathBuf>,
 }
 
-impl Into {
+impl ContextOutput {
     /// Whether the context is wanted, and not the URL: by name, or as standard output is a file.
     pub fn takes_the_context(&self, as_json: bool) -> bool {
         self.output.is_some() || self.keyless || (!as_json && stdout_is_a_file())

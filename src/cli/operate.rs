@@ -85,7 +85,7 @@ pub enum Operation {
         reusable: bool,
         /// Where it goes.
         #[command(flatten)]
-        into: super::context::Into,
+        into: super::context::ContextOutput,
     },
 }
 

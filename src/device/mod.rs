@@ -6,13 +6,15 @@
 
 pub mod context;
 pub mod description;
+pub mod event;
 pub mod exchange;
 mod member;
 pub mod node;
 pub mod runner;
 
 pub use context::{ContextError, Flow, Grant, StreamContext};
+pub use event::{AskId, Event, Outgoing};
 pub use exchange::{Ask, Credential, FlowAsk, Proof};
 pub use member::{Digits, KeyText};
-pub use node::{AskId, Event, Node, Outgoing};
+pub use node::Node;
 pub use runner::Runner;

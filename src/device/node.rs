@@ -11,11 +11,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::device::event::{AskId, Event, Outgoing};
 use crate::device::exchange::{Answer, Ask, Backoff, Credential, Judged, Numbers, Proof};
 use crate::mobility::Provisioned;
-use crate::mobility::wire::{
-    BindingAck, BindingError, CareOfTest, CareOfTestInit, FlowStatus, Message, Options, RefreshRequest, Remedy, Status,
-};
+use crate::mobility::wire::{BindingAck, BindingError, CareOfTest, CareOfTestInit, Message, Options, RefreshRequest, Remedy, Status};
 use crate::now::{Mono, Now};
 use crate::steering::keys::home_key;
 use crate::steering::{BindingId, HomeAddress, Key, KeygenToken, Spi};
@@ -32,83 +31,6 @@ const MAX_REMEDIES: u8 = 8;
 const DOUBT: Duration = Duration::from_secs(2);
 /// How often a hint is followed.
 const HINTS: Duration = Duration::from_secs(1);
-
-/// Names something that was asked.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AskId(u64);
-
-/// A datagram to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outgoing {
-    /// The Mobility Header.
-    pub octets: Vec<u8>,
-    /// From which address; `None` any.
-    pub from: Option<IpAddr>,
-}
-
-/// What has happened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// A care-of test was passed.
-    Tested {
-        /// Where.
-        care_of: IpAddr,
-        /// What proves it.
-        token: KeygenToken,
-    },
-    /// A home address is reserved, anew or for longer.
-    Reserved {
-        /// By which ask; `None` by the node itself, as the server had lost it.
-        id: Option<AskId>,
-        /// The address.
-        home: HomeAddress,
-        /// Names K1.
-        spi: Spi,
-        /// K1.
-        key: Key,
-        /// When it ends, in seconds since 1970.
-        validity_end: u64,
-    },
-    /// A binding is made or refreshed.
-    Bound {
-        /// By which ask; `None` by a refresh.
-        id: Option<AskId>,
-        /// Whose packets.
-        home: HomeAddress,
-        /// Which binding.
-        binding: Option<BindingId>,
-        /// For how long.
-        lifetime: Duration,
-        /// What became of the flow, where it was named.
-        flow: Option<FlowStatus>,
-    },
-    /// A binding has ended, or a home address was released.
-    Removed {
-        /// By which ask.
-        id: AskId,
-    },
-    /// The server has refused, and nothing more is tried.
-    Refused {
-        /// Which ask; `None` a refresh, and the binding is not kept any more.
-        id: Option<AskId>,
-        /// Whose packets, if that was said.
-        home: Option<HomeAddress>,
-        /// Why.
-        status: Status,
-    },
-    /// Nobody has answered in time.
-    NoAnswer {
-        /// Which ask.
-        id: AskId,
-    },
-    /// The server says that nobody holds a home address. A hint.
-    HomeUnknown {
-        /// Which.
-        home: HomeAddress,
-        /// Whether it is being reserved again.
-        again: bool,
-    },
-}
 
 /// A care-of test under way.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +103,7 @@ pub struct Node {
     /// By how many seconds the server's clock is ahead.
     ahead: i64,
     hinted: Option<Mono>,
+    ignored: u64,
     next: u64,
     out: VecDeque<Outgoing>,
     events: VecDeque<Event>,
@@ -200,6 +123,7 @@ impl Node {
             times: HashMap::new(),
             ahead: 0,
             hinted: None,
+            ignored: 0,
             next: 0,
             out: VecDeque::new(),
             events: VecDeque::new(),
@@ -214,6 +138,11 @@ impl Node {
     /// A token for a care-of address that is still good.
     pub fn token(&self, care_of: IpAddr, now: Now) -> Option<KeygenToken> {
         self.tokens.get(&care_of).filter(|shown| now.mono.since(shown.at) < TOKEN_LIFE).map(|shown| shown.token)
+    }
+
+    /// How many acknowledgements were ignored, since no key here authenticates them.
+    pub const fn ignored(&self) -> u64 {
+        self.ignored
     }
 
     /// Whether nothing is under way and nothing is kept.
@@ -452,7 +381,7 @@ impl Node {
             Some((*id, judged))
         };
         match self.exchanges.iter().find_map(judge) {
-            None => {}
+            None => self.ignored += 1,
             Some((id, Judged::TestAsked)) => self.test_again(id, false, now),
             Some((id, Judged::Answered(answer))) if answer.status.is_accepted() => self.accepted(id, &answer, now),
             Some((id, Judged::Answered(answer))) => self.remedy(id, &answer, now),

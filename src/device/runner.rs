@@ -4,7 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::device::node::{Event, Node, Random};
+use crate::device::event::Event;
+use crate::device::node::{Node, Random};
 use crate::mobility::wire::MAX_LEN;
 use crate::net::now;
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::device::file::{DeviceFile, DeviceFolder};
 use crate::cli::device::interrupt::Interrupt;
 use crate::cli::device::{
-    Towards, Undone, address, binding_id, bound, check_flow, keys, open, pair, place, port, seconds, tell, wait, wait_all,
+    Towards, Undone, address, binding_id, bound, check_flow, keys, no_answer, open, pair, place, port, seconds, tell, wait, wait_all,
 };
 use crate::cli::operate::Reach;
 use crate::device::exchange::PATIENCE;
@@ -297,7 +297,7 @@ pub fn prove(arguments: &Prove, reach: &Reach) -> anyhow::Result<()> {
         match tested {
             Some(token) => break token,
             None if runner.node().is_testing(care_of) => {}
-            None => return Err(Undone::NoAnswer { server: server.to_string(), lost: runner.take_lost() }.into()),
+            None => return Err(no_answer(&mut runner, server).into()),
         }
     };
     let hex: String = token.token.iter().map(|octet| format!("{octet:02x}")).collect();

@@ -4,16 +4,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 
 use crate::cli::device::bind::{keep, media};
 use crate::cli::device::file::DeviceFolder;
 use crate::cli::device::take::{chosen, read};
-use crate::cli::device::{Towards, address, bound, check_flow, open, pair, place, port, seconds, tell, wait};
+use crate::cli::device::{Towards, Undone, address, bound, check_flow, open, pair, place, port, seconds, tell, wait};
 use crate::cli::operate::Reach;
 use crate::device::{Ask, FlowAsk, Proof};
+use crate::mobility::wire::Status;
 use crate::net::now;
 use crate::quantities::MediaKind;
 use crate::steering::KeygenToken;
@@ -24,6 +25,7 @@ pub struct Give {
     /// The stream context, as `flowsteer context HOME` writes it; `-` reads it from standard input.
     context: PathBuf,
     /// Its keys, where they were split off.
+    #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// The other device's address.
     #[arg(long, value_name = "ADDR", value_parser = address)]
@@ -92,7 +94,14 @@ pub fn run(arguments: &Give, reach: &Reach) -> anyhow::Result<()> {
             file.note(flow.yours().0, arguments.care_of);
         }
         keep(&folder, &mut file, &mut runner)?;
-        let done = bound(&event?).context("the answer was not told")?;
+        let event = event.map_err(|error| match error.downcast_ref() {
+            Some(Undone::Refused(Status::AUTHENTICATION_FAILED)) => anyhow!(
+                "the server refuses: authentication failed (status 146); the token is not one of {}: run `flowsteer prove` there",
+                arguments.care_of
+            ),
+            _ => error,
+        })?;
+        let done = bound(&event).context("the answer was not told")?;
         check_flow(done.flow)?;
         let to = place(arguments.care_of, ports);
         let window = window_ms.map_or_else(String::new, |window| format!(", window {}", seconds(window)));

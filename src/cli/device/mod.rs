@@ -117,14 +117,24 @@ struct Done {
 enum Undone {
     #[error("the server refuses: {}; {}", meaning(*.0), advice(*.0))]
     Refused(Status),
-    #[error("no answer came from {server}{}; is its signalling there, and does the way let UDP through?", shown(.lost.as_ref()))]
-    NoAnswer { server: String, lost: Option<std::io::Error> },
+    #[error("no answer came from {server}{}", silence(.lost.as_ref(), *.ignored))]
+    NoAnswer { server: String, lost: Option<std::io::Error>, ignored: u64 },
     #[error("interrupted")]
     Interrupted,
 }
 
-fn shown(lost: Option<&std::io::Error>) -> String {
-    lost.map_or_else(String::new, |lost| format!(" ({lost})"))
+/// What may be behind it that nobody answers.
+fn silence(lost: Option<&std::io::Error>, ignored: u64) -> String {
+    match (lost, ignored) {
+        (_, 1..) => " that this key authenticates: look at the key, the server seems to have another one".into(),
+        (Some(lost), 0) => format!(" ({lost}): is its signalling there?"),
+        (None, 0) => ": is its signalling there, and does the way let UDP through?".into(),
+    }
+}
+
+/// Nobody has answered.
+fn no_answer(runner: &mut Runner, server: SocketAddr) -> Undone {
+    Undone::NoAnswer { server: server.to_string(), lost: runner.take_lost(), ignored: runner.node().ignored() }
 }
 
 fn meaning(status: Status) -> String {
@@ -143,7 +153,8 @@ fn advice(status: Status) -> String {
         }
         Status::CARE_OF_NONCE => "the proof is too old or of another address: run `flowsteer prove` there, and use what it prints".into(),
         Status::AUTHENTICATION_FAILED => {
-            "the key is not the one that the server has: look at the key file, or ask for a new context".into()
+            "the key is not the one that the server has, or a NAT changes this device's address: ask for a new context, or reserve again"
+                .into()
         }
         Status::KEY_NOT_USABLE => "ask the device that gave the context for a new one, or reserve again".into(),
         Status::PLAIN_BINDING_EXISTS => "end the binding without an identifier first".into(),
@@ -190,7 +201,7 @@ fn wait_all(
             match &event {
                 Event::Refused { id: Some(id), status, .. } if open.contains(id) => return Err(Undone::Refused(*status).into()),
                 Event::NoAnswer { id } if open.contains(id) => {
-                    return Err(Undone::NoAnswer { server: server.to_string(), lost: runner.take_lost() }.into());
+                    return Err(no_answer(runner, server).into());
                 }
                 // The ask goes on, and may end in silence: this is why.
                 Event::HomeUnknown { home, again: false } => eprintln!(

@@ -29,6 +29,7 @@ pub struct Take {
     /// The stream context, as `flowsteer context HOME` writes it; `-` reads it from standard input.
     context: PathBuf,
     /// Its keys, where they were split off.
+    #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// This device's address [default: the one from which the server is reached].
     #[arg(long, value_name = "ADDR", value_parser = address)]
