@@ -24,6 +24,22 @@ impl Player {
         Ok(Self(command.spawn().context("/bin/sh")?))
     }
 
+    /// Waits until a port is taken, but not for ever: what is started may be no player, or find its port by itself.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_until_it_listens(&mut self, rtp: u16) -> std::io::Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let start = now().mono;
+        while now().mono.since(start) < PATIENCE && !self.has_ended()? {
+            if is_taken(rtp) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Whether it has ended by itself.
     ///
     /// # Errors
@@ -47,6 +63,15 @@ impl Player {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether some socket of this host is bound to that UDP port. To try it would take it away from the player.
+fn is_taken(port: u16) -> bool {
+    let own = format!(":{port:04X}");
+    ["/proc/net/udp", "/proc/net/udp6"].iter().filter_map(|table| std::fs::read_to_string(table).ok()).any(|table| {
+        let local = |line: &str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&own));
+        table.lines().any(local)
+    })
 }
 
 impl Drop for Player {

@@ -46,7 +46,7 @@ pub struct Take {
     /// Write a description there that players open, before anything comes. Where nobody listens within two seconds, the server gives up.
     #[arg(long, value_name = "FILE")]
     sdp: Option<PathBuf>,
-    /// Start this player once the flows come; the description's path is appended, or takes the place of {}.
+    /// Start this player, and let the flows come once it listens; the description's path is appended, or takes the place of {}.
     #[arg(long, value_name = "COMMAND")]
     exec: Option<String>,
     /// Only flows of this kind: video, audio or text.
@@ -174,6 +174,16 @@ pub fn run(arguments: &Take, reach: &Reach) -> anyhow::Result<()> {
     let mut taken = asks(arguments, &context, &flows, care_of, rtp)?;
     let description = describe(arguments, &context, &taken, care_of)?;
     let interrupt = Interrupt::watch()?;
+    // The player binds them now. The first packets are those of a whole picture: it is to be there before they are.
+    drop(held);
+    let player = match (&arguments.exec, &description) {
+        (Some(line), Some(description)) => {
+            let mut player = Player::start(line, description.path())?;
+            player.wait_until_it_listens(rtp)?;
+            Some(player)
+        }
+        _ => None,
+    };
     let outcome = establish(&mut runner, &mut taken, server, &interrupt);
     if let Err(error) = outcome {
         let_go(&mut runner, &taken, server);
@@ -183,12 +193,6 @@ pub fn run(arguments: &Take, reach: &Reach) -> anyhow::Result<()> {
         };
     }
     report(reach, &taken, care_of)?;
-    // The player binds them now.
-    drop(held);
-    let player = match (&arguments.exec, &description) {
-        (Some(line), Some(description)) => Some(Player::start(line, description.path())?),
-        _ => None,
-    };
     let outcome = stay(&mut runner, &taken, server, player, &interrupt);
     let_go(&mut runner, &taken, server);
     outcome
