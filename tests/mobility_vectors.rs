@@ -233,14 +233,17 @@ impl Server {
         };
         for (address, home) in homes {
             let record = home_record(address, home, clock, &at(address));
-            assert!(server.steering.restore(&record, server.now(0)), "{name}: {address} is made");
+            assert!(server.steering.restore(&record, server.now(0.0)), "{name}: {address} is made");
         }
         server.take_counters();
         server
     }
 
-    fn now(&self, at_s: u64) -> Now {
-        Now { mono: Mono::from_nanos((1000 + at_s) * 1_000_000_000), utc: Utc::from_unix_seconds(self.clock + at_s) }
+    /// So many seconds after the vectors' clock, in whole nanoseconds.
+    fn now(&self, at_s: f64) -> Now {
+        let nanos = (at_s * 1e9).round() as u64;
+        let utc = Utc::from_unix_nanos(self.clock * 1_000_000_000 + nanos);
+        Now { mono: Mono::from_nanos(1_000_000_000_000 + nanos), utc }
     }
 
     /// Everything that has ended by then has ended.
@@ -285,7 +288,9 @@ impl Server {
             let record = self.steering.record(view.home, now).expect("reserved");
             let mut bids = Map::new();
             for binding in &record.bindings {
-                let left = binding.left.expect("a lifetime").as_secs();
+                let left = binding.left.expect("a lifetime").as_secs_f64();
+                // Whole seconds are written without a fraction.
+                let left = if left.fract() == 0.0 { json!(left as u64) } else { json!(left) };
                 let mut shown = json!({ "care_of": binding.care_of.to_string(), "expires_in_s": left });
                 if !binding.ports.is_empty() {
                     let ports =
@@ -419,7 +424,7 @@ fn the_file_has_nothing_that_is_not_checked() {
     for (name, fixture) in profile["fixtures"].as_object().expect("fixtures") {
         let server = Server::new(&profile, fixture, &Settings::defaults(&profile), name);
         assert_eq!(server.address.to_string(), text(&profile["server"], "address"), "{name}");
-        assert_eq!(server.homes(server.now(0)).as_object().map(Map::len), fixture["homes"].as_object().map(Map::len), "{name}");
+        assert_eq!(server.homes(server.now(0.0)).as_object().map(Map::len), fixture["homes"].as_object().map(Map::len), "{name}");
     }
 }
 
@@ -446,7 +451,7 @@ fn every_vector_is_answered_octet_for_octet() {
 fn replay(server: &mut Server, step: &Value, name: &str) {
     let known = ["at_s", "carriage", "source", "hex", "hex_with_checksum", "decoded", "expect"];
     let fields = object(step, &known, name);
-    let now = server.now(number(&step["at_s"], name));
+    let now = server.now(step["at_s"].as_f64().unwrap_or_else(|| panic!("{name}: at_s is a number")));
     let (carriage, source): (&str, IpAddr) = (text(step, "carriage"), parsed(&step["source"], name));
     let mut message = octets(text(step, "hex"));
     check_decoded(&message, &step["decoded"], name);
@@ -517,7 +522,7 @@ fn messages_that_only_a_server_sends_are_sent() {
             }
             Message::BindingError(error) => {
                 let mut server = Server::new(&profile, &profile["fixtures"]["empty"], &Settings::defaults(&profile), name);
-                let now = server.now(0);
+                let now = server.now(0.0);
                 let asked = unreserved(&profile, error.home);
                 server.receive(&asked, "udp6", to, now).expect("an answer")
             }
@@ -539,17 +544,18 @@ fn refresh_request(profile: &Value, home: HomeAddress, to: IpAddr) -> Transmit {
     let (name, step) = (text(vector, "name"), &vector["steps"][0]);
     let (fixture, settings) = given(profile, &vector["given"], name);
     let mut server = Server::new(profile, &fixture, &settings, name);
-    let (at, lifetime) = (number(&step["at_s"], name), number(&step["expect"]["answer_decoded"]["lifetime_s"], name));
+    let at = step["at_s"].as_f64().expect("a number");
+    let lifetime = number(&step["expect"]["answer_decoded"]["lifetime_s"], name) as f64;
     server.settle(server.now(at));
     server.receive(&octets(text(step, "hex")), text(step, "carriage"), to, server.now(at)).expect("an answer");
-    let due = at + lifetime * 3 / 4;
-    for (second, is_due) in [(due - 1, false), (due, true), (due + 1, false)] {
+    let due = at + lifetime * 3.0 / 4.0;
+    for (second, is_due) in [(due - 1.0, false), (due, true), (due + 1.0, false)] {
         let now = server.now(second);
         server.responder.handle_timeout(now);
         let sent = server.responder.poll_transmit();
         assert_eq!(sent.is_some(), is_due, "{name}: after {second} s");
         if let Some(sent) = sent {
-            server.responder.handle_timeout(server.now(due + 1));
+            server.responder.handle_timeout(server.now(due + 1.0));
             assert_eq!(server.responder.poll_transmit(), None, "once");
             return sent;
         }
@@ -589,7 +595,7 @@ fn the_filter_decides_as_the_vectors_say() {
             payload,
             media: None,
         };
-        let now = server.now(0);
+        let now = server.now(0.0);
         let verdict = match server.steering.gate(home) {
             Some(mut gate) => gate.pass(&facts, 1, now).map(|route| route.branches.clone()).map_err(|reason| reason.as_str()),
             None => Err("drop_no_home"),

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::mobility::counters::Counted;
+use crate::mobility::limits::source_key;
 use crate::mobility::request;
 use crate::mobility::responder::{Received, Responder, Transmit, octets_of, reply, sealed};
 use crate::mobility::wire::{
@@ -101,7 +102,7 @@ impl Responder {
         status: Status,
         now: Now,
     ) -> Option<Transmit> {
-        if !self.limits.refusals.admits(u64::from(status.0) << 32, now.mono) {
+        if !self.limits.refusals.admits(!source_key(received.source.ip()), now.mono) {
             self.counters.count(Counted::RateLimited);
             return None;
         }

@@ -416,6 +416,9 @@ impl Responder {
                 for (flow, priority, status) in &done.flows {
                     answer.options.push(FlowIdentification::new(*flow, *priority, request::flow_status(*status)));
                 }
+                if let Some(id) = asked.update.options.message_id() {
+                    answer.options.push(*id);
+                }
                 self.acknowledge(asked, answer, Some((key.spi, &key.key)), asked.home)
             }
             Err(RegistrationError::UnknownHome) => {
@@ -440,6 +443,12 @@ impl Responder {
             _ => BindingId::PLAIN,
         };
         if done.lifetime.is_zero() {
+            if binding == BindingId::PLAIN {
+                // Released: of none of its bindings.
+                let of_home: Vec<_> =
+                    self.planned.range((home, BindingId::PLAIN)..).map(|(key, _)| *key).take_while(|key| key.0 == home).collect();
+                of_home.into_iter().for_each(|key| self.forget(key));
+            }
             self.forget((home, binding));
             return;
         }

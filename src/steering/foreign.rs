@@ -20,6 +20,8 @@ use crate::steering::register::granted;
 use crate::steering::registration::{ForeignRegistration, RegistrationError};
 use crate::steering::route::{EndReason, UpdateId};
 
+/// Home addresses of other servers that are known at once.
+const MAX_HOMES: usize = 1024;
 /// How long a sequence number is remembered: as long as tokens are good (RFC 6275 section 9.5.1).
 const REMEMBERED: Duration = Duration::from_secs(240);
 /// The longest binding of a home address of another server (RFC 6275 section 12).
@@ -43,9 +45,7 @@ impl BindingCache {
                 !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || is_mapped || self.is_home(v6))
             }
         } && (!request.care_of.is_loopback() || request.sender.is_loopback());
-        if !acceptable || self.is_denied(request.care_of) {
-            return Err(RegistrationError::CareOfUnacceptable);
-        }
+        let acceptable = acceptable && !self.is_denied(request.care_of);
         if let Some(found) = self.find(home) {
             self.expire_if_due(&found, now);
         }
@@ -53,6 +53,10 @@ impl BindingCache {
         let found = match self.find(home) {
             Some(found) => found,
             None if request.lifetime.is_zero() => return Ok(Duration::ZERO),
+            None if !acceptable => return Err(RegistrationError::CareOfUnacceptable),
+            None if self.all().iter().filter(|home| home.state().foreign.is_some()).count() >= MAX_HOMES => {
+                return Err(RegistrationError::Full);
+            }
             None => self.adopt(home, request.media_source, now),
         };
         let told = {
@@ -70,6 +74,9 @@ impl BindingCache {
                 drop(state);
                 let _ = self.remove_binding(home, BindingId::PLAIN, EndReason::Removed, now);
                 return Ok(Duration::ZERO);
+            }
+            if !acceptable {
+                return Err(RegistrationError::CareOfUnacceptable);
             }
             let stated = Stated { address: request.care_of, source: request.asked, priority: 0, ports: SmallVec::new() };
             let (update, serial) = (UpdateId(self.next_update.fetch_add(1, Ordering::Relaxed)), self.draw_serial());

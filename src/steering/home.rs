@@ -425,14 +425,12 @@ impl HomeState {
         if window.is_zero() { Passage::Moved } else { Passage::Moving(window) }
     }
 
-    /// Takes a binding out, and out of the windows it was in.
+    /// Takes a binding out, and out of the sets and windows it was in.
     pub(crate) fn take_out(&mut self, position: usize) -> Binding {
         let binding = self.bindings.remove(position);
         for flow in &mut self.flows {
             flow.leaving.retain(|leaving| leaving.binding != binding.id);
-            if binding.maker.is_none() {
-                flow.members.retain(|member| *member != binding.id);
-            }
+            flow.members.retain(|member| *member != binding.id);
         }
         binding
     }

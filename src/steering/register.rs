@@ -139,13 +139,13 @@ impl BindingCache {
         if !request.whole_prefix {
             return Err(RegistrationError::Prefix);
         }
-        let home = request.home.ok_or(RegistrationError::NotThisHome)?;
         if let KeyKind::Home(owner) = request.key.kind
-            && owner != home
+            && Some(owner) != request.home
         {
             let ended = self.find(owner).is_none_or(|owner| owner.state().key_has_ended(now));
             return Err(if ended { RegistrationError::KeyRefused } else { RegistrationError::NotThisHome });
         }
+        let home = request.home.ok_or(RegistrationError::NotThisHome)?;
         let found = self.find(home).ok_or(RegistrationError::UnknownHome)?;
         let (outcome, told) = {
             let mut state = found.state();
@@ -205,8 +205,14 @@ impl BindingCache {
                 }
                 let mut made = SessionKey::clone(made);
                 let accepted = made.replay.accept(request.sequence);
-                // K1 is one of them.
-                if !state.session_keys.keep(made, self.rules().max_keys.saturating_sub(1), now.utc.unix_seconds()) {
+                // K1 is one of them; those that nothing can be done under make room.
+                let most = self.rules().max_keys.saturating_sub(1);
+                if state.session_keys.len() >= most {
+                    let useless: Vec<Spi> =
+                        state.session_keys.iter().filter(|known| state.refuses_key(known, now)).map(|known| known.spi).collect();
+                    state.session_keys.drop_all(&useless);
+                }
+                if !state.session_keys.keep(made, most) {
                     return Err(RegistrationError::Full);
                 }
                 accepted
@@ -308,7 +314,8 @@ impl BindingCache {
                 state.note_end(&other, reason);
             }
         }
-        state.flows.clear();
+        // Flows stay as they are; it has all of them, and leaves none.
+        state.flows.iter_mut().for_each(|flow| flow.leaving.clear());
         let care_of = stated.care_of(None, state.home_ports());
         if known.is_some() {
             if let Some(binding) = state.binding_mut(id) {
@@ -445,11 +452,11 @@ impl BindingCache {
         }
     }
 
-    /// What is left of a binding that has the flow; `None` where it has not, or is no more.
+    /// What is left of a binding that a Binding Update made and that has the flow; `None` where it has not, or is no more.
     pub fn time_left(&self, home: HomeAddress, id: BindingId, now: Now) -> Option<Duration> {
         let found = self.find(home)?;
         let state = found.state();
-        let binding = state.binding(id).filter(|_| state.carries(id))?;
+        let binding = state.binding(id).filter(|binding| binding.stated.is_some() && state.carries(id))?;
         binding.expires.map(|expires| expires.since(now.mono))
     }
 }
@@ -461,20 +468,24 @@ impl HomeState {
             return Some((self.key.clone(), self.validity_end));
         }
         let known = self.session_keys.find(spi)?;
-        (!self.is_revoked(known)).then(|| (known.key.clone(), known.validity_end))
+        // Whether anything may be done under what is derived from it is said later, to who proves to have it.
+        Some((known.key.clone(), known.validity_end))
     }
 
     /// Whether a key or one that it descends from was revoked.
     fn is_revoked(&self, key: &SessionKey) -> bool {
         let mut at = key;
         for _ in 0..MAX_DESCENT {
-            if self.transfers.refuses(at.parameters.transfer_id, at.spi) {
+            if at.parent == self.spi {
+                return self.transfers.refuses(at.parameters.transfer_id, at.spi);
+            }
+            if self.transfers.was_revoked(at.spi) {
                 return true;
             }
             match self.session_keys.find(at.parent) {
                 Some(parent) => at = parent,
-                // Its parent is K1, or has made room.
-                None => return at.parent != self.spi && at.parent.0 <= Spi::LAST,
+                // It has ended or was revoked, and has made room.
+                None => return true,
             }
         }
         true

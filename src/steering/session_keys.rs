@@ -33,11 +33,17 @@ impl SessionKeys {
         self.0.iter()
     }
 
-    /// Keeps a key, unless there are `most` that have not ended by `second`.
-    pub(crate) fn keep(&mut self, key: SessionKey, most: usize, second: u64) -> bool {
-        if self.0.len() >= most {
-            self.0.retain(|known| known.validity_end > second);
-        }
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets keys.
+    pub(crate) fn drop_all(&mut self, names: &[Spi]) {
+        self.0.retain(|known| !names.contains(&known.spi));
+    }
+
+    /// Keeps a key, unless there are `most`.
+    pub(crate) fn keep(&mut self, key: SessionKey, most: usize) -> bool {
         let room = self.0.len() < most;
         if room {
             self.0.push(key);

@@ -189,7 +189,7 @@ impl BindingCache {
             let replay = known.last.map_or_else(ReplayWindow::default, ReplayWindow::starting_at);
             let (spi, key, validity_end) = (known.spi, known.key.clone(), known.validity_end);
             let kept = SessionKey { spi, key, parent: *parent, validity_end, parameters: parameters.clone(), replay };
-            state.session_keys.keep(kept, usize::MAX, 0);
+            state.session_keys.keep(kept, usize::MAX);
         }
         for bound in &record.bindings {
             let stated =

@@ -72,6 +72,11 @@ impl Transfers {
             .map(|transfer| transfer.identity.as_deref())
     }
 
+    /// Whether a key of that name was revoked by its name.
+    pub(crate) fn was_revoked(&self, spi: Spi) -> bool {
+        self.revoked.contains(&spi)
+    }
+
     pub(crate) fn refuses(&self, id: u32, spi: Spi) -> bool {
         self.revoked.contains(&spi) || (self.noted_only && self.find(id, spi).is_none())
     }

@@ -84,7 +84,12 @@ impl BindingCache {
 
     /// All home addresses that are reserved, in the order of their addresses.
     pub fn home_views(&self, now: Now) -> Vec<HomeView> {
-        self.all().iter().map(|home| self.view(home, now)).collect()
+        // Of those of other servers only those that are bound or played to: the others are remembered for their numbers.
+        let is_shown = |home: &&std::sync::Arc<Home>| {
+            let state = home.state();
+            state.foreign.is_none() || !state.bindings.is_empty() || state.guest.is_some()
+        };
+        self.all().iter().filter(is_shown).map(|home| self.view(home, now)).collect()
     }
 
     /// Whether `key` is K1 of a home address, in constant time.

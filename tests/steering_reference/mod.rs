@@ -88,9 +88,7 @@ impl Home {
     fn take_out(&mut self, serial: BranchSerial) -> Binding {
         let position = self.bindings.iter().position(|binding| binding.serial == serial).expect("it is there");
         let gone = self.bindings.remove(position);
-        if gone.maker.is_none() {
-            self.flow.iter_mut().for_each(|members| members.retain(|member| *member != gone.id));
-        }
+        self.flow.iter_mut().for_each(|members| members.retain(|member| *member != gone.id));
         gone
     }
 }
@@ -574,7 +572,7 @@ impl Reference {
         if asked.binding.is_none() {
             let plain = home.bindings.iter().find(|binding| binding.id == id).cloned();
             home.bindings.clear();
-            home.flow = None;
+            home.flow.iter_mut().for_each(Vec::clear);
             home.bindings.extend(plain.map(|plain| Binding { leaving: None, ..plain }));
         }
         match home.bindings.iter_mut().find(|binding| binding.id == id) {
