@@ -98,7 +98,7 @@ fn update_to_changed_route(bencher: Bencher<'_, '_>, neighbours: usize) {
     let updates: Vec<Vec<u8>> = (1..=32_000_u16).map(|number| setting.update(number, 6_000 + 2 * (number % 8), spi, &key, None)).collect();
     let mut next = updates.iter();
     bencher.bench_local(|| {
-        let Some(update) = next.next() else { return 0 };
+        let update = next.next().expect("a run takes no more than were made");
         let answered = setting.take(update);
         answered + usize::from(gate.route().branches[0].care_of.endpoint().port())
     });

@@ -187,6 +187,7 @@ fn main() {
         }
         std::thread::sleep(Duration::from_millis(600));
         let taken = (taken_so_far() - before) / SPAN.as_secs_f64();
+        assert_eq!(seen.lost, 0, "{name}: no packet is lost");
         let at = |share: f64| {
             seen.late_ms.get(((seen.late_ms.len() as f64 * share) as usize).min(seen.late_ms.len().saturating_sub(1))).copied()
         };
@@ -199,5 +200,6 @@ fn main() {
             at(0.99).unwrap_or_default(),
             at(1.0).unwrap_or_default(),
         );
+        assert!(at(0.99).is_some_and(|late| late < 20.0), "{name}: media keep their pace");
     }
 }

@@ -38,6 +38,20 @@ struct Stage {
     scene: Scene,
     folder: tempfile::TempDir,
     flags: Vec<String>,
+    /// What is said on the server's interface.
+    watched: Option<SignallingCapture>,
+}
+
+impl Drop for Stage {
+    /// Whatever a test has the devices and the server say, stock tshark reads all of it.
+    fn drop(&mut self) {
+        if let Some(mut watched) = self.watched.take()
+            && !std::thread::panicking()
+        {
+            watched.stop();
+            watched.is_sound();
+        }
+    }
 }
 
 impl Stage {
@@ -52,7 +66,9 @@ impl Stage {
         std::fs::write(folder.path().join("key.toml"), KEY).expect("written");
         let flags = ["--config", config.to_str().expect("UTF-8"), "--state", "none"].map(str::to_owned).to_vec();
         let scene = Scene::set_with(&library(), &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Some(Self { scene, folder, flags })
+        let mut stage = Self { scene, folder, flags, watched: None };
+        stage.watched = Some(SignallingCapture::start(&stage, "all.pcapng"));
+        Some(stage)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -526,8 +542,8 @@ struct SignallingCapture {
 }
 
 impl SignallingCapture {
-    fn start(stage: &Stage) -> Self {
-        let path = stage.path("signalling.pcapng");
+    fn start(stage: &Stage, file: &str) -> Self {
+        let path = stage.path(file);
         let mut command = stage.scene.network.server.command("tshark");
         command.args(["-i", "eth0", "-f", "udp port 5436", "-n", "-Q", "-w"]).arg(&path);
         let capture = Self { tshark: Running::start(command), path };
@@ -555,8 +571,21 @@ impl SignallingCapture {
             count("6") >= acknowledgements && count("7") >= 1
         };
         wait_for("tshark to have written what it saw", SOON, || is_whole().then_some(()));
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         self.tshark.signal(libc::SIGINT);
         self.tshark.end(SOON);
+    }
+
+    /// Nothing that it saw is malformed, or anything else than signalling.
+    #[track_caller]
+    fn is_sound(&self) {
+        let types = self.read(&["-T", "fields", "-e", "mip6.mhtype"]);
+        assert!(types.lines().count() >= 2 && types.lines().all(|line| !line.is_empty()), "each datagram is read as one: {types}");
+        let flagged = self.read(&["-Y", "_ws.malformed || _ws.expert.severity >= 6291456 || !mip6"]);
+        assert_eq!(flagged, "", "stock tshark finds nothing wrong");
     }
 }
 
@@ -564,7 +593,7 @@ impl SignallingCapture {
 fn stock_tshark_reads_all_of_the_signalling_and_the_add_on_shows_label_bindings_and_window() {
     let Some(stage) = Stage::set() else { return };
     let network = &stage.scene.network;
-    let mut capture = SignallingCapture::start(&stage);
+    let mut capture = SignallingCapture::start(&stage, "signalling.pcapng");
     let (a, b, c) = (
         Receiver::at(&network.a, network.a.v6.into()),
         Receiver::at(&network.b, network.b.v6.into()),
@@ -600,13 +629,12 @@ fn stock_tshark_reads_all_of_the_signalling_and_the_add_on_shows_label_bindings_
     stage.scene.operator().delete(&format!("/api/v1/home-addresses/{}", playing.home));
     capture.end(11);
 
+    capture.is_sound();
     let types = capture.read(&["-T", "fields", "-e", "mip6.mhtype"]);
     for kind in ["2", "4", "5", "6", "7"] {
         assert!(types.lines().any(|line| line == kind), "type {kind} was captured: {types}");
     }
-    assert!(types.lines().count() >= 30 && types.lines().all(|line| !line.is_empty()), "each datagram is read as one: {types}");
-    let flagged = capture.read(&["-Y", "_ws.malformed || _ws.expert.severity >= 6291456 || !mip6"]);
-    assert_eq!(flagged, "", "stock tshark finds nothing wrong");
+    assert!(types.lines().count() >= 30, "{types}");
     assert!(!capture.read(&["-V"]).contains("Malformed"));
 
     let add_on = format!("lua_script:{}", Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/wireshark/flow_mobility.lua").display());

@@ -1,7 +1,8 @@
 //! `flowsteer context` into a file: the whole stream context, with its keys or apart from them.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -50,13 +51,23 @@ impl ContextOutput {
         let written = Zeroizing::new(format!("{}\n", written.as_str()));
         match &self.output {
             Some(output) => write_private(output, written.as_bytes()).with_context(|| output.display().to_string()),
-            None => super::print(&written),
+            None => {
+                // Keys are for the file's owner alone, whatever the shell has made of it.
+                if let Some(file) = stdout_file() {
+                    let _ = file.set_permissions(Permissions::from_mode(0o600));
+                }
+                super::print(&written)
+            }
         }
     }
 }
 
 fn stdout_is_a_file() -> bool {
-    let stdout = std::io::stdout();
-    let copy = stdout.as_fd().try_clone_to_owned().map(File::from);
-    copy.and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+    stdout_file().is_some()
+}
+
+/// Standard output, where it is a regular file.
+fn stdout_file() -> Option<File> {
+    let copy = std::io::stdout().as_fd().try_clone_to_owned().map(File::from).ok()?;
+    copy.metadata().is_ok_and(|found| found.is_file()).then_some(copy)
 }

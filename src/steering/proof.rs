@@ -75,7 +75,9 @@ impl ReturnRoutability {
             self.nonces.push((index, nonce));
         }
         let surplus = self.nonces.len().saturating_sub(NONCES_KEPT);
-        self.nonces.drain(..surplus);
+        for (_, mut nonce) in self.nonces.drain(..surplus) {
+            nonce.zeroize();
+        }
         self.next = Some(now + NONCE_PERIOD);
     }
 

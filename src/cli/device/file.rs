@@ -149,8 +149,11 @@ pub fn write_private(path: &Path, octets: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
+    // One that an earlier process of that number has left.
+    let _ = std::fs::remove_file(&beside);
     let written = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        // What somebody else has put there is not written to.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(octets)?;
         file.sync_all()?;
         std::fs::rename(&beside, path)

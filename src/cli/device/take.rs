@@ -21,7 +21,6 @@ use crate::device::{Ask, Credential, Event, Flow, FlowAsk, Runner, StreamContext
 use crate::mobility::wire::{FlowStatus, TransitionWindow};
 use crate::net::now;
 use crate::quantities::MediaKind;
-use crate::steering::BindingId;
 
 /// What is taken, and where to.
 #[derive(Debug, Args)]
@@ -107,8 +106,13 @@ fn server(arguments: &Take, context: &StreamContext, reach: &Reach) -> anyhow::R
 
 /// So many pairs of free ports, one after the other; held until they are dropped.
 fn free_ports(care_of: IpAddr, count: usize) -> anyhow::Result<(u16, Vec<UdpSocket>)> {
+    /// Flows that one take is for at most.
+    const MAX_FLOWS: usize = 64;
+    if count == 0 || count > MAX_FLOWS {
+        bail!("the context has {count} flows: at most {MAX_FLOWS} are taken at once");
+    }
     let last = u16::try_from(2 * count).context("so many flows have no ports")?;
-    for first in (16_384_u16..32_768).step_by(usize::from(last)) {
+    for first in (16_384_u16..32_768 - last).step_by(usize::from(last)) {
         let held: Result<Vec<UdpSocket>, _> = (first..first + last).map(|port| UdpSocket::bind((care_of, port))).collect();
         if let Ok(held) = held {
             return Ok((first, held));
@@ -328,13 +332,23 @@ fn stay(runner: &mut Runner, taken: &[Taken<'_>], server: SocketAddr, player: Op
 
 /// Ends what was taken. Who does not answer ends it when its time is over.
 fn let_go(runner: &mut Runner, taken: &[Taken<'_>], server: SocketAddr) {
-    let one = |taken: &Taken<'_>| -> Option<crate::device::AskId> {
-        let id: BindingId = taken.flow.yours();
-        runner.node().let_go(taken.flow.home(), id, FAREWELL, now())
-    };
-    let ids: Vec<_> = taken.iter().filter_map(one).collect();
-    for id in ids {
-        if let Err(error) = super::wait(runner, id, server) {
+    let mut ids = Vec::new();
+    for one in taken {
+        let (home, binding) = (one.flow.home(), one.flow.yours());
+        match runner.node().let_go(home, binding, FAREWELL, now()) {
+            Some(id) => ids.push((id, true)),
+            // It was asked for, and its answer may be on the way: what is there then is not to stay.
+            None => {
+                let mut ask = Ask::remove(one.ask.credential.clone(), home, Some(binding), one.ask.care_of);
+                ask.patience = Some(FAREWELL);
+                ids.push((runner.node().ask(ask, now()), false));
+            }
+        }
+    }
+    for (id, was_bound) in ids {
+        if let Err(error) = super::wait(runner, id, server)
+            && was_bound
+        {
             eprintln!("flowsteer: a binding ends by itself: {error}");
         }
     }
