@@ -6,24 +6,31 @@
 
 #![no_main]
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowsteer::mobility::wire::{BindingUpdate, KeyParameters, Message, Options};
+use flowsteer::mobility::wire::{
+    BindingUpdate, HomeNetworkPrefix, KeyParameters, Lifetime, Message, NonceIndices, Options, UpdateFlags, checksum,
+};
 use flowsteer::mobility::{Carriage, Provisioned, Received, Responder, ResponderSettings};
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::keys::{self, session_key};
 use flowsteer::steering::{BindingCache, HomeAddress, Key, PacketFacts, Payload, Spi, SteeringSettings};
+use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
+use sha1::{Digest, Sha1};
 
 const SOURCE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 1);
-const DEVICES: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0x2001, 0xdb8, 0xc1, 0, 0, 0, 0, 0x130),
-    Ipv6Addr::new(0x2001, 0xdb8, 0xc2, 0, 0, 0, 0, 0x140),
-    Ipv6Addr::LOCALHOST,
+const DEVICES: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc1, 0, 0, 0, 0, 0x130)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc2, 0, 0, 0, 0, 0x140)),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 140)),
 ];
+/// A home address of another server.
+const FOREIGN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xee, 0, 0, 0, 0, 0x77);
 const HOME: HomeAddress = HomeAddress(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x1a2b));
 const LABEL: FlowLabel = FlowLabel::new(0x5a3c7).expect("20 bits");
 const PROVISIONED: Spi = Spi(0x1000);
@@ -54,6 +61,7 @@ fuzz_target!(|input: &[u8]| {
         rest = after;
         let source = DEVICES[usize::from(how >> 6) % DEVICES.len()];
         let octets = match how & 7 {
+            0 if how & 8 != 0 => foreign(&steering, piece, source).unwrap_or_default(),
             0 => piece.to_vec(),
             1 | 2 => update(&steering, piece, source, granted.spi, &first).unwrap_or_default(),
             3 | 4 => {
@@ -110,12 +118,13 @@ fuzz_target!(|input: &[u8]| {
                 continue;
             }
         };
-        let received = Received {
-            octets: &octets,
-            source: SocketAddr::new(IpAddr::V6(source), 40_000),
-            local: IpAddr::V6(SOURCE),
-            carriage: Carriage::Udp,
-        };
+        let (local, mut octets) = (if source.is_ipv4() { IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)) } else { IpAddr::V6(SOURCE) }, octets);
+        let mut carriage = Carriage::Udp;
+        if let (IpAddr::V6(source), IpAddr::V6(local), true) = (source, local, how & 16 != 0) {
+            carriage = Carriage::Native;
+            checksum::set(source, local, &mut octets);
+        }
+        let received = Received { octets: &octets, source: SocketAddr::new(source, 40_000), local, carriage };
         if let Some(answer) = responder.handle_datagram(received, now) {
             let accepted = matches!(Message::parse(&answer.octets), Ok(Message::BindingAck(ack)) if ack.status.is_accepted());
             assert!(accepted || answer.octets.len() <= octets.len().max(24), "an answer is no amplification");
@@ -130,7 +139,44 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn update(steering: &BindingCache, piece: &[u8], source: Ipv6Addr, spi: Spi, key: &Key) -> Option<Vec<u8>> {
+/// An update for a home address of another server, authenticated by the tokens of both tests.
+fn foreign(steering: &BindingCache, piece: &[u8], source: IpAddr) -> Option<Vec<u8>> {
+    let [lifetime, sequence, ..] = *piece else { return None };
+    let (home, there) = steering.routability(|tests| (tests.home_token(FOREIGN.into()), tests.care_of_token(source)));
+    let mut options = Options::default();
+    options.push(HomeNetworkPrefix::of(FOREIGN));
+    options.push(NonceIndices { home: home.index, care_of: there.index });
+    let lifetime = Lifetime(u16::from(lifetime));
+    let removes = lifetime.is_zero();
+    let update = BindingUpdate { sequence: u16::from(sequence), flags: UpdateFlags::ACKNOWLEDGE, lifetime, options };
+    let mut key = Sha1::new();
+    key.update(home.token);
+    if !removes {
+        key.update(there.token);
+    }
+    let care_of = if removes { FOREIGN } else { mapped(source) };
+    let server = if source.is_ipv4() { Ipv4Addr::new(198, 51, 100, 1).to_ipv6_mapped() } else { SOURCE };
+    Message::BindingUpdate(update)
+        .authorize(|covered| {
+            let mut mac = Hmac::<Sha1>::new_from_slice(&key.finalize()).expect("any length");
+            mac.update(&care_of.octets());
+            mac.update(&server.octets());
+            mac.update(covered);
+            let mut tag = [0; 12];
+            tag.copy_from_slice(&mac.finalize().into_bytes()[..12]);
+            tag
+        })
+        .ok()
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+fn update(steering: &BindingCache, piece: &[u8], source: IpAddr, spi: Spi, key: &Key) -> Option<Vec<u8>> {
     update_with(steering, piece, source, spi, key, None)
 }
 
@@ -138,7 +184,7 @@ fn update(steering: &BindingCache, piece: &[u8], source: Ipv6Addr, spi: Spi, key
 fn update_with(
     steering: &BindingCache,
     piece: &[u8],
-    source: Ipv6Addr,
+    source: IpAddr,
     spi: Spi,
     key: &Key,
     claim: Option<KeyParameters>,
@@ -164,16 +210,13 @@ fn update_with(
         .or_else(|| steering.stored_care_of(HomeAddress(home?), named?.binding))
         .or_else(|| options.alternate_care_of().map(|option| IpAddr::V6(option.address)))
         .or_else(|| options.ipv4_care_of().map(|option| IpAddr::V4(option.address)))
-        .unwrap_or(IpAddr::V6(source));
+        .unwrap_or(source);
     let care_of = if update.lifetime.is_zero() { IpAddr::V6(home.unwrap_or(Ipv6Addr::UNSPECIFIED)) } else { care_of };
     let token = match options.nonce_indices() {
         None => [0; 8],
         Some(indices) => steering.routability(|tests| tests.care_of_token_at(care_of, indices.care_of))?,
     };
-    let as_v6 = match care_of {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
+    let as_v6 = mapped(care_of);
     let home = home.unwrap_or(Ipv6Addr::UNSPECIFIED).octets();
     let mut message = Message::BindingUpdate(update);
     message.authenticate(spi, |covered| key.authenticate(&[&as_v6.octets(), &home, &token, covered])).ok()
