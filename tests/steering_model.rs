@@ -325,7 +325,7 @@ impl Pair {
             Step::Leave { home, presentation } => {
                 let address = self.pick(*home);
                 let presentation = self.guest_or(*home, *presentation);
-                self.cache().leave(address, presentation);
+                self.cache().leave(address, presentation, self.world.now);
                 self.model.leave(Some(address), presentation);
             }
             Step::Authorise { home, label, ports } => {

@@ -95,7 +95,7 @@ fn the_end_of_a_presentation_leaves_the_reservation_its_label_and_its_bindings_f
     assert_eq!(world.cache.homes_of(OWNER), [home, own]);
     assert_eq!(world.cache.play_to(home, 8, expectation, None, world.now), Err(SteeringError::Occupied));
     assert_eq!(world.cache.play_to(own, 8, expectation, None, world.now), Err(SteeringError::Occupied), "its owner plays there");
-    world.cache.leave(home, 8);
+    world.cache.leave(home, 8, world.now);
     assert_eq!(world.cache.player(home), Some(7), "who is no guest cannot go");
 
     world.cache.release_owner(OWNER, world.now);

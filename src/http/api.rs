@@ -27,8 +27,8 @@ use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, Playb
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
-    Authority, BindingCache, BindingId, CareOf, EndReason, Expectation, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay,
-    KeygenToken, Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+    Authority, BindingCache, BindingId, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay, KeygenToken,
+    Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
 };
 
 /// What answering needs.
@@ -521,7 +521,7 @@ impl Api {
         count_update(outcome.as_ref().err());
         outcome?;
         if let Some(label) = label {
-            self.steering.authorise(home, label, Expectation::default())?;
+            self.steering.state_label(home, label)?;
         }
         if let Requester::TokenHolder(grants) = who {
             self.steering.claim(grants, call.peer.ip(), now);

@@ -86,7 +86,7 @@ impl Api {
                 label
             };
             if let Err(error) = self.stage.add_flow(id, place.track, place.home, label).await {
-                self.steering.leave(place.home, id.0);
+                self.steering.leave(place.home, id.0, now);
                 return Err(error.into());
             }
         }

@@ -377,6 +377,15 @@ impl BindingCache {
         Ok(())
     }
 
+    /// States the label of a home address, and leaves what is expected there as it is.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `OtherLabel`.
+    pub fn state_label(&self, home: HomeAddress, label: FlowLabel) -> Result<(), SteeringError> {
+        let expectation = self.find(home).ok_or(SteeringError::UnknownHome)?.state().expectation;
+        self.authorise(home, label, expectation)
+    }
+
     /// States what is expected of the first packet to a home address, whose label is then learned.
     ///
     /// # Errors
@@ -417,13 +426,7 @@ impl BindingCache {
                 return Err(SteeringError::UnknownHome);
             }
             let position = state.bindings.iter().position(|binding| is_it(&state, binding)).ok_or(SteeringError::UnknownBinding)?;
-            let carried = state.carries(state.bindings[position].id);
-            let binding = state.take_out(position);
-            if carried {
-                state.note_end(&binding, reason);
-            }
-            home.publish(&mut state);
-            Event { home: home.address(), player: state.player(), binding: binding.id, kind: EventKind::Removed { reason } }
+            remove_at(&home, &mut state, position, reason)
         };
         self.tell(event);
         // What waited for that branch, and a home address that only lived for it, may end with it.
@@ -436,7 +439,7 @@ impl BindingCache {
         let Owner::Presentation(presentation) = owner else { return };
         for home in self.homes_of(owner) {
             if self.owner(home) == Some(Owner::KeyHolder) {
-                self.leave(home, presentation);
+                self.leave(home, presentation, now);
                 continue;
             }
             // One that went away meanwhile is gone all the same.
@@ -582,6 +585,17 @@ impl BindingCache {
         }
         (self.changed)(event.home, event.player);
     }
+}
+
+/// Takes a binding out; what is to be told of it.
+pub(crate) fn remove_at(home: &Home, state: &mut HomeState, position: usize, reason: EndReason) -> Event {
+    let carried = state.carries(state.bindings[position].id);
+    let binding = state.take_out(position);
+    if carried {
+        state.note_end(&binding, reason);
+    }
+    home.publish(state);
+    Event { home: home.address(), player: state.player(), binding: binding.id, kind: EventKind::Removed { reason } }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

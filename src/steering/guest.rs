@@ -94,8 +94,10 @@ impl BindingCache {
     }
 
     /// Ends that a presentation plays to a home address that is not its own; the reservation stays as it is.
-    pub fn leave(&self, home: HomeAddress, presentation: u64) {
+    pub fn leave(&self, home: HomeAddress, presentation: u64, now: Now) {
         let Some(found) = self.find(home) else { return };
+        // What has ended while it played there has ended so.
+        self.expire_if_due(&found, now);
         let mut state = found.state();
         if state.guest == Some(presentation) {
             state.guest = None;

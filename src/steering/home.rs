@@ -399,7 +399,9 @@ impl HomeState {
         now: Mono,
     ) -> Passage {
         let Handing { window, max_window, successor } = handing;
-        let plain = self.binding(BindingId::PLAIN).map(|plain| plain.id);
+        // The binding of the whole home address goes only where another one is to have the flow.
+        let somebody = members.iter().any(|member| *member != BindingId::PLAIN && self.binding(*member).is_some());
+        let plain = self.binding(BindingId::PLAIN).filter(|_| somebody).map(|plain| plain.id);
         let flow = &mut self.flows[flow];
         let had = flow.members.iter().copied().chain(flow.leaving.iter().map(|leaving| leaving.binding)).chain(plain);
         let mut gone: Vec<(BindingId, EndReason)> = Vec::new();
@@ -425,12 +427,15 @@ impl HomeState {
         if window.is_zero() { Passage::Moved } else { Passage::Moving(window) }
     }
 
-    /// Takes a binding out, and out of the sets and windows it was in.
+    /// Takes a binding out, and out of the windows it was in. The final set goes on naming one that a Binding Update has made: made
+    /// again it has its flow again, and nobody else's refresh gets that meanwhile.
     pub(crate) fn take_out(&mut self, position: usize) -> Binding {
         let binding = self.bindings.remove(position);
         for flow in &mut self.flows {
             flow.leaving.retain(|leaving| leaving.binding != binding.id);
-            flow.members.retain(|member| *member != binding.id);
+            if binding.maker.is_none() {
+                flow.members.retain(|member| *member != binding.id);
+            }
         }
         binding
     }

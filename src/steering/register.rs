@@ -11,7 +11,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::now::Now;
-use crate::steering::cache::BindingCache;
+use crate::steering::cache::{BindingCache, remove_at};
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Holder, Owner, Reserve};
 use crate::steering::counters::count;
@@ -155,19 +155,21 @@ impl BindingCache {
             self.check_registration(&state, request, now)?;
             let whole = matches!(request.binding, NamedBinding::Whole);
             if request.lifetime.is_zero() {
-                match request.binding {
-                    NamedBinding::One { id, .. } => {
-                        drop(state);
-                        // Checked above; what has ended between then and now has ended.
-                        let _ = self.remove_binding(home, id, EndReason::Removed, now);
-                        return Ok(Registered { lifetime: Duration::ZERO, flows: SmallVec::new() });
+                let named = match request.binding {
+                    NamedBinding::One { id, .. } => state.bindings.iter().position(|binding| binding.id == id),
+                    _ => None,
+                };
+                let told = named.map(|position| remove_at(&found, &mut state, position, EndReason::Removed));
+                drop(state);
+                match told {
+                    Some(told) => {
+                        self.tell(told);
+                        self.expire(&found, now);
                     }
-                    _ => {
-                        drop(state);
-                        let _ = self.release(home, now);
-                        return Ok(Registered { lifetime: Duration::ZERO, flows: SmallVec::new() });
-                    }
+                    // Nobody's leave is asked: what has been released meanwhile is released.
+                    None => drop(self.release(home, now)),
                 }
+                return Ok(Registered { lifetime: Duration::ZERO, flows: SmallVec::new() });
             }
             self.check_care_of(&state, request)?;
             let (outcome, id, kind) =

@@ -88,7 +88,9 @@ impl Home {
     fn take_out(&mut self, serial: BranchSerial) -> Binding {
         let position = self.bindings.iter().position(|binding| binding.serial == serial).expect("it is there");
         let gone = self.bindings.remove(position);
-        self.flow.iter_mut().for_each(|members| members.retain(|member| *member != gone.id));
+        if gone.maker.is_none() {
+            self.flow.iter_mut().for_each(|members| members.retain(|member| *member != gone.id));
+        }
         gone
     }
 }
@@ -343,6 +345,12 @@ impl Reference {
 
     /// The presentation is no more a guest of that home address, or of any.
     pub fn leave(&mut self, only: Option<HomeAddress>, presentation: u64) {
+        // A reservation that is over ends before the presentation leaves.
+        for home in self.homes.clone() {
+            if only.map_or(home.guest == Some(presentation), |only| only == home.address) {
+                self.free_over(Some(home.address));
+            }
+        }
         for home in &mut self.homes {
             if only.is_none_or(|only| only == home.address) && home.guest == Some(presentation) {
                 home.guest = None;
@@ -571,8 +579,11 @@ impl Reference {
         let holder = if speaks_for_itself { u64::from(spi) | 1 << 61 } else { u64::from(spi) | u64::from(id.0) << 32 | 1 << 60 };
         if asked.binding.is_none() {
             let plain = home.bindings.iter().find(|binding| binding.id == id).cloned();
-            home.bindings.clear();
-            home.flow.iter_mut().for_each(Vec::clear);
+            for other in std::mem::take(&mut home.bindings) {
+                if other.maker.is_none() {
+                    home.flow.iter_mut().for_each(|members| members.retain(|member| *member != other.id));
+                }
+            }
             home.bindings.extend(plain.map(|plain| Binding { leaving: None, ..plain }));
         }
         match home.bindings.iter_mut().find(|binding| binding.id == id) {
@@ -661,7 +672,9 @@ impl Reference {
         let mut kept = members.clone();
         for binding in &mut home.bindings {
             let was_idle = before.iter().any(|(id, idle)| *id == binding.id && *idle);
-            if was_idle || members.contains(&binding.id) {
+            // Nobody but the binding of the whole home address is there.
+            let alone = before.len() == 1 && binding.id == BindingId(0);
+            if was_idle || alone || members.contains(&binding.id) {
                 continue;
             }
             if forever {

@@ -58,7 +58,7 @@ impl Service {
         let label = self.steering.play_to(home, session.presentation.0, expectation, ports, now())?;
         let added = self.stage.add_flow(session.presentation, track, home, label).await;
         if added.is_err() {
-            self.steering.leave(home, session.presentation.0);
+            self.steering.leave(home, session.presentation.0, now());
         }
         Ok(added?)
     }
