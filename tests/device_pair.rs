@@ -654,6 +654,74 @@ fn errors_and_requests_that_anybody_may_send_end_nothing() {
     assert_eq!(hints, 1, "told while something was asked, and once");
 }
 
+/// What only who has the key can say.
+fn authentic(credential: &Credential, home: HomeAddress, at: &str, ack: BindingAck) -> Message {
+    let (IpAddr::V6(care_of), home) = (ip(at), home.0.octets()) else { panic!("{at}") };
+    let key = match credential {
+        Credential::Home { key, .. } => key,
+        Credential::Provisioned(provisioned) => &provisioned.key,
+        Credential::Session { grant, .. } => &grant.key,
+    };
+    let mut message = Message::BindingAck(ack);
+    let sign = |covered: &[u8]| key.authenticate(&[&care_of.octets(), &home, &[0; 8], covered]);
+    message.authenticate(credential.spi(), sign).expect("short enough");
+    message
+}
+
+#[test]
+fn a_refusal_of_a_number_that_is_older_than_what_was_sent_ends_nothing() {
+    let mut world = World::new();
+    let (home, first) = world.reserve(A);
+    let id = world.ask(A, Ask { keep: true, ..bind(&first, home, 1, A) });
+    world.wait_for_binding(id);
+    let sent = world.updates_of(A);
+    let (_, last) = *sent.last().expect("updates");
+    let mut options = Options::default();
+    options.push(HomeNetworkPrefix::of(home.0));
+    let refusal = |sequence| BindingAck {
+        status: Status::SEQUENCE,
+        flags: Default::default(),
+        sequence,
+        lifetime: Lifetime::ZERO,
+        options: options.clone(),
+    };
+    world.is_down = true;
+    world.run_for(REFRESH + SECOND * 2);
+    assert!(world.updates_of(A).len() > sent.len(), "a refresh is under way");
+    let (old, so_far) = (authentic(&first, home, A, refusal(last)), world.updates_of(A).len());
+    for _ in 0..20 {
+        world.spoof(A, &old);
+    }
+    assert_eq!(world.updates_of(A).len(), so_far, "nothing is sent for it");
+    let (_, newest) = *world.updates_of(A).last().expect("updates");
+    world.is_down = false;
+    world.spoof(A, &authentic(&first, home, A, refusal(newest.wrapping_add(50))));
+    world.run_for(SECOND);
+    assert_eq!(world.updates_of(A).last().map(|(_, number)| *number), Some(newest.wrapping_add(51)), "a number that was not late enough");
+    world.run_for(REFRESH * 3);
+    assert_eq!(world.places(home), [(ip(A), false)], "the binding is kept");
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::Refused { .. })), "{:?}", world.events);
+}
+
+#[test]
+fn an_acceptance_without_a_key_ends_no_reservation() {
+    let mut world = World::new();
+    world.is_down = true;
+    let id = world.ask(A, Ask::reserve(provisioned(), None, Duration::from_secs(600), ip(A)));
+    world.run_for(SECOND / 2);
+    let (_, sequence) = *world.updates_of(A).last().expect("it asks");
+    let home = HomeAddress("fd00:f10::1".parse().expect("an address"));
+    let mut options = Options::default();
+    options.push(HomeNetworkPrefix::of(home.0));
+    let ack = BindingAck { status: Status::ACCEPTED, flags: Default::default(), sequence, lifetime: Lifetime::from_seconds(60), options };
+    let message = authentic(&Credential::Provisioned(provisioned()), home, A, ack);
+    world.spoof(A, &message);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    world.wait_for("the end of its patience", SECOND * 20, |(_, event)| {
+        matches!(event, Event::NoAnswer { id: done, .. } if *done == id).then_some(())
+    });
+}
+
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         2 => Just(Fate::Lost),

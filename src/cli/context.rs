@@ -43,7 +43,8 @@ impl ContextOutput {
         let written = match &self.keys {
             Some(keys) => {
                 let (keyless, secret) = context.write_split()?;
-                write_private(keys, format!("{}\n", secret.as_str()).as_bytes()).with_context(|| keys.display().to_string())?;
+                write_private(keys, Zeroizing::new(format!("{}\n", secret.as_str())).as_bytes())
+                    .with_context(|| keys.display().to_string())?;
                 Zeroizing::new(keyless)
             }
             None => context.write()?,
@@ -54,7 +55,7 @@ impl ContextOutput {
             None => {
                 // Keys are for the file's owner alone, whatever the shell has made of it.
                 if let Some(file) = stdout_file() {
-                    let _ = file.set_permissions(Permissions::from_mode(0o600));
+                    file.set_permissions(Permissions::from_mode(0o600)).context("standard output cannot be made its owner's alone")?;
                 }
                 super::print(&written)
             }

@@ -287,7 +287,10 @@ impl Ask {
         let Some(authenticated) = Authenticated::<MessageAuthentication>::by_key(message, octets) else {
             return (ack.status == Status::CARE_OF_NONCE && echoes).then_some(Judged::TestAsked);
         };
-        if authenticated.option.spi != self.credential.spi() || !(echoes || ack.status == Status::SEQUENCE) {
+        // One that refuses a number has the last that was taken: what was sent is not later than that, or the answer is an old one.
+        let refuses = |number: &u16| !(1..0x8000).contains(&number.wrapping_sub(ack.sequence));
+        let is_answer = if ack.status == Status::SEQUENCE { numbers.iter().any(refuses) } else { echoes };
+        if authenticated.option.spi != self.credential.spi() || !is_answer {
             return None;
         }
         let [before, zeros, after] = authenticated.covered;

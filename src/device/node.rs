@@ -389,11 +389,17 @@ impl Node {
     }
 
     fn accepted(&mut self, id: AskId, answer: &Answer, now: Now) {
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let home = answer.home.or(exchange.ask.home);
+        let has_key = answer.granted.is_some() || !matches!(exchange.ask.credential, Credential::Provisioned(_));
+        let (Some(home), true) = (home, has_key) else {
+            // Without an address and a key for it an acceptance is none.
+            self.ignored += 1;
+            return;
+        };
         let Some(exchange) = self.exchanges.remove(&id) else { return };
-        let Some(home) = answer.home.or(exchange.ask.home) else { return };
         let (ask, told) = (exchange.ask, (!exchange.own).then_some(id));
         if let Credential::Provisioned(provisioned) = &ask.credential {
-            // Without the grant there is no key; an answer like this is none.
             let Some((spi, validity_end)) = answer.granted else { return };
             let key = home_key(&provisioned.key, home, spi, &provisioned.nai);
             self.events.push_back(Event::Reserved { id: told, home, spi, key: key.clone(), validity_end });

@@ -1,6 +1,6 @@
 //! Runs a device on a UDP socket of its own, in the thread that calls it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crate::device::event::Event;
 use crate::device::node::{Node, Random};
 use crate::mobility::wire::MAX_LEN;
 use crate::net::now;
+use crate::net::udp::is_of_a_sent_one;
 
 /// A device that talks with its server.
 pub struct Runner {
@@ -86,18 +87,13 @@ impl Runner {
                 }
                 Ok(())
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(()),
-                // What was sent came back; the server may be there again for the next.
-                io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::PermissionDenied => {
-                    self.lost = Some(error);
-                    Ok(())
-                }
-                _ => Err(error),
-            },
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(()),
+            // What was sent came back; the server may be there again for the next.
+            Err(error) if is_of_a_sent_one(&error) => {
+                self.lost = Some(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 }

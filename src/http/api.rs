@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::http::authority::{Requester, requester};
+use crate::http::authority::{Requester, octets_of_hex, requester};
 use crate::http::connection::Limits;
 use crate::http::context::{self, Handed, Parts};
 use crate::http::event::Announcer;
@@ -133,15 +133,8 @@ struct ProofBody {
 
 impl ProofBody {
     fn read(&self) -> Result<KeygenToken, Problem> {
-        let digits = self.token.as_bytes();
-        let mut token = [0; 8];
-        if digits.len() != 2 * token.len() || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(Problem::invalid("a token is 16 hex digits"));
-        }
-        for (octet, pair) in token.iter_mut().zip(self.token.as_bytes().chunks(2)) {
-            *octet = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
-        }
-        Ok(KeygenToken { index: self.nonce_index, token })
+        let token = octets_of_hex(&self.token).ok_or_else(|| Problem::invalid("a token is 16 hex digits"))?;
+        Ok(KeygenToken { index: self.nonce_index, token: *token })
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use hyper::HeaderMap;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::http::problem::Problem;
 use crate::net::Refusals;
@@ -49,12 +50,17 @@ pub fn requester(
         if tokens.iter().any(|token| bool::from(token.as_bytes().ct_eq(bearer.as_bytes()))) {
             return Ok(Requester::Operator);
         }
-        if let Some(key) = key_of(bearer) {
-            return Ok(Requester::KeyHolder(key));
-        }
         if !refusals.may_try(peer, now.mono) {
             metrics::counter!("flowsteer_http_refused_total", "limit" => "refused_keys").increment(1);
             return Err(Problem::too_many_refused());
+        }
+        if let Some(octets) = octets_of_hex(bearer) {
+            let key = Key::new(*octets);
+            // One that is of no home address gets nowhere; what it may not do is said where it is asked for.
+            if !steering.has_home_key(&key, now) {
+                refusals.note(peer, now.mono);
+            }
+            return Ok(Requester::KeyHolder(key));
         }
         return match steering.verify_token(bearer, Some(peer), now) {
             Ok(grants) => Ok(Requester::TokenHolder(grants)),
@@ -113,15 +119,17 @@ impl Requester {
     }
 }
 
-fn key_of(text: &str) -> Option<Key> {
-    if text.len() != 64 || !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+/// So many octets out of as many pairs of hex digits, and nothing else.
+pub(super) fn octets_of_hex<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    let mut octets = [0; 32];
-    for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    let mut octets = Zeroizing::new([0; N]);
+    for (octet, pair) in octets.iter_mut().zip(digits.chunks(2)) {
+        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
-    Some(Key::new(octets))
+    Some(octets)
 }
 
 fn through_proxy(headers: &HeaderMap) -> bool {

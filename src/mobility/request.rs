@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::mobility::responder::{Asked, whole_prefix};
+use crate::mobility::responder::{Asked, has_whole_prefix};
 use crate::mobility::wire::{
     self, FlowIdentification, KeyParameters, MediaClass, MediaExpectation, Options, TrafficSelector, TransitionWindow,
 };
@@ -60,7 +60,7 @@ pub(super) fn registration<'a>(asked: &Asked<'_>, key: &'a UpdateKey, tested: bo
         home: asked.home,
         key,
         sequence: asked.update.sequence,
-        whole_prefix: whole_prefix(options),
+        whole_prefix: has_whole_prefix(options),
         lifetime: asked.update.lifetime.as_duration(),
         binding: named_binding(options),
         care_of: asked.care_of,

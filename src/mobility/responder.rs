@@ -553,14 +553,10 @@ pub(super) fn octets_of(address: IpAddr) -> [u8; 16] {
 }
 
 /// A single address, or the request for any.
-fn has_whole_prefix(options: &Options) -> bool {
+pub(super) fn has_whole_prefix(options: &Options) -> bool {
     options
         .home_network_prefix()
         .is_some_and(|prefix| prefix.prefix_length == 128 || (prefix.prefix_length == 0 && prefix.address.is_unspecified()))
-}
-
-pub(super) fn whole_prefix(options: &Options) -> bool {
-    has_whole_prefix(options)
 }
 
 pub(super) fn reply(received: &Received<'_>, message: &Message) -> Option<Transmit> {

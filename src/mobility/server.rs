@@ -17,6 +17,8 @@ use crate::net::{AskedSocket, now};
 const NEXT_HEADER: u8 = 135;
 /// Datagrams that are taken from one socket before the other is looked at.
 const TURN: usize = 64;
+/// How long it rests when the system does not let it wait.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// How often counters are shown.
 const SHOWN: Duration = Duration::from_millis(250);
 
@@ -89,7 +91,8 @@ impl Listener {
             let pause = if shown.is_behind { Some(pause.map_or(SHOWN, |pause| pause.min(SHOWN))) } else { pause };
             if let Err(error) = wait(&sockets, waker, pause, &mut readable) {
                 tracing::error!("the mobility signalling cannot wait: {error}");
-                return;
+                std::thread::sleep(AFTER_FAILURE);
+                readable.clear();
             }
             waker.clear();
             loop {

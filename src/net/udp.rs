@@ -421,7 +421,7 @@ impl UdpSocket {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What has become of a datagram that was sent; those that came in are behind it.
-                Err(error) if error.raw_os_error().is_some_and(may_be_another_s) && repeats < REPEATS => repeats += 1,
+                Err(error) if is_of_a_sent_one(&error) && repeats < REPEATS => repeats += 1,
                 Err(_) => return None,
             }
         }
@@ -431,6 +431,11 @@ impl UdpSocket {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Whether a failure is about a datagram that was sent before, of which ICMP has told meanwhile.
+pub fn is_of_a_sent_one(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(may_be_another_s)
 }
 
 /// Whether a call's failure may be about an earlier datagram to somebody else, of which ICMP has told meanwhile.

@@ -358,6 +358,18 @@ impl BindingCache {
     /// # Errors
     /// `UnknownHome`, `OtherLabel`.
     pub fn authorise(&self, home: HomeAddress, label: FlowLabel, expectation: Expectation) -> Result<(), SteeringError> {
+        self.set_label(home, label, Some(expectation))
+    }
+
+    /// States the label of a home address, and leaves what is expected there as it is.
+    ///
+    /// # Errors
+    /// `UnknownHome`, `OtherLabel`.
+    pub fn state_label(&self, home: HomeAddress, label: FlowLabel) -> Result<(), SteeringError> {
+        self.set_label(home, label, None)
+    }
+
+    fn set_label(&self, home: HomeAddress, label: FlowLabel, expectation: Option<Expectation>) -> Result<(), SteeringError> {
         let found = self.find(home).ok_or(SteeringError::UnknownHome)?;
         let player = {
             let mut state = found.state();
@@ -368,22 +380,15 @@ impl BindingCache {
                 return Err(SteeringError::OtherLabel);
             }
             state.set_label(label);
-            state.expectation = expectation;
+            if let Some(expectation) = expectation {
+                state.expectation = expectation;
+            }
             found.publish(&mut state);
             state.player()
         };
         count(&self.counters.flow_set);
         (self.changed)(home, player);
         Ok(())
-    }
-
-    /// States the label of a home address, and leaves what is expected there as it is.
-    ///
-    /// # Errors
-    /// `UnknownHome`, `OtherLabel`.
-    pub fn state_label(&self, home: HomeAddress, label: FlowLabel) -> Result<(), SteeringError> {
-        let expectation = self.find(home).ok_or(SteeringError::UnknownHome)?.state().expectation;
-        self.authorise(home, label, expectation)
     }
 
     /// States what is expected of the first packet to a home address, whose label is then learned.

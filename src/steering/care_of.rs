@@ -3,6 +3,15 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+/// Whether a Binding Update from `sender` may name that care-of: one host, of any link; this machine only from itself.
+pub(crate) fn is_host(care_of: IpAddr, sender: IpAddr) -> bool {
+    let is_one = match care_of {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some()),
+    };
+    is_one && (!care_of.is_loopback() || sender.is_loopback())
+}
+
 /// The stable name a flow is sent to: one `/128` out of the server's pool (RFC 6275 section 3.1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HomeAddress(pub Ipv6Addr);

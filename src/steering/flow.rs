@@ -60,6 +60,9 @@ impl FlowBinding {
     }
 }
 
+/// Flows of one home address at most.
+pub(crate) const MAX_FLOWS: usize = 16;
+
 /// Ports of a care-of for one flow, or for all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowPorts {

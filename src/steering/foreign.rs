@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::now::Now;
 use crate::steering::cache::BindingCache;
-use crate::steering::care_of::{BindingId, HomeAddress};
+use crate::steering::care_of::{BindingId, HomeAddress, is_host};
 use crate::steering::command::{Holder, Owner};
 use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
@@ -38,14 +38,8 @@ impl BindingCache {
         if self.is_home(home.0) {
             return Err(RegistrationError::NotThisHome);
         }
-        let acceptable = match request.care_of {
-            IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local()),
-            IpAddr::V6(v6) => {
-                let is_mapped = v6.to_ipv4_mapped().is_some();
-                !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || is_mapped || self.is_home(v6))
-            }
-        } && (!request.care_of.is_loopback() || request.sender.is_loopback());
-        let acceptable = acceptable && !self.is_denied(request.care_of);
+        let is_home = matches!(request.care_of, IpAddr::V6(v6) if self.is_home(v6));
+        let acceptable = is_host(request.care_of, request.sender) && !is_home && !self.is_denied(request.care_of);
         if let Some(found) = self.find(home) {
             self.expire_if_due(&found, now);
         }

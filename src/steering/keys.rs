@@ -141,11 +141,11 @@ pub fn session_key(parent: &Key, parameters: &KeyParameters) -> (Spi, Key) {
         identity,
     ];
     let mut output: [u8; 36] = expand(parent, &info);
-    let mut key = [0; 32];
-    key.copy_from_slice(&output[..32]);
+    let mut key = Key([0; 32]);
+    key.0.copy_from_slice(&output[..32]);
     let spi = u32::from_be_bytes([output[32], output[33], output[34], output[35]]) | 0x8000_0000;
     output.zeroize();
-    (Spi(spi), Key(key))
+    (Spi(spi), key)
 }
 
 /// The sequence number last accepted under a key (RFC 6275 section 9.5.1).

@@ -10,7 +10,7 @@ use crate::now::{Mono, Now};
 use crate::steering::cache::{BindingCache, lock};
 use crate::steering::care_of::BindingId;
 use crate::steering::counters::count;
-use crate::steering::flow::{FlowBinding, FlowId, Handing, Passage};
+use crate::steering::flow::{FlowBinding, FlowId, Handing, MAX_FLOWS, Passage};
 use crate::steering::home::{Binding, HomeState};
 use crate::steering::registration::{FlowRequest, FlowStatus, FlowStatuses, KeyKind, Registration};
 use crate::steering::route::{EndReason, UpdateId};
@@ -161,7 +161,8 @@ impl BindingCache {
         let other_source = selector.source.is_some_and(|source| source != state.media_source);
         let second = position.is_none() && !state.flows.is_empty();
         let second_label = state.label.is_some_and(|authorised| label.is_some_and(|label| label != authorised));
-        if other_label || other_source || (self.rules().one_flow_per_home && (second || second_label)) {
+        let full = position.is_none() && state.flows.len() >= MAX_FLOWS;
+        if other_label || other_source || full || (self.rules().one_flow_per_home && (second || second_label)) {
             return Err(FlowStatus::Prohibited);
         }
         if state.label.is_none()

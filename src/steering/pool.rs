@@ -12,6 +12,9 @@ use crate::steering::care_of::HomeAddress;
 /// How long an address that was released is not given out again.
 pub const QUARANTINE: Duration = Duration::from_secs(30);
 
+/// So many addresses rest before those that have rested are looked for.
+const SWEEP: usize = 256;
+
 /// Home addresses that may be given out.
 #[derive(Debug)]
 pub struct Pool {
@@ -22,12 +25,14 @@ pub struct Pool {
     set_aside: HashSet<HomeAddress>,
     /// Released, and until when they rest.
     resting: HashMap<HomeAddress, Mono>,
+    /// With how many of them those that have rested are forgotten.
+    sweep_at: usize,
 }
 
 impl Pool {
     /// All addresses of a prefix but the first, which is the routers' anycast address (RFC 4291 section 2.6.1).
     pub fn new(prefix: Ipv6Net) -> Self {
-        Self { prefix: prefix.trunc(), listed: None, set_aside: HashSet::new(), resting: HashMap::new() }
+        Self { prefix: prefix.trunc(), listed: None, set_aside: HashSet::new(), resting: HashMap::new(), sweep_at: SWEEP }
     }
 
     /// Gives out these addresses only, the first that is free first.
@@ -76,8 +81,15 @@ impl Pool {
         drawn.or_else(|| if host_bits <= 16 { (1..=mask).find_map(free) } else { None })
     }
 
-    /// Lets a released address rest.
+    /// Lets a released address rest, if it is one of the pool.
     pub fn rest(&mut self, home: HomeAddress, now: Mono) {
+        if !self.holds(home) {
+            return;
+        }
+        if self.resting.len() >= self.sweep_at {
+            self.resting.retain(|_, until| *until > now);
+            self.sweep_at = SWEEP.max(2 * self.resting.len());
+        }
         self.resting.insert(home, now + QUARANTINE);
     }
 }
@@ -112,5 +124,19 @@ mod tests {
         let at = |seconds| Mono::default() + Duration::from_secs(seconds);
         assert_eq!(pool.draw(|| 2, |home| drawn.contains(&home), at(29)), None);
         assert_eq!(pool.draw(|| 2, |home| drawn.contains(&home), at(30)), Some(released));
+    }
+
+    #[test]
+    fn only_addresses_of_the_pool_rest_and_none_is_remembered_for_longer() {
+        let mut pool = Pool::new("2001:db8::/64".parse().expect("a prefix"));
+        let home = |host: u128| HomeAddress(Ipv6Addr::from_bits(u128::from(0x2001_0db8_u32) << 96 | host));
+        let at = |seconds| Mono::default() + Duration::from_secs(seconds);
+        pool.rest(HomeAddress("2001:db8:1::1".parse().expect("an address")), at(0));
+        assert!(pool.resting.is_empty());
+        for host in 1..=100_000 {
+            pool.rest(home(host), at(host as u64));
+        }
+        assert!(pool.resting.len() <= SWEEP, "{}", pool.resting.len());
+        assert!(!pool.may_give(home(100_000), at(100_029)) && pool.may_give(home(100_000), at(100_030)));
     }
 }

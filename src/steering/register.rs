@@ -12,11 +12,11 @@ use smallvec::SmallVec;
 
 use crate::now::Now;
 use crate::steering::cache::{BindingCache, remove_at};
-use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
+use crate::steering::care_of::{BindingId, CareOf, HomeAddress, is_host};
 use crate::steering::command::{Holder, Owner, Reserve};
 use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
-use crate::steering::flow::{FlowPorts, Passage};
+use crate::steering::flow::{FlowPorts, MAX_FLOWS, Passage};
 use crate::steering::home::{Binding, Home, HomeState, Shown, Stated};
 use crate::steering::keys::{Key, KeyParameters, Spi, home_key, session_key};
 use crate::steering::registration::{
@@ -27,6 +27,8 @@ use crate::steering::session_keys::SessionKey;
 
 /// The unit of lifetimes on the wire (RFC 6275 section 6.1.7).
 const LIFETIME_UNIT: Duration = Duration::from_secs(4);
+/// Ports stated for one binding at most: each flow's own, and those for all.
+const MAX_PORTS: usize = MAX_FLOWS + 1;
 /// How many keys may lie between a session key and K1.
 const MAX_DESCENT: usize = 8;
 
@@ -196,6 +198,8 @@ impl BindingCache {
             return Err(RegistrationError::UnknownHome);
         }
         let accepted = match &request.key.kind {
+            // Its home address was released meanwhile, and reserved again.
+            KeyKind::Home(_) if state.spi != request.key.spi => return Err(RegistrationError::UnknownHome),
             KeyKind::Home(_) => state.replay.accept(request.sequence),
             KeyKind::Known => match state.session_keys.find_mut(request.key.spi) {
                 Some(known) => known.replay.accept(request.sequence),
@@ -227,7 +231,7 @@ impl BindingCache {
     fn check_registration(&self, state: &HomeState, request: &Registration<'_>, now: Now) -> Result<(), RegistrationError> {
         let removes = request.lifetime.is_zero();
         let session = match request.key.kind {
-            KeyKind::Home(_) if state.key_has_ended(now) => return Err(RegistrationError::KeyRefused),
+            KeyKind::Home(_) if state.spi != request.key.spi || state.key_has_ended(now) => return Err(RegistrationError::KeyRefused),
             KeyKind::Home(_) => false,
             KeyKind::Known | KeyKind::Derived(_) => {
                 let known = state.session_keys.find(request.key.spi).ok_or(RegistrationError::KeyRefused)?;
@@ -264,12 +268,7 @@ impl BindingCache {
     /// Steps 14 to 16.
     fn check_care_of(&self, state: &HomeState, request: &Registration<'_>) -> Result<(), RegistrationError> {
         let address = request.care_of;
-        let sender_is_here = request.sender.is_loopback();
-        let unicast = match address {
-            IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local()),
-            IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some()),
-        } && (!address.is_loopback() || sender_is_here);
-        if !unicast {
+        if !is_host(address, request.sender) {
             let in_binding = matches!(request.binding, NamedBinding::One { with_care_of: true, .. });
             return Err(if in_binding { RegistrationError::BindingMalformed } else { RegistrationError::CareOfUnacceptable });
         }
@@ -401,8 +400,7 @@ impl BindingCache {
                 && (by_home_key || binding.maker == Some(request.key.spi))
                 && let Some(stated) = &mut binding.stated
             {
-                stated.ports.retain(|known| known.flow != ports.ports.flow);
-                stated.ports.push(ports.ports);
+                note_ports(&mut stated.ports, ports.ports);
             }
         }
         count(&self.counters().bound);
@@ -517,12 +515,20 @@ fn holder_of(request: &Registration<'_>, id: BindingId) -> Holder {
     if request.sender == request.care_of { Holder(spi | 1 << 61) } else { Holder(spi | u64::from(id.0) << 32 | 1 << 60) }
 }
 
+/// In place of those stated for the same flow before; with too many the oldest are forgotten.
+fn note_ports(ports: &mut SmallVec<[FlowPorts; 1]>, stated: FlowPorts) {
+    ports.retain(|known| known.flow != stated.flow);
+    if ports.len() >= MAX_PORTS {
+        ports.remove(0);
+    }
+    ports.push(stated);
+}
+
 fn stated_place(request: &Registration<'_>, id: BindingId, priority: u8) -> Stated {
     let own = |ports: &&StatedPorts| ports.binding.is_none_or(|binding| binding == id);
     let mut ports: SmallVec<[FlowPorts; 1]> = SmallVec::new();
     for stated in request.ports.iter().filter(own) {
-        ports.retain(|known| known.flow != stated.ports.flow);
-        ports.push(stated.ports);
+        note_ports(&mut ports, stated.ports);
     }
     let source = request.asked.filter(|asked| asked.is_ipv6() == request.care_of.is_ipv6() && !asked.is_loopback());
     Stated { address: request.care_of, source, priority, ports }

@@ -100,6 +100,14 @@ impl BindingCache {
         })
     }
 
+    /// Whether `key` is K1 of any home address, each compared in constant time.
+    pub fn has_home_key(&self, key: &Key, now: Now) -> bool {
+        self.all().iter().any(|home| {
+            let state = home.state();
+            state.key == *key && !state.key_has_ended(now)
+        })
+    }
+
     /// The home addresses whose K1 is `key`, each compared in constant time.
     pub fn homes_of_key(&self, key: &Key, now: Now) -> Vec<HomeAddress> {
         self.all().iter().map(|home| home.address()).filter(|home| self.is_home_key(*home, key, now)).collect()

@@ -146,7 +146,7 @@ fn open_for(file: &DeviceFile, server: SocketAddr, care_of: Option<IpAddr>) -> a
 /// Keeps what has changed; also after a refusal, since numbers were used.
 pub(super) fn keep(folder: &DeviceFolder, file: &mut DeviceFile, runner: &mut Runner) -> anyhow::Result<()> {
     file.last_number = runner.node().number(file.spi()).or(file.last_number);
-    folder.write(file).map(drop)
+    folder.keep(file)
 }
 
 fn told(file: &DeviceFile, bid: u16, care_of: IpAddr, ports: Option<(u16, u16)>, lifetime: Duration) -> Told {

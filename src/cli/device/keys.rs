@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use zeroize::Zeroizing;
 
+use crate::cli::device::file::read_file;
 use crate::config::Layers;
 use crate::mobility::Provisioned;
 use crate::steering::{Key, Spi};
@@ -14,7 +14,7 @@ use crate::steering::{Key, Spi};
 /// # Errors
 /// The file is none, or has no such entry.
 pub fn read(path: &Path, nai: Option<&str>) -> anyhow::Result<Provisioned> {
-    let text = Zeroizing::new(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
+    let text = read_file(path)?;
     let beside = path.parent().unwrap_or(Path::new("")).to_owned();
     let read_file = |named: &Path| std::fs::read_to_string(beside.join(named)).map_err(|error| error.to_string());
     let name = path.display().to_string();

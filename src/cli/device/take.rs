@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use crate::cli::device::bind::{FAREWELL, media};
-use crate::cli::device::file::write_private;
+use crate::cli::device::file::{read_bounded, read_file, write_private};
 use crate::cli::device::interrupt::Interrupt;
 use crate::cli::device::player::Player;
 use crate::cli::device::target::Target;
@@ -60,15 +59,11 @@ pub struct Take {
 
 /// Reads a context, with its keys where they lie apart.
 pub(super) fn read(path: &Path, keys: Option<&Path>) -> anyhow::Result<StreamContext> {
-    let text = Zeroizing::new(if path == Path::new("-") {
-        std::io::read_to_string(std::io::stdin()).context("standard input")?
-    } else {
-        std::fs::read_to_string(path).with_context(|| path.display().to_string())?
-    });
+    let text = if path == Path::new("-") { read_bounded(std::io::stdin()).context("standard input")? } else { read_file(path)? };
     let read = match keys {
         None => StreamContext::read(&text),
         Some(keys) => {
-            let keys = Zeroizing::new(std::fs::read_to_string(keys).with_context(|| keys.display().to_string())?);
+            let keys = read_file(keys)?;
             StreamContext::read_with_keys(&text, &keys)
         }
     };
