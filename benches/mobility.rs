@@ -11,7 +11,7 @@ use flowsteer::mobility::wire::{
     BindingIdentifier, BindingUpdate, CareOfTestInit, HomeNetworkPrefix, KeyParameters, Lifetime, MediaPorts, Message, NonceIndices,
     Options, UpdateFlags, VendorOption,
 };
-use flowsteer::mobility::{Carriage, Received, Responder, ResponderSettings};
+use flowsteer::mobility::{Carriage, Received, Responder, ResponderSettings, Transmit};
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::FlowLabel;
 use flowsteer::steering::keys::{self, session_key};
@@ -24,6 +24,9 @@ const DEVICE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc2, 0, 0, 0, 0, 0x140);
 fn main() {
     divan::main();
 }
+
+/// Where a Binding Acknowledgement has its status (RFC 6275 section 6.1.8).
+const STATUS: usize = 6;
 
 struct Setting {
     responder: Responder,
@@ -81,10 +84,10 @@ impl Setting {
         message.authenticate(spi, |covered| key.authenticate(&[&DEVICE.octets(), &home, &token.token, covered])).expect("fits")
     }
 
-    fn take(&mut self, octets: &[u8]) -> usize {
+    fn take(&mut self, octets: &[u8]) -> Option<Transmit> {
         let source = SocketAddr::new(IpAddr::V6(DEVICE), 40_000);
         let received = Received { octets, source, local: IpAddr::V6(SERVER), carriage: Carriage::Udp };
-        self.responder.handle_datagram(received, self.now).map_or(0, |answer| answer.octets.len())
+        self.responder.handle_datagram(received, self.now)
     }
 }
 
@@ -96,11 +99,14 @@ fn update_to_changed_route(bencher: Bencher<'_, '_>, neighbours: usize) {
     let (spi, key) = setting.first.clone();
     // As many as a run takes, each with its number, made beforehand.
     let updates: Vec<Vec<u8>> = (1..=32_000_u16).map(|number| setting.update(number, 6_000 + 2 * (number % 8), spi, &key, None)).collect();
-    let mut next = updates.iter();
+    let (mut next, mut before) = (updates.iter(), 0);
     bencher.bench_local(|| {
         let update = next.next().expect("a run takes no more than were made");
-        let answered = setting.take(update);
-        answered + usize::from(gate.route().branches[0].care_of.endpoint().port())
+        let answer = setting.take(update).expect("an answer");
+        let place = gate.route().branches[0].care_of.endpoint().port();
+        // What was asked for is so, each time.
+        assert!(answer.octets[STATUS] == 0 && place != before, "it is accepted, and the route is another");
+        before = place;
     });
 }
 
@@ -125,7 +131,11 @@ fn first_update_under_a_session_key(bencher: Bencher<'_, '_>) {
             let update = setting.update(1, 6_000, spi, &key, Some(claim));
             (setting, update)
         })
-        .bench_local_values(|(mut setting, update)| setting.take(&update));
+        .bench_local_values(|(mut setting, update)| {
+            let answer = setting.take(&update).expect("an answer");
+            assert_eq!(answer.octets[STATUS], 0, "accepted");
+            answer
+        });
 }
 
 /// An update with a wrong authenticator.

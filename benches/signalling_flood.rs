@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use flowsteer::mobility::wire::{BindingIdentifier, BindingUpdate, HomeNetworkPrefix, Lifetime, Message, Options, UpdateFlags};
 use flowsteer::steering::{BindingId, Spi};
 
+/// So many datagrams a second are a flood.
+const LEAST: f64 = 100_000.0;
 const SPAN: Duration = Duration::from_secs(10);
 /// The name of a key that the server has: an authenticator under it is computed before it is found to be wrong.
 const KNOWN: u32 = 0x1000;
@@ -201,5 +203,7 @@ fn main() {
             at(1.0).unwrap_or_default(),
         );
         assert!(at(0.99).is_some_and(|late| late < 20.0), "{name}: media keep their pace");
+        let sent = sent.load(Ordering::Relaxed) as f64 / SPAN.as_secs_f64();
+        assert!(name == "none" || (sent >= LEAST && taken >= LEAST), "{name}: a flood, and the server takes it: {sent:.0}/s, {taken:.0}/s");
     }
 }

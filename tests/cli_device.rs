@@ -392,6 +392,10 @@ fn a_device_gives_a_flow_to_one_that_has_proven_where_it_is() {
     assert_eq!(line, format!("video given to {}, window 0.0 s\n", b.place()));
     assert!(b.gets_packets());
     world.wait_for_places(&home, &[&b.place()]);
+    let told = world.json(&[&give[..], &[token, "--rtp", &b.port(), "--window", "250"]].concat());
+    let flow = &told["flows"][0];
+    assert_eq!((&flow["media"], &flow["homeAddress"], &flow["bindingId"]), (&json!("video"), &json!(home), &json!(2)));
+    assert_eq!((&flow["careOf"], &flow["mode"], &flow["windowMs"]), (&json!(b.place()), &json!("move"), &json!(250)));
     let elsewhere = ["give", "ctx.json", "--care-of", B, "--nonce-index", index, "--token", token, "--device-dir", "elsewhere"];
     let output = flowsteer(world.folder.path(), &[], &[&elsewhere[..], &["--server", &world.server.mobility]].concat());
     assert!(String::from_utf8_lossy(&output.stderr).contains("only who reserved it can give it"), "{output:?}");

@@ -296,6 +296,25 @@ fn a_flow_is_on_both_devices_for_the_window_and_then_on_the_second_alone() {
 }
 
 #[test]
+fn what_is_played_to_a_home_address_waits_until_a_device_binds() {
+    let Some(stage) = Stage::set() else { return };
+    let network = &stage.scene.network;
+    let a = Receiver::at(&network.a, network.a.v6.into());
+    let home = stage.reserve();
+    let operator = stage.scene.operator();
+    let session = operator.post("/api/v1/sessions", &json!({"title": TITLE, "home": home})).json();
+    let id = session["id"].as_str().expect("an id").to_owned();
+    let shown = || operator.get(&format!("/api/v1/sessions/{id}")).json();
+    assert_eq!((&shown()["state"], &shown()["positionSeconds"]), (&json!("paused"), &json!(0.0)));
+    stage.done(&network.a, &["bind", &home, "--rtp", &a.port()]);
+    a.wait_for_more(100);
+    operator.wait_for_state("playing");
+    let first = &a.packets()[0];
+    assert_contiguous("A", &a.packets());
+    assert!(a.packets().iter().all(|packet| packet.label == first.label && packet.label.is_some()), "with one label");
+}
+
+#[test]
 fn a_fork_is_on_both_devices_for_good() {
     let Some(stage) = Stage::set() else { return };
     let network = &stage.scene.network;
@@ -429,6 +448,12 @@ fn a_device_recovers_when_the_server_has_lost_everything() {
     a.recording.wait_for("media again", SOON, |arrived| (arrived.rtp.len() > before + 50).then_some(()));
     bind.signal(libc::SIGTERM);
     assert_eq!(bind.end(SOON), Some(0), "{}", bind.told());
+    let lost = |kind: &str, field: &str| {
+        stage.watched.as_ref().expect("it is watched").read(&["-Y", &format!("mip6.mhtype == {kind}"), "-T", "fields", "-e", field])
+    };
+    wait_for("the Binding Error in the capture", SOON, || {
+        lost("7", "mip6.be.status").lines().any(|line| line == "1" || line == "0x01").then_some(())
+    });
     // What was reserved anew is what the device file has.
     stage.done(&stage.scene.network.a, &["bind", &home, "--rtp", &a.port()]);
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use flowsteer::mobility::wire::{
     AlternateCareOf, BindingAck, BindingIdentifier, BindingPriority, BindingReference, BindingUpdate, CareOfTestInit, FlowIdentification,
-    FlowStatus, HomeNetworkPrefix, Ipv6Selector, KeyParameters, Lifetime, MediaClass, MediaExpectation, MediaPorts, Message, MessageId,
-    MobileNodeId, MobilityOption, NonceIndices, Options, SelectorLabel, Status, TransitionWindow, UpdateFlags, VendorOption, checksum,
+    FlowStatus, HomeNetworkPrefix, HomeTestInit, Ipv6Selector, KeyParameters, Lifetime, MediaClass, MediaExpectation, MediaPorts, Message,
+    MessageId, MobileNodeId, MobilityOption, NonceIndices, Options, SelectorLabel, Status, TransitionWindow, UpdateFlags, VendorOption,
+    checksum,
 };
 use flowsteer::mobility::{Carriage, Counted, Provisioned, Received, Responder, ResponderSettings, Transmit};
 use flowsteer::now::{Mono, Now, Utc};
@@ -18,6 +19,8 @@ use flowsteer::steering::{
     BindingCache, BindingId, DropReason, HomeAddress, HomeStatus, Key, PacketFacts, Payload, ReturnRoutability, Rules, Spi,
     SteeringSettings,
 };
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::{Digest as _, Sha1};
 
 const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 1);
 const ONE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc1, 0, 0, 0, 0, 0x130);
@@ -594,6 +597,9 @@ fn answers_that_strangers_can_provoke_are_limited() {
     assert_eq!((answered, world.counted(Counted::RateLimited), world.counted(Counted::AuthenticationFailed)), (3, 7, 10));
     world.pass(1_000);
     assert_eq!(world.status(&Draft::new(held.home, 5).bid(1, TWO), &held), Status::SEQUENCE, "a second later there is room again");
+    let stale = Draft { nonce: Some(0x7777), ..forged };
+    let octets = world.signed(&stale, held.spi, &held.key);
+    assert_eq!((0..10).filter(|_| world.send(&octets, TWO).is_some()).count(), 2, "137 and 135 share the three");
 
     let unknown = [59, 0, 200, 0, 0, 0, 0, 0];
     let errors = (0..5).filter(|_| world.send(&unknown, TWO).is_some()).count();
@@ -700,4 +706,146 @@ fn tokens_are_the_address_s_own() {
     assert!(tests.proves(TWO.into(), &token) && !tests.proves(ONE.into(), &token));
     assert_eq!(tests.care_of_token_at(TWO.into(), 3), None);
     assert_ne!(tests.care_of_token_at(TWO.into(), 1), Some(token.token));
+}
+
+#[test]
+fn a_home_address_has_no_more_flows_and_ports_than_are_served() {
+    let mut world = World::with(|settings| settings.rules.one_flow_per_home = false);
+    let held = world.reserve();
+    let mut number = 0;
+    let mut list = |world: &mut World, id: u16| {
+        number += 1;
+        let ports = MediaPorts { multiplexed: false, binding: BindingId(1), flow: id, rtp: 6_000, rtcp: 6_001 };
+        let draft =
+            Draft::new(held.home, number).bid(1, TWO).with(flow(id, 1).with(selector(None))).with(vendor(VendorOption::MediaPorts(ports)));
+        let ack = world.update(&draft, held.spi, &held.key).expect("an answer");
+        assert_eq!(ack.status, Status::ACCEPTED);
+        ack.options.flow_identifications().find_map(Result::ok).map(|flow| flow.status)
+    };
+    for id in 1..=16 {
+        assert_eq!(list(&mut world, id), Some(FlowStatus::DONE), "{id}");
+    }
+    for id in 17..=200 {
+        assert_eq!(list(&mut world, id), Some(FlowStatus::PROHIBITED), "{id}");
+    }
+    assert_eq!(list(&mut world, 16), Some(FlowStatus::DONE), "one that is there can be changed");
+    // Ports of a binding that the update is not about are kept from one update to the next.
+    for id in 1..=200 {
+        let ports = MediaPorts { multiplexed: false, binding: BindingId(1), flow: id, rtp: 7_000, rtcp: 7_001 };
+        let draft = Draft::new(held.home, 1_000 + id).bid(2, ONE).from(ONE).with(vendor(VendorOption::MediaPorts(ports)));
+        assert_eq!(world.status(&draft, &held), Status::ACCEPTED);
+    }
+    let record = world.steering.record(held.home, world.now).expect("reserved");
+    assert_eq!(record.flows.len(), 16);
+    assert!(record.bindings.iter().all(|binding| binding.ports.len() <= 17), "{:?}", record.bindings);
+}
+
+/// A home address that another server gave out.
+const FOREIGN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xee, 0, 0, 0, 0, 0x77);
+
+/// An update for it, before it is authenticated by the tokens of both tests.
+#[derive(Clone, Copy)]
+struct ByTokens {
+    sequence: u16,
+    seconds: u64,
+    flags: u16,
+    /// The nonces that it names, where it names any.
+    nonces: Option<(u16, u16)>,
+    /// Whether the authenticator is that of other tokens.
+    forged: bool,
+}
+
+impl World {
+    fn by_tokens(&mut self, draft: ByTokens) -> Option<BindingAck> {
+        let removes = draft.seconds == 0;
+        let mut options = Options::default();
+        options.push(HomeNetworkPrefix::of(FOREIGN));
+        let (home, care_of) = self.steering.routability(|tests| (tests.home_token(FOREIGN.into()), tests.care_of_token(TWO.into())));
+        if let Some((of_home, of_care_of)) = draft.nonces {
+            options.push(NonceIndices { home: of_home, care_of: of_care_of });
+        }
+        // RFC 6275 section 5.2.5: Kbm out of both tokens, to remove a binding out of the home token alone.
+        let mut hash = Sha1::new();
+        hash.update(home.token);
+        if !removes {
+            hash.update(care_of.token);
+        }
+        let mut key: [u8; 20] = hash.finalize().into();
+        key[0] ^= u8::from(draft.forged);
+        let lifetime = if removes { Lifetime::ZERO } else { Lifetime::from_seconds(draft.seconds) };
+        let update = BindingUpdate { sequence: draft.sequence, flags: UpdateFlags(draft.flags), lifetime, options };
+        let named = if removes { FOREIGN } else { TWO };
+        let tag = |covered: &[u8]| {
+            let mut mac = Hmac::<Sha1>::new_from_slice(&key).expect("a key of any length");
+            [&named.octets()[..], &SERVER.octets(), covered].iter().for_each(|part| mac.update(part));
+            mac.finalize().into_bytes()[..12].try_into().expect("96 bits")
+        };
+        let octets = Message::BindingUpdate(update).authorize(tag).expect("fits");
+        let answer = self.send(&octets, TWO)?;
+        assert_eq!(answer.to, SocketAddr::from((TWO, 40_000)));
+        let message = Message::parse(&answer.octets).expect("well-formed");
+        let Message::BindingAck(ack) = message else { panic!("{message:?}") };
+        Some(ack)
+    }
+
+    fn home_test(&mut self) -> Option<Transmit> {
+        let mut options = Options::default();
+        options.push(HomeNetworkPrefix::of(FOREIGN));
+        let octets = Message::HomeTestInit(HomeTestInit { cookie: [6; 8], options }).to_vec().expect("fits");
+        self.send(&octets, TWO)
+    }
+}
+
+#[test]
+fn home_addresses_of_other_servers_are_met_with_silence_unless_they_are_wanted() {
+    let mut world = World::new();
+    let nonce = world.steering.routability(|tests| tests.care_of_token(TWO.into()).index);
+    let flags = UpdateFlags::ACKNOWLEDGE.0;
+    let draft = ByTokens { sequence: 1, seconds: 100, flags, nonces: Some((nonce, nonce)), forged: false };
+    assert!(world.home_test().is_none() && world.by_tokens(draft).is_none());
+    assert_eq!((world.counted(Counted::HomeTestIgnored), world.counted(Counted::Unauthenticated)), (1, 1));
+    assert_eq!(world.steering.record(HomeAddress(FOREIGN), world.now), None);
+
+    world.responder.set(ResponderSettings { remote_homes: true, ..ResponderSettings::default() });
+    let test = world.home_test().expect("an answer");
+    assert_eq!(test.to.ip(), IpAddr::V6(FOREIGN), "it proves the home address since it goes there");
+    let Ok(Message::HomeTest(test)) = Message::parse(&test.octets) else { panic!("a Home Test") };
+    assert_eq!((test.cookie, test.nonce_index), ([6; 8], nonce));
+    for (what, silent) in [
+        ("a wrong authenticator", ByTokens { forged: true, ..draft }),
+        ("a home registration", ByTokens { flags: flags | UpdateFlags::HOME_REGISTRATION.0, ..draft }),
+        ("no nonces", ByTokens { nonces: None, ..draft }),
+    ] {
+        let before = world.counted(Counted::AuthenticationFailed);
+        assert!(world.by_tokens(silent).is_none(), "{what}");
+        assert_eq!(world.counted(Counted::AuthenticationFailed) - before, 1, "{what}");
+        assert_eq!(world.steering.record(HomeAddress(FOREIGN), world.now), None, "{what}");
+    }
+    let unknown = nonce.wrapping_add(100);
+    for (nonces, seconds, status) in [
+        ((unknown, nonce), 100, Status::HOME_NONCE),
+        ((nonce, unknown), 100, Status::CARE_OF_NONCE),
+        ((unknown, unknown), 100, Status::NONCES),
+    ] {
+        let ack = world.by_tokens(ByTokens { nonces: Some(nonces), seconds, ..draft }).expect("an answer");
+        assert_eq!(ack.status, status);
+    }
+    let refused = ByTokens { nonces: Some((unknown, 0)), seconds: 0, ..draft };
+    assert!(world.by_tokens(refused).is_none(), "three a second for one source");
+    world.pass(1_000);
+    assert_eq!(world.by_tokens(refused).expect("an answer").status, Status::HOME_NONCE);
+
+    let ack = world.by_tokens(draft).expect("an answer");
+    assert_eq!((ack.status, ack.lifetime.as_duration()), (Status::ACCEPTED, Duration::from_secs(100)));
+    let bound = |world: &World| {
+        let record = world.steering.record(HomeAddress(FOREIGN), world.now).expect("known");
+        record.bindings.iter().map(|binding| binding.care_of).collect::<Vec<_>>()
+    };
+    assert_eq!(bound(&world), [IpAddr::V6(TWO)]);
+    assert_eq!(world.by_tokens(draft).expect("an answer").status, Status::SEQUENCE);
+    let removal = ByTokens { sequence: 2, seconds: 0, nonces: Some((nonce, 0)), ..draft };
+    assert!(world.by_tokens(ByTokens { forged: true, ..removal }).is_none());
+    assert_eq!(bound(&world), [IpAddr::V6(TWO)]);
+    assert_eq!(world.by_tokens(removal).expect("an answer").status, Status::ACCEPTED);
+    assert!(bound(&world).is_empty());
 }

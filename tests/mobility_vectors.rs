@@ -334,6 +334,8 @@ fn home_record(address: &str, home: &Value, clock: u64, at: &str) -> HomeRecord 
         let derived = match sa["kind"].as_str() {
             Some("home") => {
                 assert_eq!(spi(index), first, "{at}: one home key");
+                assert!(sa.get("label").is_none_or(Value::is_null), "{at}: a home key is for no label");
+                assert!(sa.get("msrc").is_none_or(Value::is_null), "{at}: a home key is for no media source");
                 None
             }
             Some("session") => {
@@ -420,6 +422,12 @@ fn the_file_has_nothing_that_is_not_checked() {
         ["profile", "note", "clock_s", "server", "defaults", "keys", "fixtures", "vectors", "originated", "filter", "context_example"];
     object(&profile, &known, &path);
     assert_eq!(text(&profile, "profile"), "flow-mobility/1");
+    // The project's own file has something of everything.
+    if std::env::var_os("FLOWSTEER_MOBILITY_VECTORS").is_none() {
+        for part in [&profile["vectors"], &profile["originated"], &profile["filter"], &profile["keys"]["care_of_tokens"]] {
+            assert!(!list(part, &path).is_empty(), "{path}: an empty list");
+        }
+    }
     object(&profile["server"], &["address", "ipv4"], "server");
     for (name, fixture) in profile["fixtures"].as_object().expect("fixtures") {
         let server = Server::new(&profile, fixture, &Settings::defaults(&profile), name);

@@ -3,9 +3,10 @@
 
 mod cli_server;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
-use std::process::Output;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::{Command, Output, Stdio};
 
 use cli_server::{Server, flowsteer};
 use serde_json::{Value, json};
@@ -152,10 +153,82 @@ fn keys_are_in_no_log_and_no_answer() {
         world.server.log.lock().expect("pushing does not panic").join("\n"),
     ];
     for key in &keys {
+        let octets: Vec<u8> =
+            key.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("digits"), 16).expect("hex")).collect();
+        let listed = octets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
         for text in &shown {
-            assert!(!text.to_lowercase().contains(&key.to_lowercase()), "a key is shown in {text}");
+            let lower = text.to_lowercase();
+            assert!(!lower.contains(&key.to_lowercase()) && !lower.contains(&listed), "a key is shown in {text}");
         }
     }
+}
+
+#[test]
+fn what_the_signalling_counts_is_in_the_metrics() {
+    let world = World::new(&[entry(0x200, "phone@home", "5")]);
+    world.playing();
+    let noise = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mobility: std::net::SocketAddr = world.server.mobility.parse().expect("an address");
+    for datagram in [&[0xff; 40][..], &[59, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        noise.send_to(datagram, (std::net::Ipv4Addr::LOCALHOST, mobility.port())).expect("sent");
+    }
+    let start = std::time::Instant::now();
+    let wanted = [
+        "flowsteer_mobility_total{event=\"tx_cot\"} 1",
+        "flowsteer_mobility_total{event=\"rx_malformed\"} 1",
+        "flowsteer_mobility_total{event=\"rx_unexpected\"} 1",
+        "flowsteer_binding_updates_total{status=\"accepted\"} 2",
+    ];
+    loop {
+        let shown = world.call("GET", "/metrics", "").1;
+        let missing: Vec<_> = wanted.iter().filter(|line| !shown.lines().any(|shown| shown == **line)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < cli_server::SOON, "{missing:?} in {shown}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The owner of what the system shows of a process: root, where the process may not be looked into.
+fn shown_owner(id: u32) -> u32 {
+    std::fs::metadata(format!("/proc/{id}/environ")).expect("Linux").uid()
+}
+
+#[test]
+fn the_memory_of_the_server_is_not_to_be_read_by_others_of_its_user() {
+    const NOBODY: &str = "65534";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    // Where everybody may run it.
+    let binary = folder.path().join("flowsteer");
+    std::fs::copy(env!("CARGO_BIN_EXE_flowsteer"), &binary).expect("copied");
+    let is_root = folder.path().metadata().expect("there").uid() == 0;
+    let as_user = |program: &std::ffi::OsStr| {
+        let mut command = Command::new(if is_root { "setpriv".as_ref() } else { program });
+        if is_root {
+            command.args(["--reuid", NOBODY, "--clear-groups"]).arg(program);
+        }
+        command
+    };
+    let mut other = as_user("sleep".as_ref()).arg("60").spawn().expect("it starts");
+    let start = std::time::Instant::now();
+    while shown_owner(other.id()) == 0 {
+        assert!(start.elapsed() < cli_server::SOON, "a process of that user is shown as its own");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut server = as_user(binary.as_os_str());
+    server.arg("serve").arg(folder.path()).args(["--rtsp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mobility", "127.0.0.1:0"]);
+    server.args(["--rtp-port", "0", "--state", "none"]).current_dir(folder.path()).stdout(Stdio::piped());
+    let mut server = server.spawn().expect("it starts");
+    let lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "ready"), "it starts");
+    let owner = shown_owner(server.id());
+    for child in [&mut other, &mut server] {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert_eq!(owner, 0, "it cannot be dumped");
 }
 
 /// Every text of 64 hex digits in a value: what may be a key.
