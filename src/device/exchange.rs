@@ -121,49 +121,34 @@ pub struct Ask {
 impl Ask {
     /// Asks for a home address, a certain one or any.
     pub const fn reserve(provisioned: Provisioned, home: Option<HomeAddress>, lifetime: Duration, from: IpAddr) -> Self {
-        Self {
-            credential: Credential::Provisioned(provisioned),
-            home,
-            lifetime,
-            binding: None,
-            care_of: from,
-            proof: Proof::Unneeded,
-            ports: None,
-            window_ms: None,
-            flow: None,
-            expects: None,
-            patience: Some(PATIENCE),
-            keep: false,
-        }
+        Self::new(Credential::Provisioned(provisioned), home, None, from, lifetime, Proof::Unneeded)
     }
 
     /// Asks that packets go to a care-of, which is tested first.
     pub const fn bind(credential: Credential, home: HomeAddress, binding: BindingId, care_of: IpAddr, lifetime: Duration) -> Self {
-        Self {
-            credential,
-            home: Some(home),
-            lifetime,
-            binding: Some(binding),
-            care_of,
-            proof: Proof::Test,
-            ports: None,
-            window_ms: None,
-            flow: None,
-            expects: None,
-            patience: Some(PATIENCE),
-            keep: false,
-        }
+        Self::new(credential, Some(home), Some(binding), care_of, lifetime, Proof::Test)
     }
 
     /// Asks that a binding ends; `None` releases the home address.
     pub const fn remove(credential: Credential, home: HomeAddress, binding: Option<BindingId>, care_of: IpAddr) -> Self {
+        Self::new(credential, Some(home), binding, care_of, Duration::ZERO, Proof::Unneeded)
+    }
+
+    const fn new(
+        credential: Credential,
+        home: Option<HomeAddress>,
+        binding: Option<BindingId>,
+        care_of: IpAddr,
+        lifetime: Duration,
+        proof: Proof,
+    ) -> Self {
         Self {
             credential,
-            home: Some(home),
-            lifetime: Duration::ZERO,
+            home,
+            lifetime,
             binding,
             care_of,
-            proof: Proof::Unneeded,
+            proof,
             ports: None,
             window_ms: None,
             flow: None,
