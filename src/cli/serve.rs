@@ -96,6 +96,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     store.save(&kept)?;
     let connections = Arc::new(Connections::default());
     let data_plane = prepared.start(&settings, &steering, &connections, now)?;
+    let lateness = data_plane.lateness();
 
     let path = config.library.path.clone();
     let library = tokio::task::spawn_blocking(move || Library::open(&path)).await?;
@@ -132,7 +133,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         library: Arc::clone(&library),
         announcer: announcer.clone(),
         refusals,
-        metrics: Box::new(move || rendered.render()),
+        metrics: Box::new(move || rendered.render() + &lateness.text()),
         settings: ApiSettings {
             tokens: config.http.tokens.clone(),
             hosts: config.http.hosts.clone(),
@@ -289,6 +290,8 @@ fn data_plane_settings(config: &Config) -> DataPlaneSettings {
         shards: if config.data.shards == 0 { processors.saturating_sub(1).max(1) } else { config.data.shards },
         max_packet: config.rtp.mtu,
         max_presentations: config.data.presentations,
+        burst: config.rtp.burst,
+        spread: Duration::from_millis(config.rtp.spread_ms),
         dscp_video: config.rtp.dscp_video,
         dscp_audio: config.rtp.dscp_audio,
         presentation: PresentationSettings {

@@ -115,6 +115,10 @@ pub struct RtpConfig {
     pub port: u16,
     /// Octets of an RTP packet.
     pub mtu: usize,
+    /// Packets of a picture that leave at once at least; the others follow, as many again each millisecond.
+    pub burst: usize,
+    /// Milliseconds that the packets of a large picture may take at most; never more than half of its duration.
+    pub spread_ms: u64,
     /// DSCP of video packets, 0 to 63.
     pub dscp_video: u8,
     /// DSCP of audio packets, 0 to 63.
@@ -123,7 +127,7 @@ pub struct RtpConfig {
 
 impl Default for RtpConfig {
     fn default() -> Self {
-        Self { port: 8000, mtu: 1400, dscp_video: 0, dscp_audio: 0 }
+        Self { port: 8000, mtu: 1400, burst: 16, spread_ms: 2, dscp_video: 0, dscp_audio: 0 }
     }
 }
 

@@ -3,12 +3,18 @@
 
 pub mod director;
 pub mod endpoints;
+mod lateness;
+mod near;
 mod outbox;
 pub mod shard;
+mod slot;
+mod transmit;
+mod units;
 mod unreachable;
 mod ways;
 pub mod wheel;
 
 pub use director::{Director, ShardHandle};
 pub use endpoints::Endpoints;
+pub use lateness::Lateness;
 pub use shard::{DataPlane, DataPlaneSettings};

@@ -1,15 +1,31 @@
-//! What is to leave: datagrams gathered over many presentations and sent in few system calls, and interleaved frames.
+//! What is to leave: datagrams gathered over many presentations and sent in few system calls.
+//!
+//! What the system has no room for waits here, in order, and is tried again. What waits is bounded: beyond that, whole
+//! access units are given up, those first that are missed least: pictures that no other refers to, other pictures, random
+//! access points, sound.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::net::udp::{MAX_MESSAGE, MAX_SEGMENTS, Message, PortPair, Scratch, Sent};
-use crate::payload::PacketBuffer;
+use crate::dataplane::units::{Unit, Units};
+use crate::net::udp::{MAX_MESSAGE, MAX_SEGMENTS, Message, Octets, Part, PortPair, Scratch, Sent, UdpSocket};
+use crate::now::Mono;
+use crate::payload::RTP_HEADER_LEN;
+use crate::playback::PresentationId;
+use crate::steering::{BranchSerial, HomeAddress};
 
-/// Messages after which the outbox is emptied.
-const MESSAGES: usize = 256;
-/// Octets after which it is.
-const OCTETS: usize = 1 << 20;
+/// Messages after which the outbox is emptied: what one system call takes.
+const MESSAGES: usize = 64;
+/// Octets after which it is: about what the processor's cache holds.
+const OCTETS: usize = 256 << 10;
+/// Octets that may wait for room.
+const WAITING: usize = 8 << 20;
+/// How long they may.
+const WAITS: Duration = Duration::from_millis(250);
+/// Parts of messages after which those that have left are forgotten although others wait.
+const PARTS: usize = 64 << 10;
 
 /// Where a message of UDP goes.
 #[derive(Clone, Copy, Debug)]
@@ -20,82 +36,361 @@ pub(crate) struct UdpTarget {
     pub(crate) traffic_class: u8,
 }
 
+/// How much an access unit is missed, least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Importance {
+    /// A picture that no other refers to.
+    Disposable,
+    /// Another picture.
+    Picture,
+    /// A picture that decoding can start with.
+    RandomAccess,
+    /// Sound.
+    Sound,
+    /// RTCP.
+    Report,
+}
+
+/// What is given up first; what has been begun, and would be of no use, last.
+const ORDER: [(bool, Importance); 9] = [
+    (false, Importance::Disposable),
+    (false, Importance::Picture),
+    (false, Importance::RandomAccess),
+    (true, Importance::Disposable),
+    (true, Importance::Picture),
+    (true, Importance::RandomAccess),
+    (false, Importance::Sound),
+    (true, Importance::Sound),
+    (true, Importance::Report),
+];
+
+/// Whose messages are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag {
+    pub(crate) presentation: PresentationId,
+    pub(crate) home: HomeAddress,
+    pub(crate) branch: BranchSerial,
+    /// Counts the access units.
+    pub(crate) number: u64,
+    pub(crate) importance: Importance,
+    /// Whether earlier packets of the access unit went before.
+    pub(crate) begun: bool,
+    pub(crate) since: Mono,
+}
+
+/// What went for one family and port.
+#[derive(Default)]
+struct Lane {
+    messages: Vec<Message>,
+    tags: Vec<Tag>,
+}
+
+impl Lane {
+    fn push(&mut self, message: Message, tag: Tag) {
+        self.messages.push(message);
+        self.tags.push(tag);
+    }
+
+    fn octets(&self) -> usize {
+        self.messages.iter().map(|message| message.len).sum()
+    }
+
+    /// Takes out the first `count`. What is left of an access unit that they began is no longer whole.
+    fn done_with(&mut self, count: usize) {
+        if let Some(last) = count.checked_sub(1).and_then(|last| self.tags.get(last)).copied() {
+            let same = |tag: &&mut Tag| (tag.number, tag.branch) == (last.number, last.branch);
+            self.tags.iter_mut().skip(count).take_while(same).for_each(|tag| tag.begun = true);
+        }
+        self.messages.drain(..count);
+        self.tags.drain(..count);
+    }
+
+    /// Gives up the oldest access unit of that importance; its datagrams, its octets, and whose it was.
+    fn give_up(&mut self, importance: Importance, also_begun: bool) -> Option<(u64, usize, Tag)> {
+        let wanted = |tag: &&Tag| tag.importance == importance && (also_begun || !tag.begun);
+        let victim = *self.tags.iter().find(wanted)?;
+        let of_victim = |tag: &Tag| (tag.number, tag.branch) == (victim.number, victim.branch);
+        let (mut datagrams, mut octets) = (0, 0);
+        let mut tags = self.tags.iter();
+        self.messages.retain(|message| {
+            let goes = tags.next().is_some_and(of_victim);
+            if goes {
+                datagrams += message.datagrams();
+                octets += message.len;
+            }
+            !goes
+        });
+        self.tags.retain(|tag| !of_victim(tag));
+        Some((datagrams, octets, victim))
+    }
+}
+
+/// Where the octets of messages lie.
+#[derive(Default)]
+struct Arena {
+    headers: Vec<u8>,
+    reports: Vec<u8>,
+    units: Vec<Arc<Unit>>,
+}
+
+const HEADERS: u32 = 0;
+const REPORTS: u32 = 1;
+const UNITS: u32 = 2;
+
+impl Octets for Arena {
+    fn part(&self, part: Part) -> &[u8] {
+        match part.buffer {
+            HEADERS => self.headers.part(part),
+            REPORTS => self.reports.part(part),
+            unit => self.units.get((unit - UNITS) as usize).map_or(&[], |unit| unit.packets.octets().part(part)),
+        }
+    }
+}
+
+/// One message's worth of packets that were written.
+#[derive(Clone, Debug)]
+struct Run {
+    parts: Range<usize>,
+    len: usize,
+    segment: usize,
+}
+
+/// What became of what was queued.
+#[derive(Debug, Default)]
+pub(crate) struct Flushed {
+    pub(crate) packets: Sent,
+    pub(crate) reports: Sent,
+}
+
 /// Packets and the messages that carry them.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// The packets of all access units since the last flush.
-    pub(crate) packets: PacketBuffer,
-    rtp6: Vec<Message>,
-    rtp4: Vec<Message>,
-    reports: Vec<u8>,
-    rtcp6: Vec<Message>,
-    rtcp4: Vec<Message>,
+    arena: Arena,
+    parts: Vec<Part>,
+    /// The packets that were written last.
+    written: Vec<Run>,
+    /// How long everything was before.
+    mark: (usize, usize, usize),
+    rtp6: Lane,
+    rtp4: Lane,
+    rtcp6: Lane,
+    rtcp4: Lane,
+    queued: usize,
+    /// Whether the system had no room last time.
+    blocked: bool,
+    /// Whose access units were given up.
+    given_up: Vec<Tag>,
     scratch: Scratch,
 }
 
 impl Outbox {
-    /// Queues a range of packets for a destination, as few messages as the kernel takes them in.
-    pub(crate) fn queue(&mut self, packets: Range<usize>, target: &UdpTarget) {
-        let messages = if target.to.is_ipv6() { &mut self.rtp6 } else { &mut self.rtp4 };
-        for run in self.packets.runs(packets, MAX_SEGMENTS, MAX_MESSAGE) {
-            messages.push(Message {
-                octets: run.range,
-                segment: run.segment,
-                to: target.to,
-                label: target.label,
-                from: target.source,
-                traffic_class: target.traffic_class,
-            });
+    /// Writes the headers of some of a unit's packets: `header` is that of the first, but for its marker. What is written is
+    /// queued by [`Outbox::queue`], to as many as want it.
+    pub(crate) fn write(&mut self, unit: &Arc<Unit>, packets: Range<usize>, header: [u8; RTP_HEADER_LEN]) {
+        self.unwrite();
+        self.mark = (self.arena.headers.len(), self.parts.len(), self.arena.units.len());
+        let buffer = match self.arena.units.last() {
+            Some(last) if Arc::ptr_eq(last, unit) => UNITS + self.arena.units.len() as u32 - 1,
+            _ => {
+                self.arena.units.push(Arc::clone(unit));
+                UNITS + self.arena.units.len() as u32 - 1
+            }
+        };
+        let [first, kind, high, low, rest @ ..] = header;
+        let mut sequence = u16::from_be_bytes([high, low]);
+        self.written.clear();
+        for run in unit.packets.runs(packets, MAX_SEGMENTS, MAX_MESSAGE) {
+            let from = self.parts.len();
+            for packet in &unit.packets.packets()[run.packets] {
+                let start = self.arena.headers.len() as u32;
+                let [high, low] = sequence.to_be_bytes();
+                self.arena.headers.extend_from_slice(&[first, kind & 0x7f | u8::from(packet.marker) << 7, high, low]);
+                self.arena.headers.extend_from_slice(&rest);
+                let payload = packet.range.start + RTP_HEADER_LEN..packet.range.end;
+                self.parts.push(Part { buffer: HEADERS, start, len: RTP_HEADER_LEN as u32 });
+                self.parts.push(Part { buffer, start: payload.start as u32, len: payload.len() as u32 });
+                sequence = sequence.wrapping_add(1);
+            }
+            self.written.push(Run { parts: from..self.parts.len(), len: run.range.len(), segment: run.segment });
+        }
+    }
+
+    /// Takes back what was written last and nobody was queued for.
+    fn unwrite(&mut self) {
+        if !self.written.is_empty() {
+            let (headers, parts, units) = self.mark;
+            self.arena.headers.truncate(headers);
+            self.parts.truncate(parts);
+            self.arena.units.truncate(units);
+            self.written.clear();
+        }
+    }
+
+    /// What was written last has all the destinations it will have.
+    pub(crate) fn written(&mut self, queued: bool) {
+        if queued {
+            self.written.clear();
+        } else {
+            self.unwrite();
+        }
+    }
+
+    /// Queues what was written last for a destination, as few messages as the kernel takes them in.
+    pub(crate) fn queue(&mut self, target: &UdpTarget, tag: &Tag) {
+        let lane = if target.to.is_ipv6() { &mut self.rtp6 } else { &mut self.rtp4 };
+        for run in &self.written {
+            self.queued += run.len;
+            lane.push(message(run, 2, target), *tag);
         }
     }
 
     /// Queues a report.
-    pub(crate) fn queue_report(&mut self, report: &[u8], target: &UdpTarget) {
-        let start = self.reports.len();
-        self.reports.extend_from_slice(report);
-        let messages = if target.to.is_ipv6() { &mut self.rtcp6 } else { &mut self.rtcp4 };
-        messages.push(Message {
-            octets: start..self.reports.len(),
-            segment: report.len(),
-            to: target.to,
-            label: target.label,
-            from: target.source,
-            traffic_class: target.traffic_class,
-        });
+    pub(crate) fn queue_report(&mut self, report: &[u8], target: &UdpTarget, tag: &Tag) {
+        self.unwrite();
+        let start = self.arena.reports.len() as u32;
+        self.arena.reports.extend_from_slice(report);
+        let from = self.parts.len();
+        self.parts.push(Part { buffer: REPORTS, start, len: report.len() as u32 });
+        let run = Run { parts: from..from + 1, len: report.len(), segment: report.len() };
+        let lane = if target.to.is_ipv6() { &mut self.rtcp6 } else { &mut self.rtcp4 };
+        lane.push(message(&run, 1, target), *tag);
+    }
+
+    /// What was written last, framed for a channel (RFC 2326 section 10.12).
+    pub(crate) fn frame(&self, channel: u8, frames: &mut Vec<u8>) {
+        frames.clear();
+        for pair in self.written.iter().flat_map(|run| self.parts[run.parts.clone()].chunks(2)) {
+            let len: u32 = pair.iter().map(|part| part.len).sum();
+            let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+            frames.extend_from_slice(&[b'$', channel, high, low]);
+            pair.iter().for_each(|part| frames.extend_from_slice(self.arena.part(*part)));
+        }
     }
 
     /// Whether it is time to send what was gathered.
     pub(crate) fn is_full(&self) -> bool {
-        self.rtp6.len() + self.rtp4.len() >= MESSAGES || self.packets.octets().len() >= OCTETS
+        !self.blocked && (self.rtp6.messages.len() + self.rtp4.messages.len() >= MESSAGES || self.queued >= OCTETS)
     }
 
-    /// Sends everything; what became of the RTP packets, and of the reports.
-    pub(crate) fn flush(&mut self, sockets: &mut PortPair) -> (Sent, Sent) {
-        let (mut packets, mut reports) = (Sent::default(), Sent::default());
-        let rtp = [(&mut sockets.rtp6, &mut self.rtp6), (&mut sockets.rtp4, &mut self.rtp4)];
-        for (socket, messages) in rtp {
-            packets = sum(packets, send(socket.as_mut(), self.packets.octets(), messages, &mut self.scratch));
+    /// Whether something waits for room.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Sends what there is room for; what became of it.
+    pub(crate) fn flush(&mut self, sockets: &mut PortPair, units: &mut Units, now: Mono) -> Flushed {
+        let mut flushed = Flushed::default();
+        self.blocked = false;
+        for (socket, lane) in [(&mut sockets.rtp6, &mut self.rtp6), (&mut sockets.rtp4, &mut self.rtp4)] {
+            self.blocked |= send(socket.as_mut(), &self.arena, &self.parts, lane, &mut self.scratch, &mut flushed.packets);
         }
-        let rtcp = [(&mut sockets.rtcp6, &mut self.rtcp6), (&mut sockets.rtcp4, &mut self.rtcp4)];
-        for (socket, messages) in rtcp {
-            reports = sum(reports, send(socket.as_mut(), &self.reports, messages, &mut self.scratch));
+        for (socket, lane) in [(&mut sockets.rtcp6, &mut self.rtcp6), (&mut sockets.rtcp4, &mut self.rtcp4)] {
+            self.blocked |= send(socket.as_mut(), &self.arena, &self.parts, lane, &mut self.scratch, &mut flushed.reports);
         }
-        self.packets.clear();
-        self.reports.clear();
-        (packets, reports)
+        if self.blocked {
+            self.shed(now, &mut flushed.packets);
+        }
+        if self.lanes().all(|lane| lane.messages.is_empty()) {
+            self.blocked = false;
+            self.queued = 0;
+            self.parts.clear();
+            self.arena.headers.clear();
+            self.arena.reports.clear();
+            self.arena.units.drain(..).for_each(|unit| units.put_back(unit));
+        } else if self.parts.len() > PARTS {
+            self.compact();
+        }
+        flushed
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        [&self.rtp6, &self.rtp4, &self.rtcp6, &self.rtcp4].into_iter()
+    }
+
+    /// Gives up access units until what waits is within its bounds.
+    fn shed(&mut self, now: Mono, sent: &mut Sent) {
+        let oldest = self.lanes().filter_map(|lane| lane.tags.first()).map(|tag| now.since(tag.since)).max();
+        let mut waiting = self.lanes().map(Lane::octets).sum::<usize>();
+        if waiting <= WAITING && oldest.is_none_or(|oldest| oldest < WAITS) {
+            return;
+        }
+        let enough = waiting.min(WAITING) / 2;
+        for (also_begun, importance) in ORDER {
+            for lane in [&mut self.rtp6, &mut self.rtp4, &mut self.rtcp6, &mut self.rtcp4] {
+                while waiting > enough
+                    && let Some((datagrams, octets, victim)) = lane.give_up(importance, also_begun)
+                {
+                    waiting = waiting.saturating_sub(octets);
+                    sent.no_room += datagrams;
+                    self.given_up.push(victim);
+                }
+            }
+        }
+    }
+
+    /// Forgets octets that no message needs any more, while others still wait.
+    fn compact(&mut self) {
+        let (mut arena, mut parts) = (Arena::default(), Vec::new());
+        std::mem::swap(&mut arena.reports, &mut self.arena.reports);
+        for lane in [&mut self.rtp6, &mut self.rtp4, &mut self.rtcp6, &mut self.rtcp4] {
+            for message in &mut lane.messages {
+                let first = parts.len();
+                for part in &self.parts[message.parts.clone()] {
+                    parts.push(match part.buffer {
+                        HEADERS => {
+                            let start = arena.headers.len() as u32;
+                            arena.headers.extend_from_slice(self.arena.part(*part));
+                            Part { start, ..*part }
+                        }
+                        REPORTS => *part,
+                        unit => {
+                            let unit = &self.arena.units[(unit - UNITS) as usize];
+                            if arena.units.last().is_none_or(|last| !Arc::ptr_eq(last, unit)) {
+                                arena.units.push(Arc::clone(unit));
+                            }
+                            Part { buffer: UNITS + arena.units.len() as u32 - 1, ..*part }
+                        }
+                    });
+                }
+                message.parts = first..parts.len();
+            }
+        }
+        self.arena = arena;
+        self.parts = parts;
+        self.written.clear();
+    }
+
+    /// Whose access units were given up since the last time.
+    pub(crate) fn take_given_up(&mut self) -> Vec<Tag> {
+        std::mem::take(&mut self.given_up)
     }
 }
 
-fn send(socket: Option<&mut crate::net::udp::UdpSocket>, octets: &[u8], messages: &mut Vec<Message>, scratch: &mut Scratch) -> Sent {
-    if messages.is_empty() {
-        return Sent::default();
+/// Sends what a lane holds; whether something is left for which there is no room.
+fn send(socket: Option<&mut UdpSocket>, arena: &Arena, parts: &[Part], lane: &mut Lane, scratch: &mut Scratch, into: &mut Sent) -> bool {
+    if lane.messages.is_empty() {
+        return false;
     }
-    let sent = match socket {
-        Some(socket) => socket.send(octets, messages, scratch),
-        None => Sent { refused: messages.iter().map(Message::datagrams).sum(), ..Sent::default() },
+    let (sent, done) = match socket {
+        Some(socket) => socket.send(arena, parts, &mut lane.messages, scratch),
+        None => (Sent { refused: lane.messages.iter().map(Message::datagrams).sum(), ..Sent::default() }, lane.messages.len()),
     };
-    messages.clear();
-    sent
+    *into = sum(*into, sent);
+    lane.done_with(done);
+    !lane.messages.is_empty()
+}
+
+fn message(run: &Run, parts_each: usize, target: &UdpTarget) -> Message {
+    Message {
+        parts: run.parts.clone(),
+        parts_each,
+        len: run.len,
+        segment: run.segment,
+        to: target.to,
+        label: target.label,
+        from: target.source,
+        traffic_class: target.traffic_class,
+    }
 }
 
 pub(crate) const fn sum(one: Sent, other: Sent) -> Sent {

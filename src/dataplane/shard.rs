@@ -11,27 +11,30 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rtp::header::Header;
-use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
-use crate::dataplane::outbox::{Outbox, UdpTarget, sum};
+use crate::dataplane::lateness::Lateness;
+use crate::dataplane::near::Neighbours;
+use crate::dataplane::outbox::Outbox;
+use crate::dataplane::slot::{Sender, Slot};
+use crate::dataplane::transmit::Sending;
+use crate::dataplane::units::{Near, Units};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
-use crate::library::ReadAt;
 use crate::net::bounced::Bounced;
-use crate::net::connection::{Connection, Connections, Offer};
+use crate::net::connection::Connections;
 use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
 use crate::now::{Mono, Now};
-use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
-use crate::playback::flow::{BranchState, FlowIdentity};
+use crate::payload::Payloader;
+use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
 use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
 use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
-use crate::steering::{BindingCache, BranchSerial, CareOf, EndReason, Gate, Holder, HomeAddress, Owner, PacketFacts, Payload, Route};
+use crate::steering::{BindingCache, EndReason, HomeAddress, Owner};
 
 /// What the data plane goes by.
 #[derive(Clone, Debug)]
@@ -50,6 +53,10 @@ pub struct DataPlaneSettings {
     pub dscp_audio: u8,
     /// For presentations.
     pub presentation: PresentationSettings,
+    /// Packets of an access unit that leave at once at least; the others follow, as many each millisecond.
+    pub burst: usize,
+    /// How long the packets of an access unit may be under way at most, if half of its duration is not less.
+    pub spread: Duration,
     /// A test of the filter: the label that leaves the payload stage is changed by this before the filter sees it.
     pub corrupt_label: Option<u32>,
 }
@@ -63,6 +70,8 @@ impl Default for DataPlaneSettings {
             max_presentations: 10_000,
             dscp_video: 0,
             dscp_audio: 0,
+            burst: 16,
+            spread: Duration::from_millis(2),
             presentation: PresentationSettings::default(),
             corrupt_label: None,
         }
@@ -73,6 +82,7 @@ impl Default for DataPlaneSettings {
 pub struct DataPlane {
     director: Arc<Director>,
     port: u16,
+    lateness: Arc<Lateness>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -122,6 +132,11 @@ impl DataPlane {
         self.port
     }
 
+    /// How late access units have left, of all shards.
+    pub fn lateness(&self) -> Arc<Lateness> {
+        Arc::clone(&self.lateness)
+    }
+
     /// Says BYE to everybody, and waits for the shards to end.
     pub fn stop(self) {
         self.director.stop();
@@ -150,7 +165,7 @@ impl Prepared {
         connections: &Arc<Connections>,
         clock: fn() -> Now,
     ) -> std::io::Result<DataPlane> {
-        let endpoints = Arc::new(Endpoints::default());
+        let (endpoints, lateness) = (Arc::new(Endpoints::default()), Arc::new(Lateness::default()));
         let mut threads = Vec::new();
         for (index, Part { sockets, commands, notices, waker }) in self.parts.into_iter().enumerate() {
             let shard = Shard {
@@ -163,7 +178,11 @@ impl Prepared {
                 sockets,
                 outbox: Outbox::default(),
                 frames: Vec::new(),
-                unit: Vec::new(),
+                units: Units::default(),
+                numbered: 0,
+                neighbours: Neighbours::default(),
+                told: Mono::default(),
+                lateness: Arc::clone(&lateness),
                 slots: Vec::new(),
                 free: Vec::new(),
                 index: HashMap::new(),
@@ -174,54 +193,23 @@ impl Prepared {
             let name = format!("shard-{index}");
             threads.push(thread::Builder::new().name(name).spawn(move || shard.run(&commands, &waker))?);
         }
-        Ok(DataPlane { director: self.director, port: self.port, threads })
+        Ok(DataPlane { director: self.director, port: self.port, lateness, threads })
     }
 }
 
-/// A presentation and what the shard holds for it.
-struct Slot {
-    presentation: Presentation,
-    source: Arc<dyn ReadAt>,
-    opened: Mono,
-    /// In the order of the flows.
-    senders: Vec<Sender>,
-    /// Failed reads in a row.
-    failures: u32,
-    /// Where its datagrams come from.
-    ways: Ways,
-    /// Of which branches datagrams come back.
-    unreachable: Unreachable,
-}
-
-/// What turns one flow's access units into packets.
-struct Sender {
-    gate: Gate,
-    payloader: Payloader,
-    header: Header,
-    facts: FlowFacts,
-    kind: MediaKind,
-    traffic_class: u8,
-    cname: String,
-    /// The connections of its interleaved branches.
-    connections: Vec<(u64, Arc<Connection>)>,
-    /// Branches that lost an access unit: they are served again from the next random access point on.
-    broken: Vec<BranchSerial>,
-}
-
-struct Counters {
-    packets: metrics::Counter,
-    octets: metrics::Counter,
-    refused: metrics::Counter,
-    no_room: metrics::Counter,
-    label_unavailable: metrics::Counter,
-    interleaved_full: metrics::Counter,
-    broken_units: metrics::Counter,
-    ports_learned: metrics::Counter,
-    datagrams_ignored: metrics::Counter,
-    bounced: metrics::Counter,
-    unreachable: metrics::Counter,
-    lateness: metrics::Histogram,
-    handover: metrics::Histogram,
+pub(super) struct Counters {
+    pub(super) packets: metrics::Counter,
+    pub(super) octets: metrics::Counter,
+    pub(super) refused: metrics::Counter,
+    pub(super) no_room: metrics::Counter,
+    pub(super) label_unavailable: metrics::Counter,
+    pub(super) interleaved_full: metrics::Counter,
+    pub(super) broken_units: metrics::Counter,
+    pub(super) ports_learned: metrics::Counter,
+    pub(super) datagrams_ignored: metrics::Counter,
+    pub(super) bounced: metrics::Counter,
+    pub(super) unreachable: metrics::Counter,
+    pub(super) handover: metrics::Histogram,
 }
 
 impl Default for Counters {
@@ -238,41 +226,44 @@ impl Default for Counters {
             datagrams_ignored: metrics::counter!("flowsteer_datagrams_ignored_total"),
             bounced: metrics::counter!("flowsteer_datagrams_bounced_total"),
             unreachable: metrics::counter!("flowsteer_branches_unreachable_total"),
-            lateness: metrics::histogram!("flowsteer_pacing_lateness_seconds"),
             handover: metrics::histogram!("flowsteer_handover_seconds"),
         }
     }
 }
 
-struct Shard {
-    settings: DataPlaneSettings,
-    steering: Arc<BindingCache>,
-    connections: Arc<Connections>,
+pub(super) struct Shard {
+    pub(super) settings: DataPlaneSettings,
+    pub(super) steering: Arc<BindingCache>,
+    pub(super) connections: Arc<Connections>,
     endpoints: Arc<Endpoints>,
     director: Arc<Director>,
     notices: Arc<Notices>,
-    sockets: PortPair,
-    outbox: Outbox,
+    pub(super) sockets: PortPair,
+    pub(super) outbox: Outbox,
     /// Interleaved frames of one access unit.
-    frames: Vec<u8>,
-    /// One access unit.
-    unit: Vec<u8>,
-    slots: Vec<Option<Slot>>,
+    pub(super) frames: Vec<u8>,
+    /// Access units as packets.
+    pub(super) units: Units,
+    /// Counts the access units.
+    pub(super) numbered: u64,
+    neighbours: Neighbours,
+    /// When those near each other were told last.
+    told: Mono,
+    lateness: Arc<Lateness>,
+    pub(super) slots: Vec<Option<Slot>>,
     free: Vec<usize>,
-    index: HashMap<PresentationId, usize>,
+    pub(super) index: HashMap<PresentationId, usize>,
     wheel: Wheel,
-    clock: fn() -> Now,
-    counters: Counters,
+    pub(super) clock: fn() -> Now,
+    pub(super) counters: Counters,
 }
 
-/// The largest access unit that is read: an index that claims more is wrong.
-const MAX_UNIT: u32 = 64 << 20;
 /// Reads that may fail in a row before the presentation ends.
 const MAX_FAILURES: u32 = 3;
-/// A priming branch waits while its connection has so much to send.
-const PRIMING_BACKLOG: usize = 64 * 1024;
-/// … and is asked again after this.
-const PRIMING_PAUSE: Duration = Duration::from_millis(5);
+/// What found no room is tried again after this.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Those who play near each other are told at most so often.
+const TELL: Duration = Duration::from_millis(100);
 
 impl Shard {
     fn run(mut self, commands: &Receiver<Command>, waker: &Waker) {
@@ -291,8 +282,11 @@ impl Shard {
             }
             self.flush();
             self.look_at_bounced();
+            self.tell_neighbours();
             // Also where more is due already: reports are taken in under any load.
             let timeout = self.wheel.wait((self.clock)().mono);
+            // What waits for room is tried again soon.
+            let timeout = if self.outbox.is_blocked() { Some(timeout.unwrap_or(FULL_PAUSE).min(FULL_PAUSE)) } else { timeout };
             if let Err(error) = wait(&descriptors, waker, timeout, &mut readable) {
                 tracing::error!("the shard cannot wait for its sockets: {error}");
                 thread::sleep(Duration::from_millis(1));
@@ -304,22 +298,6 @@ impl Shard {
                 self.receive();
             }
             readable.clear();
-        }
-    }
-
-    fn flush(&mut self) {
-        let (packets, reports) = self.outbox.flush(&mut self.sockets);
-        let sent = sum(packets, reports);
-        for (counter, count) in [
-            (&self.counters.packets, packets.datagrams),
-            (&self.counters.octets, packets.octets.saturating_sub(packets.datagrams * RTP_HEADER_LEN as u64)),
-            (&self.counters.refused, sent.refused),
-            (&self.counters.no_room, sent.no_room),
-            (&self.counters.label_unavailable, sent.label_unavailable),
-        ] {
-            if count > 0 {
-                counter.increment(count);
-            }
         }
     }
 
@@ -392,8 +370,11 @@ impl Shard {
                     failures: 0,
                     ways: Ways::default(),
                     unreachable: Unreachable::default(),
+                    near: Near::default(),
+                    rests: Vec::new(),
                 });
                 self.index.insert(presentation, slot);
+                self.units.set_presentations(self.index.len());
                 self.arm(slot);
                 reply(Ok(()));
             }
@@ -405,6 +386,10 @@ impl Shard {
             Command::Play { presentation, request, reply } => {
                 // Players open the way through a NAT right before they ask for media: what they sent is here by now.
                 self.receive();
+                if request.range.is_some() {
+                    // Nothing old is sent after a seek.
+                    self.finish(presentation, now);
+                }
                 let outcome = self.with(presentation, |slot| {
                     slot.sync(now);
                     let jumps = slot.presentation.jumps();
@@ -416,7 +401,10 @@ impl Shard {
                 });
                 reply(outcome);
             }
-            Command::Pause { presentation, reply } => reply(self.with(presentation, |slot| slot.presentation.pause(now))),
+            Command::Pause { presentation, reply } => {
+                self.finish(presentation, now);
+                reply(self.with(presentation, |slot| slot.presentation.pause(now)));
+            }
             Command::End { presentation, reply } => {
                 reply(self.with(presentation, |slot| {
                     slot.presentation.end(now);
@@ -462,6 +450,33 @@ impl Shard {
         }
     }
 
+    /// Tells those who play near each other so.
+    fn tell_neighbours(&mut self) {
+        let now = (self.clock)().mono;
+        if now.since(self.told) < TELL {
+            return;
+        }
+        self.told = now;
+        let slots = &mut self.slots;
+        let any = self.neighbours.tell(|slot, near| {
+            if let Some(slot) = slots.get_mut(slot).and_then(Option::as_mut) {
+                slot.near = near;
+            }
+        });
+        if any == Some(false) {
+            self.units.forget();
+        }
+    }
+
+    /// Sends what is left of access units that have begun.
+    fn finish(&mut self, presentation: PresentationId, now: Now) {
+        let Some(&index) = self.index.get(&presentation) else { return };
+        if let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) {
+            self.finish_rests(&mut slot, |_| true, now);
+            self.slots[index] = Some(slot);
+        }
+    }
+
     /// Does something to a presentation, and what it wants done after that.
     fn with<T>(
         &mut self,
@@ -471,7 +486,9 @@ impl Shard {
         let slot = *self.index.get(&presentation).ok_or(PlaybackError::Unknown)?;
         let found = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(PlaybackError::Unknown)?;
         let outcome = act(found);
-        found.follow_datagrams(&self.endpoints, &self.steering, (self.clock)());
+        let now = (self.clock)();
+        found.follow_datagrams(&self.endpoints, &self.steering, now);
+        self.neighbours.note(slot, found.place(now));
         self.serve(slot);
         outcome
     }
@@ -522,7 +539,7 @@ impl Shard {
     }
 
     fn arm(&mut self, slot: usize) {
-        let deadline = self.slots.get(slot).and_then(Option::as_ref).and_then(|slot| slot.presentation.next_deadline());
+        let deadline = self.slots.get(slot).and_then(Option::as_ref).and_then(Slot::next_deadline);
         match deadline {
             Some(deadline) => self.wheel.arm(slot, deadline),
             None => self.wheel.disarm(slot),
@@ -535,35 +552,35 @@ impl Shard {
         let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
         let now = (self.clock)();
         let mut over = false;
+        self.send_rests(&mut slot, now);
         while let Some(work) = slot.presentation.poll(now) {
             match work {
                 Work::Unit { flow, unit, sequence, timestamp, due, audience } => {
-                    if unit.size > MAX_UNIT {
-                        slot.presentation.skip(flow, audience, now);
-                        continue;
-                    }
-                    self.unit.resize(unit.size as usize, 0);
-                    if let Err(error) = slot.source.read_exact_at(&mut self.unit, unit.offset) {
-                        slot.failures += 1;
-                        tracing::warn!(title = %slot.presentation.title().path, "an access unit cannot be read: {error}");
-                        slot.presentation.skip(flow, audience, now);
+                    self.finish_rests(&mut slot, |rest| rest.goes_before(flow, audience), now);
+                    let spread = slot.spread(flow, &unit, audience);
+                    let sending = Sending { flow, sequence, timestamp, random_access: unit.random_access, audience, spread };
+                    let Some(packets) = self.fetch(&mut slot, &sending, unit, now) else {
                         if slot.failures >= MAX_FAILURES {
                             slot.presentation.end(now);
                         }
                         continue;
-                    }
-                    slot.failures = 0;
+                    };
                     if audience == Audience::Live {
-                        self.counters.lateness.record(now.mono.since(due).as_secs_f64());
+                        self.lateness.note(now.mono.since(due));
                     }
-                    let sent = Sending { sequence, timestamp, random_access: unit.random_access, audience };
-                    self.send_unit(&mut slot, flow, &sent, now);
+                    self.send_unit(&mut slot, &sending, &packets, now);
+                    self.units.put_back(packets);
                     if self.outbox.is_full() {
                         self.flush();
                     }
                 }
                 Work::Report { flow, branch } => self.send_report(&mut slot, flow, branch, now),
-                Work::Bye { flow, state } => self.send_farewell(&mut slot, flow, &state, now),
+                Work::Bye { flow, state } => {
+                    if !state.branch.leaving {
+                        self.finish_rests(&mut slot, |rest| rest.flow == flow, now);
+                    }
+                    self.send_farewell(&mut slot, flow, &state, now);
+                }
                 Work::Ended => {
                     over = true;
                     break;
@@ -573,169 +590,15 @@ impl Shard {
         if over {
             let id = slot.presentation.id();
             slot.ways.close(&self.endpoints, id, now);
+            self.neighbours.note(index, None);
             self.index.remove(&id);
+            self.units.set_presentations(self.index.len());
             self.wheel.disarm(index);
             self.free.push(index);
             self.steering.release_owner(Owner::Presentation(id.0), now);
         } else {
             self.slots[index] = Some(slot);
             self.arm(index);
-        }
-    }
-
-    /// One access unit: payload, filter, map, outbox.
-    fn send_unit(&mut self, slot: &mut Slot, flow: usize, sending: &Sending, now: Now) {
-        let Some(sender) = slot.senders.get_mut(flow) else { return };
-        let first = self.outbox.packets.packets().len();
-        if sender.payloader.payload(&self.unit, sending.random_access, &mut self.outbox.packets).is_err() {
-            self.counters.broken_units.increment(1);
-            slot.presentation.skip(flow, sending.audience, now);
-            return;
-        }
-        let octets = fill_headers(&mut self.outbox.packets, first, &mut sender.header, sending);
-        let packets = self.outbox.packets.packets().len() - first;
-        // As they stand in the packets; those of one access unit differ in nothing of it.
-        let written = self.outbox.packets.packets().get(first).map(|packet| packet.range.clone()).unwrap_or_default();
-        let facts = PacketFacts {
-            source: sender.gate.media_source(),
-            home: sender.facts.home,
-            label: sender.facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0),
-            destination_port: sender.gate.route().ports.0,
-            payload: Payload::of(&self.outbox.packets.octets()[written]),
-            media: Some(sender.kind),
-        };
-        // One reason for each packet that does not leave; the access unit is over either way.
-        let Ok(route) = sender.gate.pass(&facts, u32::try_from(packets).unwrap_or(u32::MAX), now).map(Arc::clone) else {
-            self.outbox.packets.truncate(first);
-            slot.presentation.sent(flow, sending.audience, packets as u64, 0, &[], now);
-            return;
-        };
-        let mut served: smallvec::SmallVec<[BranchSerial; 4]> = smallvec::SmallVec::new();
-        for branch in &route.branches {
-            let wanted = match sending.audience {
-                Audience::Live => slot.presentation.is_live(flow, branch.serial, now),
-                Audience::Priming(serial) => branch.serial == serial,
-            };
-            if !wanted {
-                continue;
-            }
-            match branch.care_of {
-                CareOf::Udp { rtp, source, .. } => {
-                    let target = UdpTarget { to: rtp, source, label: facts.label, traffic_class: sender.traffic_class };
-                    self.outbox.queue(first..first + packets, &target);
-                    served.push(branch.serial);
-                }
-                CareOf::Interleaved { connection, rtp_channel, .. } => {
-                    let Some(connection) = sender.connection(connection.0, &self.connections) else { continue };
-                    if sending.audience == Audience::Live && sender.broken.contains(&branch.serial) {
-                        if !sending.random_access {
-                            self.counters.interleaved_full.increment(packets as u64);
-                            continue;
-                        }
-                        sender.broken.retain(|serial| *serial != branch.serial);
-                    }
-                    if matches!(sending.audience, Audience::Priming(_)) && connection.backlog() > PRIMING_BACKLOG {
-                        self.outbox.packets.truncate(first);
-                        slot.presentation.defer(flow, branch.serial, now.mono + PRIMING_PAUSE);
-                        return;
-                    }
-                    frame(&self.outbox.packets, first, rtp_channel, &mut self.frames);
-                    match connection.offer(&self.frames, now.mono) {
-                        Offer::Taken => {
-                            self.counters.packets.increment(packets as u64);
-                            self.counters.octets.increment(octets as u64);
-                            served.push(branch.serial);
-                        }
-                        Offer::Full if matches!(sending.audience, Audience::Priming(_)) => {
-                            self.outbox.packets.truncate(first);
-                            slot.presentation.defer(flow, branch.serial, now.mono + PRIMING_PAUSE);
-                            return;
-                        }
-                        Offer::Full => {
-                            self.counters.interleaved_full.increment(packets as u64);
-                            sender.broken.push(branch.serial);
-                        }
-                        Offer::Closed => {}
-                    }
-                }
-            }
-        }
-        let home = sender.facts.home;
-        let fresh = slot.presentation.flows().get(flow).map(|flow| {
-            let fresh = flow.branches.iter().filter(|state| state.packets == 0 && served.contains(&state.branch.serial));
-            fresh
-                .map(|state| (state.branch.serial, (!state.branch.is_at_home(home)).then_some(state.branch.since)))
-                .collect::<smallvec::SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
-        });
-        slot.presentation.sent(flow, sending.audience, packets as u64, octets as u64, &served, now);
-        for (serial, since) in fresh.unwrap_or_default() {
-            // Who was bound before there was anything to play was not waiting for a hand-over.
-            if let Some(since) = since.filter(|since| *since >= slot.opened) {
-                self.counters.handover.record(now.mono.since(since).as_secs_f64());
-            }
-            self.steering.branch_started(home, serial, now);
-        }
-        if served.is_empty() && self.outbox.packets.packets().len() == first + packets {
-            // Nobody took them: the octets need not wait for the flush.
-            self.outbox.packets.truncate(first);
-        }
-    }
-
-    /// What the filter sees of RTCP.
-    fn rtcp_facts(&self, sender: &mut Sender) -> PacketFacts {
-        PacketFacts {
-            source: sender.gate.media_source(),
-            home: sender.facts.home,
-            label: sender.facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0),
-            destination_port: sender.gate.route().ports.1,
-            payload: Payload::Rtcp,
-            media: Some(sender.kind),
-        }
-    }
-
-    fn send_report(&mut self, slot: &mut Slot, flow: usize, branch: BranchSerial, now: Now) {
-        let Some(sender) = slot.senders.get_mut(flow) else { return };
-        let facts = self.rtcp_facts(sender);
-        let Ok(route) = sender.gate.pass(&facts, 1, now) else { return };
-        // One that has just ended gets no more than its BYE.
-        let Some(care_of) = route.branches.iter().find(|bound| bound.serial == branch).map(|bound| bound.care_of) else { return };
-        let Some(playing) = slot.presentation.flows().get(flow) else { return };
-        let Some(state) = playing.branches.iter().find(|state| state.branch.serial == branch) else { return };
-        let report = report::sender_report(&slot.presentation, playing, state, &sender.cname, false, now);
-        self.send_rtcp(sender, &care_of, &report, facts.label, |connection, frame| {
-            // A report that finds no room is followed by another.
-            let _ = connection.offer(frame, now.mono);
-        });
-        let (_, ntp) = slot.presentation.report_time(now);
-        if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
-            state.last_report = Some((report::middle(ntp), now.mono));
-        }
-    }
-
-    fn send_farewell(&mut self, slot: &mut Slot, flow: usize, state: &BranchState, now: Now) {
-        let (Some(playing), Some(sender)) = (slot.presentation.flows().get(flow), slot.senders.get_mut(flow)) else { return };
-        let facts = self.rtcp_facts(sender);
-        if sender.gate.pass_farewell(&facts).is_err() {
-            return;
-        }
-        let report = report::sender_report(&slot.presentation, playing, state, &sender.cname, true, now);
-        self.send_rtcp(sender, &state.branch.care_of, &report, facts.label, |connection, frame| {
-            // One that is closed needs none.
-            let _ = connection.insist(frame, now.mono);
-        });
-    }
-
-    fn send_rtcp(&mut self, sender: &mut Sender, care_of: &CareOf, report: &[u8], label: u32, write: impl FnOnce(&Connection, &[u8])) {
-        match *care_of {
-            CareOf::Udp { rtcp, source, .. } => {
-                self.outbox.queue_report(report, &UdpTarget { to: rtcp, source, label, traffic_class: sender.traffic_class });
-            }
-            CareOf::Interleaved { connection, rtcp_channel, .. } => {
-                if let Some(connection) = sender.connection(connection.0, &self.connections) {
-                    let len = u16::try_from(report.len()).unwrap_or(0).to_be_bytes();
-                    write(&connection, &[&[b'$', rtcp_channel, len[0], len[1]], report].concat());
-                }
-            }
         }
     }
 
@@ -810,141 +673,5 @@ impl Shard {
                 None => self.director.perform(Command::Rtcp { presentation, origin, packet }),
             }
         }
-    }
-}
-
-/// What is the same for all packets of an access unit.
-struct Sending {
-    sequence: u16,
-    timestamp: u32,
-    random_access: bool,
-    audience: Audience,
-}
-
-/// Fills the holes before the payloads of the packets from `first` on; payload octets in all.
-fn fill_headers(packets: &mut PacketBuffer, first: usize, header: &mut Header, sending: &Sending) -> usize {
-    header.timestamp = sending.timestamp;
-    header.sequence_number = sending.sequence;
-    let mut payload = 0;
-    for index in first..packets.packets().len() {
-        let packet = &packets.packets()[index];
-        let range = packet.range.clone();
-        header.marker = packet.marker;
-        payload += range.len() - RTP_HEADER_LEN;
-        let hole = &mut packets.octets_mut()[range][..RTP_HEADER_LEN];
-        let written = header.marshal_to(hole);
-        debug_assert!(matches!(written, Ok(RTP_HEADER_LEN)), "a header without extensions has twelve octets");
-        header.sequence_number = header.sequence_number.wrapping_add(1);
-    }
-    payload
-}
-
-/// The source of an RTP packet, of which only the beginning is there.
-fn quoted_source(packet: &[u8]) -> Option<Ssrc> {
-    match packet {
-        &[first, _, _, _, _, _, _, _, a, b, c, d, ..] if first >> 6 == 2 => Some(Ssrc(u32::from_be_bytes([a, b, c, d]))),
-        _ => None,
-    }
-}
-
-/// Frames the packets from `first` on for a channel (RFC 2326 section 10.12).
-fn frame(packets: &PacketBuffer, first: usize, channel: u8, frames: &mut Vec<u8>) {
-    frames.clear();
-    for packet in packets.packets().iter().skip(first) {
-        let octets = &packets.octets()[packet.range.clone()];
-        let [high, low] = u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes();
-        frames.extend_from_slice(&[b'$', channel, high, low]);
-        frames.extend_from_slice(octets);
-    }
-}
-
-impl Slot {
-    /// Takes over what the address map says.
-    fn sync(&mut self, now: Now) {
-        let routes: Vec<Arc<Route>> = self.senders.iter_mut().map(|sender| Arc::clone(sender.gate.route())).collect();
-        self.presentation.sync(&routes, now);
-        for (sender, route) in self.senders.iter_mut().zip(&routes) {
-            let bound = |id: u64| {
-                let of = |branch: &crate::steering::Branch| matches!(branch.care_of, CareOf::Interleaved { connection, .. } if connection.0 == id);
-                route.branches.iter().any(of)
-            };
-            sender.connections.retain(|(id, _)| bound(*id));
-            sender.broken.retain(|serial| route.branches.iter().any(|branch| branch.serial == *serial));
-        }
-        self.unreachable.retain(|serial| routes.iter().any(|route| route.branches.iter().any(|branch| branch.serial == serial)));
-    }
-
-    /// Forgets media that connections hold back until a response is out: they are of the position before.
-    fn discard_held(&mut self) {
-        for (sender, flow) in self.senders.iter_mut().zip(self.presentation.flows()) {
-            for state in &flow.branches {
-                if let CareOf::Interleaved { connection, rtp_channel, .. } = state.branch.care_of
-                    && let Some((_, connection)) = sender.connections.iter().find(|(id, _)| *id == connection.0)
-                {
-                    connection.discard_held(rtp_channel);
-                }
-            }
-        }
-    }
-
-    /// Notes what a SETUP told.
-    fn await_datagrams(
-        &mut self,
-        endpoints: &Endpoints,
-        home: HomeAddress,
-        holder: Holder,
-        care_of: CareOf,
-        now: Now,
-    ) -> Result<(), PlaybackError> {
-        let sender = self.senders.iter().find(|sender| sender.facts.home == home).ok_or(PlaybackError::Unknown)?;
-        self.ways.expect(endpoints, self.presentation.id(), &sender.facts, holder, care_of, now);
-        Ok(())
-    }
-
-    /// Makes known where its branches are, and moves those that turned out to be behind another port.
-    fn follow_datagrams(&mut self, endpoints: &Endpoints, steering: &BindingCache, now: Now) {
-        if self.ways.correct(endpoints, &self.presentation, steering, now) {
-            self.sync(now);
-        }
-        self.ways.note(endpoints, &self.presentation, now);
-    }
-
-    /// Notes that a datagram of a branch has come back; whether it is one too many. One that quotes no packet of the flow
-    /// was made up.
-    fn is_gone(&mut self, origin: ReportOrigin, quoted: &[u8], now: Now) -> bool {
-        let Some(sender) = self.senders.iter().find(|sender| sender.facts.home == origin.home) else { return false };
-        quoted_source(quoted) == Some(sender.facts.ssrc) && self.unreachable.note(origin.branch, now.mono)
-    }
-
-    fn reported(&mut self, origin: ReportOrigin, packet: &[u8], now: Now) {
-        self.unreachable.heard(origin.branch);
-        let Some(index) = self.senders.iter().position(|sender| sender.facts.home == origin.home) else { return };
-        self.senders[index].gate.heard(origin.branch, now.mono);
-        let facts = self.senders[index].facts;
-        if let Some(state) = self.presentation.flow_mut(index).and_then(|flow| flow.branch_mut(origin.branch))
-            && let Some(mut reception) = report::read_reception(packet, facts.ssrc, facts.clock_rate, state.last_report, now.mono)
-        {
-            reception.round_trip = reception.round_trip.or(state.reception.round_trip);
-            state.reception = reception;
-        }
-    }
-
-    fn snapshot(&self, now: Now) -> crate::playback::PresentationSnapshot {
-        let mut snapshot = self.presentation.snapshot(now);
-        for (flow, sender) in snapshot.flows.iter_mut().zip(&self.senders) {
-            flow.dropped = sender.gate.dropped();
-        }
-        snapshot
-    }
-}
-
-impl Sender {
-    fn connection(&mut self, id: u64, connections: &Connections) -> Option<Arc<Connection>> {
-        if let Some((_, connection)) = self.connections.iter().find(|(known, _)| *known == id) {
-            return Some(Arc::clone(connection));
-        }
-        let connection = connections.get(id)?;
-        self.connections.push((id, Arc::clone(&connection)));
-        Some(connection)
     }
 }

@@ -53,11 +53,40 @@ pub struct UdpSocket {
     bounced: Vec<Bounced>,
 }
 
+/// Where some octets of a message lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// In which buffer; what that means is up to the [`Octets`].
+    pub buffer: u32,
+    /// From where in it.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// What the parts of messages lead into.
+pub trait Octets {
+    /// The octets of a part; none where there is no such part.
+    fn part(&self, part: Part) -> &[u8];
+}
+
+/// One buffer.
+impl Octets for [u8] {
+    fn part(&self, part: Part) -> &[u8] {
+        let start = part.start as usize;
+        self.get(start..start + part.len as usize).unwrap_or_default()
+    }
+}
+
 /// A message to send: one datagram, or a run of them.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where its octets lie in the buffer handed to [`UdpSocket::send`].
-    pub octets: Range<usize>,
+    /// Its parts among those handed to [`UdpSocket::send`].
+    pub parts: Range<usize>,
+    /// How many parts make a datagram.
+    pub parts_each: usize,
+    /// Octets in all.
+    pub len: usize,
     /// The size of each datagram but the last; equal to the length for a single one.
     pub segment: usize,
     /// Where it goes.
@@ -73,12 +102,23 @@ pub struct Message {
 impl Message {
     /// Whether it is more than one datagram.
     fn is_run(&self) -> bool {
-        self.segment < self.octets.len()
+        self.segment < self.len
     }
 
     /// How many datagrams it is.
     pub fn datagrams(&self) -> u64 {
-        self.octets.len().div_ceil(self.segment.max(1)) as u64
+        self.len.div_ceil(self.segment.max(1)) as u64
+    }
+
+    /// Its datagrams, one by one.
+    fn singles(&self, parts: &[Part]) -> impl Iterator<Item = Self> {
+        let each = self.parts_each.max(1);
+        let starts = self.parts.clone().step_by(each);
+        starts.map(move |start| {
+            let range = start..(start + each).min(self.parts.end);
+            let len = parts.get(range.clone()).unwrap_or_default().iter().map(|part| part.len as usize).sum();
+            Self { parts: range, len, segment: len, ..self.clone() }
+        })
     }
 }
 
@@ -91,7 +131,7 @@ pub struct Sent {
     pub octets: u64,
     /// Those it did not take.
     pub refused: u64,
-    /// Those that were not sent because the send buffer stayed full.
+    /// Those that were not sent because the system's buffers stayed full.
     pub no_room: u64,
     /// Those sent without the label they should have had.
     pub label_unavailable: u64,
@@ -100,8 +140,19 @@ pub struct Sent {
 impl Sent {
     fn took(&mut self, message: &Message) {
         self.datagrams += message.datagrams();
-        self.octets += message.octets.len() as u64;
+        self.octets += message.len as u64;
     }
+}
+
+/// What became of a message that was cut apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Apart {
+    /// All its datagrams were taken.
+    Fine,
+    /// Not all were.
+    Refused,
+    /// The system's buffers are full.
+    Full,
 }
 
 /// What became of one datagram.
@@ -116,6 +167,8 @@ enum Fate {
 pub struct Scratch {
     headers: Vec<libc::mmsghdr>,
     parts: Vec<libc::iovec>,
+    /// Which parts are a message's.
+    spans: Vec<Range<usize>>,
     names: Vec<SockAddr>,
     control: Vec<[u64; CONTROL_WORDS]>,
 }
@@ -129,6 +182,7 @@ impl Default for Scratch {
         Self {
             headers: Vec::with_capacity(BATCH),
             parts: Vec::with_capacity(BATCH),
+            spans: Vec::with_capacity(BATCH),
             names: Vec::with_capacity(BATCH),
             control: vec![[0; CONTROL_WORDS]; BATCH],
         }
@@ -188,48 +242,54 @@ impl UdpSocket {
         self.offload
     }
 
-    /// Sends messages, which lie in `octets`, in order; as many per system call as possible. Waits a moment where the
-    /// send buffer is full.
-    pub fn send(&mut self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> Sent {
+    /// Sends messages in order, as many per system call as possible. Says what became of them, and how many of them are
+    /// done with: less than all where the system's buffers are full. One that was cut apart may have lost its first
+    /// datagrams then, which have left.
+    pub fn send<O: Octets + ?Sized>(
+        &mut self,
+        octets: &O,
+        parts: &[Part],
+        messages: &mut [Message],
+        scratch: &mut Scratch,
+    ) -> (Sent, usize) {
         let mut sent = Sent::default();
-        let (mut waits, mut repeats) = (0, 0);
+        let mut repeats = 0;
         let mut next = 0;
         while next < messages.len() {
-            let batch = &messages[next..messages.len().min(next + BATCH)];
+            let end = messages.len().min(next + BATCH);
+            let batch = &messages[next..end];
             let count = batch.iter().position(|message| self.goes_apart(message)).unwrap_or(batch.len());
             if count == 0 {
-                self.send_apart(octets, &batch[0], scratch, &mut sent);
-                next += 1;
+                match self.send_apart(octets, parts, &mut messages[next], scratch, &mut sent) {
+                    Apart::Full => return (sent, next),
+                    Apart::Fine | Apart::Refused => next += 1,
+                }
                 continue;
             }
             self.want_labels(&batch[..count]);
-            match self.send_batch(octets, &batch[..count], scratch) {
+            match self.send_batch(octets, parts, &batch[..count], scratch) {
                 Ok(taken) => {
                     batch[..taken].iter().for_each(|message| sent.took(message));
                     self.offload_proven |= batch[..taken].iter().any(Message::is_run);
                     sent.label_unavailable += self.without_label(&batch[..taken]);
                     next += taken;
-                    (waits, repeats) = (0, 0);
+                    repeats = 0;
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::ENOBUFS) => {
-                        waits += 1;
-                        if waits > 2 || !self.wait_writable() {
-                            sent.no_room += batch[0].datagrams();
-                            next += 1;
-                            (waits, repeats) = (0, 0);
-                        }
-                    }
+                    Some(libc::EAGAIN | libc::ENOBUFS) => return (sent, next),
                     Some(code) if may_be_another_s(code) && repeats < REPEATS => {
                         self.collect();
                         repeats += 1;
                     }
                     // What is at fault, the segmentation, the label or the message itself, shows datagram by datagram.
                     Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE) => {
-                        let message = &batch[0];
-                        if self.send_apart(octets, message, scratch, &mut sent) && message.is_run() {
-                            self.note_refused_run(message.to.ip());
+                        let message = &mut messages[next];
+                        let (is_run, to) = (message.is_run(), message.to.ip());
+                        match self.send_apart(octets, parts, message, scratch, &mut sent) {
+                            Apart::Full => return (sent, next),
+                            Apart::Fine if is_run => self.note_refused_run(to),
+                            Apart::Fine | Apart::Refused => {}
                         }
                         next += 1;
                         repeats = 0;
@@ -242,7 +302,7 @@ impl UdpSocket {
                 },
             }
         }
-        sent
+        (sent, next)
     }
 
     /// Whether a message has to be cut apart here.
@@ -264,55 +324,60 @@ impl UdpSocket {
         self.without_offload.push(to);
     }
 
-    /// Sends the datagrams of a message one by one; whether all were taken.
-    fn send_apart(&mut self, octets: &[u8], message: &Message, scratch: &mut Scratch, sent: &mut Sent) -> bool {
-        let mut start = message.octets.start;
-        let mut fine = true;
-        while start < message.octets.end {
-            let end = (start + message.segment.max(1)).min(message.octets.end);
-            let single = Message { octets: start..end, segment: end - start, ..message.clone() };
-            match self.send_single(octets, &single, scratch) {
+    /// Sends the datagrams of a message one by one. Where the system's buffers are full, the message is what is left of it.
+    fn send_apart<O: Octets + ?Sized>(
+        &mut self,
+        octets: &O,
+        parts: &[Part],
+        message: &mut Message,
+        scratch: &mut Scratch,
+        sent: &mut Sent,
+    ) -> Apart {
+        let mut outcome = Apart::Fine;
+        let whole = message.clone();
+        for single in whole.singles(parts) {
+            match self.send_single(octets, parts, &single, scratch) {
                 Fate::Taken => {
                     sent.took(&single);
                     sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
                 }
+                Fate::NoRoom => {
+                    let gone = (single.parts.start - message.parts.start) / message.parts_each.max(1) * message.segment;
+                    message.parts.start = single.parts.start;
+                    message.len -= gone.min(message.len);
+                    return Apart::Full;
+                }
                 // Where the first is not taken the others are not tried.
-                fate => {
-                    fine = false;
-                    let is_first = start == message.octets.start;
-                    let lost = if is_first { message.datagrams() } else { 1 };
-                    *(if fate == Fate::NoRoom { &mut sent.no_room } else { &mut sent.refused }) += lost;
-                    if is_first {
-                        break;
-                    }
+                Fate::Refused if single.parts.start == whole.parts.start => {
+                    sent.refused += whole.datagrams();
+                    return Apart::Refused;
+                }
+                Fate::Refused => {
+                    sent.refused += 1;
+                    outcome = Apart::Refused;
                 }
             }
-            start = end;
         }
-        fine
+        outcome
     }
 
     /// Sends one datagram. One that is refused with its label and taken without it, all else being equal, shows that labels
     /// have to be leased from now on.
-    fn send_single(&mut self, octets: &[u8], single: &Message, scratch: &mut Scratch) -> Fate {
-        let (mut tries, mut repeats) = (0, 0);
+    fn send_single<O: Octets + ?Sized>(&mut self, octets: &O, parts: &[Part], single: &Message, scratch: &mut Scratch) -> Fate {
+        let mut repeats = 0;
         loop {
-            let Err(error) = self.send_batch(octets, std::slice::from_ref(single), scratch) else { return Fate::Taken };
+            let Err(error) = self.send_batch(octets, parts, std::slice::from_ref(single), scratch) else { return Fate::Taken };
             match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN | libc::ENOBUFS) => return Fate::NoRoom,
                 Some(code) if may_be_another_s(code) && repeats < REPEATS => {
                     self.collect();
                     repeats += 1;
                 }
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {
-                    tries += 1;
-                    if tries > 2 || !self.wait_writable() {
-                        return Fate::NoRoom;
-                    }
-                }
                 Some(libc::EINVAL) if self.labels.are_free() && single.label != 0 && single.to.is_ipv6() => {
                     self.labels = Labels::leased();
                     self.want_labels(std::slice::from_ref(single));
-                    if self.send_batch(octets, std::slice::from_ref(single), scratch).is_ok() {
+                    if self.send_batch(octets, parts, std::slice::from_ref(single), scratch).is_ok() {
                         return Fate::Taken;
                     }
                     // It was not the label.
@@ -324,32 +389,38 @@ impl UdpSocket {
         }
     }
 
-    fn send_batch(&self, octets: &[u8], messages: &[Message], scratch: &mut Scratch) -> io::Result<usize> {
+    fn send_batch<O: Octets + ?Sized>(&self, octets: &O, parts: &[Part], messages: &[Message], scratch: &mut Scratch) -> io::Result<usize> {
         scratch.headers.clear();
         scratch.parts.clear();
         scratch.names.clear();
+        scratch.spans.clear();
         for message in messages {
-            let part = octets.get(message.octets.clone()).ok_or(io::ErrorKind::InvalidInput)?;
-            scratch.parts.push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+            let first = scratch.parts.len();
+            for part in parts.get(message.parts.clone()).ok_or(io::ErrorKind::InvalidInput)? {
+                let part = octets.part(*part);
+                scratch.parts.push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+            }
+            scratch.spans.push(first..scratch.parts.len());
             scratch.names.push(SockAddr::from(self.destination(message)));
         }
         for (index, message) in messages.iter().enumerate() {
             let control = &mut scratch.control[index];
             let control_len = fill_control(control, message);
+            let span = scratch.spans[index].clone();
             // SAFETY: an all-zero mmsghdr is a valid value of this plain C structure.
             let mut header: libc::mmsghdr = unsafe { zeroed() };
             header.msg_hdr.msg_name = scratch.names[index].as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = scratch.names[index].len();
-            header.msg_hdr.msg_iov = &raw mut scratch.parts[index];
-            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_iovlen = span.len() as _;
+            header.msg_hdr.msg_iov = scratch.parts[span].as_mut_ptr();
             if control_len > 0 {
                 header.msg_hdr.msg_control = control.as_mut_ptr().cast();
                 header.msg_hdr.msg_controllen = control_len as _;
             }
             scratch.headers.push(header);
         }
-        // SAFETY: every pointer in the headers leads into `octets` or into `scratch`, which both outlive the call and
-        // are not touched during it; the count is that of the headers built above.
+        // SAFETY: every pointer in the headers leads into what `octets` gave or into `scratch`, which are borrowed for longer
+        // than the call and are not touched during it; the count is that of the headers built above.
         let taken = unsafe { libc::sendmmsg(self.fd(), scratch.headers.as_mut_ptr(), scratch.headers.len() as libc::c_uint, 0) };
         if taken < 0 { Err(io::Error::last_os_error()) } else { Ok(taken as usize) }
     }
@@ -380,13 +451,6 @@ impl UdpSocket {
             }
             v4 => v4,
         }
-    }
-
-    /// Waits at most two milliseconds for room in the send buffer.
-    fn wait_writable(&self) -> bool {
-        let mut fd = libc::pollfd { fd: self.fd(), events: libc::POLLOUT, revents: 0 };
-        // SAFETY: one valid pollfd, and its count.
-        unsafe { libc::poll(&raw mut fd, 1, 2) > 0 }
     }
 
     /// Takes over what came back of datagrams that were sent in vain; the system's queue is empty then.
@@ -625,8 +689,16 @@ mod tests {
         got
     }
 
-    fn message(octets: Range<usize>, segment: usize, to: SocketAddr) -> Message {
-        Message { octets, segment, to, label: 0x5a3c7, from: Some(to.ip()), traffic_class: 0x88 }
+    /// A message of `len` octets from `start` of a buffer, each datagram in two parts, and those.
+    fn message(parts: &mut Vec<Part>, octets: Range<usize>, segment: usize, to: SocketAddr) -> Message {
+        let first = parts.len();
+        for start in octets.clone().step_by(segment) {
+            let (head, end) = (start + 1, (start + segment).min(octets.end));
+            let part = |range: Range<usize>| Part { buffer: 0, start: range.start as u32, len: range.len() as u32 };
+            parts.extend([part(start..head), part(head..end)]);
+        }
+        let parts = first..parts.len();
+        Message { parts, parts_each: 2, len: octets.len(), segment, to, label: 0x5a3c7, from: Some(to.ip()), traffic_class: 0x88 }
     }
 
     #[test]
@@ -637,9 +709,10 @@ mod tests {
                 let mut sender = UdpSocket::bind(address.parse().expect("an address")).expect("a loopback socket");
                 sender.offload = offload;
                 let octets: Vec<u8> = (0..250).collect();
-                let messages = [message(0..250, 100, receiver.local()), message(10..20, 10, receiver.local())];
-                let sent = sender.send(&octets, &messages, &mut Scratch::default());
-                assert_eq!(sent, Sent { datagrams: 4, octets: 260, ..Sent::default() });
+                let mut parts = Vec::new();
+                let mut messages = [message(&mut parts, 0..250, 100, receiver.local()), message(&mut parts, 10..20, 10, receiver.local())];
+                let sent = sender.send(octets.as_slice(), &parts, &mut messages, &mut Scratch::default());
+                assert_eq!(sent, (Sent { datagrams: 4, octets: 260, ..Sent::default() }, 2));
                 let got = receive(&receiver, 4);
                 let expected: [&[u8]; 4] = [&octets[..100], &octets[100..200], &octets[200..], &octets[10..20]];
                 assert_eq!(got, expected);
@@ -679,11 +752,12 @@ mod tests {
         let octets = [1; 250];
         for foreign in ["ff02::77", "fe80::77"].map(|text| text.parse().expect("an address")) {
             for (range, segment) in [(0..100, 100), (0..250, 100)] {
-                let wrong = Message { from: Some(foreign), ..message(range.clone(), segment, receiver.local()) };
-                let right = message(range, segment, receiver.local());
-                let sent = sender.send(&octets, &[wrong, right.clone()], &mut Scratch::default());
+                let mut parts = Vec::new();
+                let wrong = Message { from: Some(foreign), ..message(&mut parts, range.clone(), segment, receiver.local()) };
+                let right = message(&mut parts, range, segment, receiver.local());
+                let (sent, _) = sender.send(&octets[..], &parts, &mut [wrong, right.clone()], &mut Scratch::default());
                 let count = right.datagrams();
-                assert_eq!(sent, Sent { datagrams: count, octets: right.octets.len() as u64, refused: count, ..Sent::default() });
+                assert_eq!(sent, Sent { datagrams: count, octets: right.len as u64, refused: count, ..Sent::default() });
                 for _ in 0..right.datagrams() {
                     assert_eq!(label_of_next(&receiver), 0x5a3c7);
                 }
@@ -697,6 +771,7 @@ mod tests {
         let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let at = |last: usize| SocketAddr::from(([192, 0, 2, last as u8], 5000));
         sender.note_refused_run(at(1).ip());
+        let message = |octets, segment, to| message(&mut Vec::new(), octets, segment, to);
         assert!(sender.goes_apart(&message(0..250, 100, at(1))) && !sender.goes_apart(&message(0..100, 100, at(1))));
         assert!(!sender.goes_apart(&message(0..250, 100, at(2))), "another destination is not concerned");
         sender.offload_proven = true;
@@ -716,11 +791,13 @@ mod tests {
             let octets: Vec<u8> = (0..250).collect();
             for offload in [true, false] {
                 sender.offload = offload;
-                let mut messages = Vec::new();
+                let (mut messages, mut parts) = (Vec::new(), Vec::new());
                 for at in 0..40 {
-                    messages.extend([message(0..250, 100, closed), message(at..at + 1, 1, receiver.local()), message(0..20, 20, closed)]);
+                    messages.push(message(&mut parts, 0..250, 100, closed));
+                    messages.push(message(&mut parts, at..at + 1, 1, receiver.local()));
+                    messages.push(message(&mut parts, 0..20, 20, closed));
                 }
-                let sent = sender.send(&octets, &messages, &mut Scratch::default());
+                let (sent, _) = sender.send(octets.as_slice(), &parts, &mut messages, &mut Scratch::default());
                 assert_eq!(sent, Sent { datagrams: 40 * 5, octets: 40 * 271, ..Sent::default() }, "{address}");
                 let expected: Vec<Vec<u8>> = (0..40).map(|octet| vec![octet]).collect();
                 assert_eq!(receive(&receiver, 40), expected, "nothing is missing, nothing comes twice");
@@ -735,9 +812,11 @@ mod tests {
                 assert!(sender.offload == offload && sender.without_offload.is_empty(), "runs are not to blame");
             }
             // A datagram that waits is had although something has come back.
-            let [one, two] = [message(0..20, 20, closed), message(7..8, 1, sender.local())];
+            let mut parts = Vec::new();
+            let one = message(&mut parts, 0..20, 20, closed);
+            let two = message(&mut parts, 7..8, 1, sender.local());
             receiver.socket.send_to(&[9], &sender.local().into()).expect("sent");
-            sender.send(&octets, &[two, one], &mut Scratch::default());
+            sender.send(octets.as_slice(), &parts, &mut [two, one], &mut Scratch::default());
             assert_eq!(receive(&sender, 2), [[9], [7]]);
         }
     }
@@ -746,10 +825,22 @@ mod tests {
     fn more_messages_than_one_call_takes_all_leave() {
         let receiver = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
-        let messages = vec![message(0..8, 8, receiver.local()); BATCH * 2 + 3];
-        let sent = sender.send(&[1; 8], &messages, &mut Scratch::default());
+        let mut parts = Vec::new();
+        let mut messages = vec![message(&mut parts, 0..8, 8, receiver.local()); BATCH * 2 + 3];
+        let (sent, _) = sender.send(&[1; 8][..], &parts, &mut messages, &mut Scratch::default());
         assert_eq!(sent.datagrams, messages.len() as u64);
         assert_eq!(receive(&receiver, messages.len()).len(), messages.len());
+    }
+
+    #[test]
+    fn a_message_is_cut_into_its_datagrams() {
+        let mut parts = Vec::new();
+        let mut whole = message(&mut parts, 0..250, 100, SocketAddr::from(([192, 0, 2, 1], 5000)));
+        let singles = |message: &Message| message.singles(&parts).map(|single| (single.parts.clone(), single.len)).collect::<Vec<_>>();
+        assert_eq!(singles(&whole), [(0..2, 100), (2..4, 100), (4..6, 50)]);
+        assert_eq!((whole.datagrams(), whole.is_run()), (3, true));
+        (whole.parts, whole.len) = (2..6, 150);
+        assert_eq!((singles(&whole), whole.datagrams()), (vec![(2..4, 100), (4..6, 50)], 2));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 const SEQUENCE_PARAMETER_SET: u8 = 7;
 const PICTURE_PARAMETER_SET: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
+/// Coded slices, partitioned or not.
+const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
@@ -98,6 +100,20 @@ impl H264Payloader {
         // RFC 6184 section 5.1: the marker bit is set for the very last packet of the access unit.
         writer.out.mark_last();
         Ok(())
+    }
+
+    /// Whether all its slices are of pictures that no other refers to: nal_ref_idc is zero (ISO/IEC 14496-10 section 7.4.1).
+    pub(super) fn is_disposable(&self, unit: &[u8]) -> bool {
+        let mut any = false;
+        for header in self.nal_units(unit).map_while(Result::ok).filter_map(|nal| nal.first().copied()) {
+            if SLICES.contains(&(header & TYPE_MASK)) {
+                if header & REFERENCE_MASK != 0 {
+                    return false;
+                }
+                any = true;
+            }
+        }
+        any
     }
 
     /// Exactly two parameter sets, as players expect; any further ones go in-band.

@@ -44,6 +44,16 @@ pub struct Run {
 }
 
 impl PacketBuffer {
+    /// An empty one with room for so many octets.
+    pub fn with_capacity(octets: usize) -> Self {
+        Self { octets: Vec::with_capacity(octets), packets: Vec::new() }
+    }
+
+    /// The octets it has room for.
+    pub fn capacity(&self) -> usize {
+        self.octets.capacity()
+    }
+
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.octets.clear();
@@ -189,6 +199,15 @@ impl Payloader {
             out.truncate(before);
         }
         done
+    }
+
+    /// Whether nothing else is decoded with the help of this access unit, so that it is missed least where not all can be
+    /// sent.
+    pub fn is_disposable(&self, unit: &[u8]) -> bool {
+        match &self.format {
+            Format::H264(payloader) => payloader.is_disposable(unit),
+            Format::Aac(_) => false,
+        }
     }
 
     /// The RTP clock.
