@@ -101,7 +101,7 @@ fn report_blocks(kind: u8, packet: &[u8]) -> Vec<ReceptionReport> {
 }
 
 /// The packets of a compound packet with their types; ends at the first whose length does not fit.
-fn packets(compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub(super) fn packets(compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = compound;
     std::iter::from_fn(move || {
         let &[first, kind, high, low, ..] = rest else { return None };
