@@ -115,6 +115,8 @@ pub struct RtpConfig {
     pub port: u16,
     /// Octets of an RTP packet.
     pub mtu: usize,
+    /// Milliseconds for which a packet can be sent again to who asks for that; 0 sends none again.
+    pub rtx_ms: u64,
     /// DSCP of video packets, 0 to 63.
     pub dscp_video: u8,
     /// DSCP of audio packets, 0 to 63.
@@ -123,7 +125,7 @@ pub struct RtpConfig {
 
 impl Default for RtpConfig {
     fn default() -> Self {
-        Self { port: 8000, mtu: 1400, dscp_video: 0, dscp_audio: 0 }
+        Self { port: 8000, mtu: 1400, rtx_ms: 2000, dscp_video: 0, dscp_audio: 0 }
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod director;
 pub mod endpoints;
 mod outbox;
+mod resend;
 pub mod shard;
 mod unreachable;
 mod ways;

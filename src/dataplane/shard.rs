@@ -16,10 +16,11 @@ use webrtc_util::marshal::Marshal;
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
 use crate::dataplane::outbox::{Outbox, UdpTarget, sum};
+use crate::dataplane::resend::{FlowParts, Resender, Resends};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
-use crate::library::ReadAt;
+use crate::library::{AccessUnit, ReadAt};
 use crate::net::bounced::Bounced;
 use crate::net::connection::{Connection, Connections, Offer};
 use crate::net::udp::PortPair;
@@ -29,6 +30,7 @@ use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use crate::playback::flow::{BranchState, FlowIdentity};
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
+use crate::playback::rtx::SentUnit;
 use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
 use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
 use crate::steering::{BindingCache, BranchSerial, CareOf, EndReason, Gate, Holder, HomeAddress, Owner, PacketFacts, Payload, Route};
@@ -44,6 +46,8 @@ pub struct DataPlaneSettings {
     pub max_packet: usize,
     /// Presentations in all at most.
     pub max_presentations: usize,
+    /// For how long a packet can be sent again to a branch that asked for that.
+    pub rtx: Duration,
     /// DSCP of video packets.
     pub dscp_video: u8,
     /// DSCP of audio packets.
@@ -60,6 +64,7 @@ impl Default for DataPlaneSettings {
             port: 8000,
             shards: 1,
             max_packet: 1400,
+            rtx: Duration::from_secs(2),
             max_presentations: 10_000,
             dscp_video: 0,
             dscp_audio: 0,
@@ -162,6 +167,7 @@ impl Prepared {
                 notices,
                 sockets,
                 outbox: Outbox::default(),
+                resender: Resender::default(),
                 frames: Vec::new(),
                 unit: Vec::new(),
                 slots: Vec::new(),
@@ -191,6 +197,8 @@ struct Slot {
     ways: Ways,
     /// Of which branches datagrams come back.
     unreachable: Unreachable,
+    /// What branches may be sent again.
+    resends: Resends,
 }
 
 /// What turns one flow's access units into packets.
@@ -253,6 +261,7 @@ struct Shard {
     notices: Arc<Notices>,
     sockets: PortPair,
     outbox: Outbox,
+    resender: Resender,
     /// Interleaved frames of one access unit.
     frames: Vec<u8>,
     /// One access unit.
@@ -392,6 +401,7 @@ impl Shard {
                     failures: 0,
                     ways: Ways::default(),
                     unreachable: Unreachable::default(),
+                    resends: Resends::new(self.settings.rtx),
                 });
                 self.index.insert(presentation, slot);
                 self.arm(slot);
@@ -446,6 +456,7 @@ impl Shard {
                     slot.reported(origin, &packet, now);
                     Ok(())
                 });
+                self.resend(presentation, origin, &packet, now);
             }
             Command::Bounced { presentation, origin, quoted } => {
                 self.notices.report_taken();
@@ -556,7 +567,7 @@ impl Shard {
                     if audience == Audience::Live {
                         self.counters.lateness.record(now.mono.since(due).as_secs_f64());
                     }
-                    let sent = Sending { sequence, timestamp, random_access: unit.random_access, audience };
+                    let sent = Sending { unit, sequence, timestamp, random_access: unit.random_access, audience };
                     self.send_unit(&mut slot, flow, &sent, now);
                     if self.outbox.is_full() {
                         self.flush();
@@ -668,6 +679,9 @@ impl Shard {
                 .collect::<smallvec::SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         slot.presentation.sent(flow, sending.audience, packets as u64, octets as u64, &served, now);
+        let Sending { unit, sequence, timestamp, .. } = *sending;
+        let sent = SentUnit { unit, sequence, packets, timestamp, at: now.mono };
+        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
             if let Some(since) = since.filter(|since| *since >= slot.opened) {
@@ -781,6 +795,20 @@ impl Shard {
         }
     }
 
+    /// Sends a branch again what it says it has not got.
+    fn resend(&mut self, presentation: PresentationId, origin: ReportOrigin, packet: &[u8], now: Now) {
+        let Some(slot) = self.index.get(&presentation).and_then(|slot| self.slots.get_mut(*slot)?.as_mut()) else { return };
+        let Some(sender) = slot.senders.iter_mut().find(|sender| sender.facts.home == origin.home) else { return };
+        let Sender { gate, payloader, facts, kind, traffic_class, .. } = sender;
+        let label = facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0);
+        let flow = FlowParts { gate, payloader, facts, kind: *kind, label, traffic_class: *traffic_class };
+        let jumps = slot.presentation.jumps();
+        self.resender.resend(&mut slot.resends, flow, origin.branch, packet, jumps, &*slot.source, &mut self.outbox, now);
+        if self.outbox.is_full() {
+            self.flush();
+        }
+    }
+
     /// Takes what came in: reports of receivers, and datagrams that open a way.
     fn receive(&mut self) {
         let now = (self.clock)();
@@ -806,7 +834,10 @@ impl Shard {
         for (Endpoint { presentation, home, branch }, packet) in reports {
             let origin = ReportOrigin { home, branch };
             match self.index.get(&presentation).copied().and_then(|slot| self.slots.get_mut(slot)?.as_mut()) {
-                Some(slot) => slot.reported(origin, &packet, now),
+                Some(slot) => {
+                    slot.reported(origin, &packet, now);
+                    self.resend(presentation, origin, &packet, now);
+                }
                 None => self.director.perform(Command::Rtcp { presentation, origin, packet }),
             }
         }
@@ -815,6 +846,7 @@ impl Shard {
 
 /// What is the same for all packets of an access unit.
 struct Sending {
+    unit: AccessUnit,
     sequence: u16,
     timestamp: u32,
     random_access: bool,
@@ -871,6 +903,7 @@ impl Slot {
             sender.connections.retain(|(id, _)| bound(*id));
             sender.broken.retain(|serial| route.branches.iter().any(|branch| branch.serial == *serial));
         }
+        self.resends.retain(&routes);
         self.unreachable.retain(|serial| routes.iter().any(|route| route.branches.iter().any(|branch| branch.serial == serial)));
     }
 

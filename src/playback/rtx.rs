@@ -243,8 +243,10 @@ mod tests {
         SentUnit { unit: unit(offset), sequence, packets, timestamp: sequence.into(), at: at(millis) }
     }
 
-    /// Offsets of access units and which of their packets.
-    fn find(history: &mut History, numbers: &[u16], millis: u64) -> (Vec<(u64, Vec<usize>)>, (usize, usize)) {
+    /// Offsets of access units and which of their packets; and how many are unknown, and were sent again too often.
+    type Found = (Vec<(u64, Vec<usize>)>, (usize, usize));
+
+    fn find(history: &mut History, numbers: &[u16], millis: u64) -> Found {
         let (found, declined) = history.find(numbers, 0, at(millis));
         (found.into_iter().map(|again| (again.sent.unit.offset, again.wanted.to_vec())).collect(), (declined.unknown, declined.repeated))
     }
