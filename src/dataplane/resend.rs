@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rtp::header::Header;
 use webrtc_util::marshal::Marshal;
 
@@ -15,9 +16,10 @@ use crate::now::{Mono, Now};
 use crate::payload::rtx::{ORIGINAL_SEQUENCE_LEN, append_again};
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use crate::playback::FlowFacts;
-use crate::playback::feedback;
+use crate::playback::flow::Flow;
 use crate::playback::presentation::Presentation;
 use crate::playback::rtx::{Again, Resending, SentUnit};
+use crate::playback::{feedback, report};
 use crate::quantities::{MediaKind, PayloadType, Ssrc};
 use crate::steering::{Branch, BranchSerial, CareOf, Gate, PacketFacts, Payload, Route};
 
@@ -78,6 +80,20 @@ impl Resends {
         }
         let bitrate = presentation.title().tracks.get(facts.track).map_or(0, crate::library::Track::bitrate);
         Resending::new(ssrc, u16::from_be_bytes([e, f]), bitrate, self.keep, now)
+    }
+
+    /// The report about what a branch was sent again, once it was: that is a source of its own (RFC 3550 section 6.4).
+    pub(crate) fn report(
+        &self,
+        branch: BranchSerial,
+        presentation: &Presentation,
+        flow: &Flow,
+        cname: &str,
+        farewell: bool,
+        now: Now,
+    ) -> Option<Bytes> {
+        let (_, resending) = self.branches.iter().find(|(serial, resending)| *serial == branch && resending.packets > 0)?;
+        Some(report::resending_report(presentation, flow, resending, cname, farewell, now))
     }
 
     /// Forgets branches that are no more.
@@ -214,6 +230,8 @@ impl Resender {
                 ..Header::default()
             };
             resending.sequence = resending.sequence.wrapping_add(1);
+            resending.packets += 1;
+            resending.octets += (packet.range.len() - RTP_HEADER_LEN) as u64;
             let hole = &mut out.octets_mut()[packet.range][..RTP_HEADER_LEN];
             let written = header.marshal_to(hole);
             debug_assert!(matches!(written, Ok(RTP_HEADER_LEN)), "a header without extensions has twelve octets");

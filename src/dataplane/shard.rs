@@ -720,6 +720,9 @@ impl Shard {
             // A report that finds no room is followed by another.
             let _ = connection.offer(frame, now.mono);
         });
+        if let Some(report) = slot.resends.report(branch, &slot.presentation, playing, &sender.cname, false, now) {
+            self.send_rtcp(sender, &care_of, &report, facts.label, |_, _| {});
+        }
         let (_, ntp) = slot.presentation.report_time(now);
         if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
             state.last_report = Some((report::middle(ntp), now.mono));
@@ -737,6 +740,9 @@ impl Shard {
             // One that is closed needs none.
             let _ = connection.insist(frame, now.mono);
         });
+        if let Some(report) = slot.resends.report(state.branch.serial, &slot.presentation, playing, &sender.cname, true, now) {
+            self.send_rtcp(sender, &state.branch.care_of, &report, facts.label, |_, _| {});
+        }
     }
 
     fn send_rtcp(&mut self, sender: &mut Sender, care_of: &CareOf, report: &[u8], label: u32, write: impl FnOnce(&Connection, &[u8])) {

@@ -209,6 +209,10 @@ pub struct Resending {
     pub ssrc: Ssrc,
     /// The sequence number of what is sent again next.
     pub sequence: u16,
+    /// Packets that were sent again.
+    pub packets: u64,
+    /// Octets of their payloads.
+    pub octets: u64,
     /// Octets on the wire: a quarter of the media's rate.
     pub wire: Budget,
     /// Octets read: twice the media's rate.
@@ -220,7 +224,7 @@ impl Resending {
     pub fn new(ssrc: Ssrc, sequence: u16, bitrate: u64, keep: Duration, now: Mono) -> Self {
         let rate = (bitrate / 8).max(LEAST_RATE);
         let (wire, reads) = (Budget::new(rate / 4, now), Budget::new(rate.saturating_mul(2), now));
-        Self { history: History::new(keep), ssrc, sequence, wire, reads }
+        Self { history: History::new(keep), ssrc, sequence, packets: 0, octets: 0, wire, reads }
     }
 }
 
