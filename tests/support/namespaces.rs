@@ -151,6 +151,11 @@ impl Host {
         nft(&mut self.command("nft"), &rules);
     }
 
+    /// From now on nothing more is lost.
+    pub fn lose_nothing_more(&self) {
+        nft(&mut self.command("nft"), "delete table inet loss\n");
+    }
+
     /// How many datagrams were lost so.
     #[track_caller]
     pub fn lost(&self) -> u64 {
