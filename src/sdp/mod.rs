@@ -134,6 +134,11 @@ pub fn receiver(name: &str, track: &SdpTrack, identity: Identity, extent: Extent
     session.to_string()
 }
 
+/// What our reports take of the rate, in bits a second.
+const SENDER_REPORTS: u64 = 2_000;
+/// What those of a receiver that asks for retransmission may take at least.
+const RECEIVER_REPORTS: u64 = 64_000;
+
 fn session(name: &str, identity: Identity, extent: Extent) -> Session {
     let name = line(name);
     Session {
@@ -177,6 +182,15 @@ fn media(track: &SdpTrack, port: u16) -> Media {
         attributes.push(Attribute::with_value("lang", language));
     }
     let kilobits = track.bitrate.div_ceil(1000);
+    let mut bandwidths = Vec::new();
+    if kilobits > 0 {
+        bandwidths.push(Bandwidth { bwtype: "AS".into(), bandwidth: kilobits });
+    }
+    if track.retransmission.is_some() {
+        // A twentieth of a small rate would let a receiver ask too seldom (RFC 3556).
+        bandwidths.push(Bandwidth { bwtype: "RS".into(), bandwidth: SENDER_REPORTS });
+        bandwidths.push(Bandwidth { bwtype: "RR".into(), bandwidth: (track.bitrate / 20).max(RECEIVER_REPORTS) });
+    }
     Media {
         media: track.kind.as_str().into(),
         port,
@@ -185,7 +199,7 @@ fn media(track: &SdpTrack, port: u16) -> Media {
         fmt: formats,
         media_title: None,
         connections: Vec::new(),
-        bandwidths: if kilobits == 0 { Vec::new() } else { vec![Bandwidth { bwtype: "AS".into(), bandwidth: kilobits }] },
+        bandwidths,
         key: None,
         attributes,
     }
@@ -292,6 +306,8 @@ mod tests {
         let lines = [
             "m=video 0 RTP/AVPF 96 112",
             "b=AS:313",
+            "b=RS:2000",
+            "b=RR:64000",
             "a=rtpmap:96 H264/90000",
             "a=fmtp:96 packetization-mode=1;profile-level-id=64001E;sprop-parameter-sets=Z2QAHg==,aOvjyyLA",
             "a=rtcp-fb:96 nack",
@@ -300,6 +316,8 @@ mod tests {
             "a=control:trackID=0",
             "m=audio 0 RTP/AVPF 97 113",
             "b=AS:64",
+            "b=RS:2000",
+            "b=RR:64000",
             "a=rtpmap:97 mpeg4-generic/44100/2",
             "a=fmtp:97 streamtype=5;profile-level-id=41;mode=AAC-hbr;config=1210",
             "a=rtcp-fb:97 nack",
