@@ -79,6 +79,12 @@ impl PayloadType {
         if index > 31 { None } else { Some(Self(96 + index as u8)) }
     }
 
+    /// The payload type `112 + index` of what is sent again of the flow with the type [`PayloadType::dynamic`]`(index)`; `None`
+    /// past 127.
+    pub const fn retransmission(index: usize) -> Option<Self> {
+        if index > 15 { None } else { Some(Self(112 + index as u8)) }
+    }
+
     /// The seven bits.
     pub const fn bits(self) -> u8 {
         self.0

@@ -166,7 +166,7 @@ impl Rig {
                 care_of: CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None },
                 update,
                 together,
-                join: Join { way: JoinWay::Primed, rate_milli },
+                join: Join { way: JoinWay::Primed, rate_milli, rtx: false },
                 leaving: false,
                 since: self.now.mono,
             });

@@ -3,6 +3,7 @@
 #![no_main]
 
 use flowsteer::now::Mono;
+use flowsteer::playback::feedback::{MAX_ASKED, not_received};
 use flowsteer::playback::report::{is_compound, read_reception};
 use flowsteer::quantities::{ClockRate, Ssrc};
 use libfuzzer_sys::fuzz_target;
@@ -17,4 +18,5 @@ fuzz_target!(|input: &[u8]| {
         assert!(reception.loss_fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)));
     }
     let _ = is_compound(compound);
+    assert!(not_received(compound, Ssrc(u32::from_be_bytes([a, b, c, d]))).len() <= MAX_ASKED);
 });

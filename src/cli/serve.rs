@@ -144,7 +144,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
             max_packet: config.rtp.mtu,
             transition: Duration::from_millis(config.steering.transition_ms),
             context: Duration::from_secs(config.steering.context_s),
-            join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
+            join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli), rtx: false },
             media_source: config.steering.media_source,
             limits: Limits {
                 connections: config.http.connections,
@@ -277,7 +277,7 @@ pub(super) fn responder_settings(config: &Config) -> ResponderSettings {
         close_enough: Duration::from_secs(config.mobility.close_enough_s),
         remote_homes: config.mobility.remote_homes,
         max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
-        join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli) },
+        join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli), rtx: false },
         media_source: config.steering.media_source,
         media_source_for_loopback: Some(media_source(None, std::net::Ipv6Addr::LOCALHOST.into())),
     }
@@ -289,6 +289,7 @@ fn data_plane_settings(config: &Config) -> DataPlaneSettings {
         port: config.rtp.port,
         shards: if config.data.shards == 0 { processors.saturating_sub(1).max(1) } else { config.data.shards },
         max_packet: config.rtp.mtu,
+        rtx: Duration::from_millis(config.rtp.rtx_ms),
         max_presentations: config.data.presentations,
         burst: config.rtp.burst,
         spread: Duration::from_millis(config.rtp.spread_ms),
@@ -315,6 +316,7 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         session_timeout: Duration::from_secs(config.rtsp.session_timeout_s),
         rtp_port,
         max_packet: config.rtp.mtu,
+        rtx: Duration::from_millis(config.rtp.rtx_ms),
         media_source: config.steering.media_source,
         join: join_way(config),
         prime_rate_milli: prime_rate(config),

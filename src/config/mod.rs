@@ -119,6 +119,8 @@ pub struct RtpConfig {
     pub burst: usize,
     /// Milliseconds that the packets of a large picture may take at most; never more than half of its duration.
     pub spread_ms: u64,
+    /// Milliseconds for which a packet can be sent again to who asks for that; 0 sends none again.
+    pub rtx_ms: u64,
     /// DSCP of video packets, 0 to 63.
     pub dscp_video: u8,
     /// DSCP of audio packets, 0 to 63.
@@ -127,7 +129,7 @@ pub struct RtpConfig {
 
 impl Default for RtpConfig {
     fn default() -> Self {
-        Self { port: 8000, mtu: 1400, burst: 16, spread_ms: 2, dscp_video: 0, dscp_audio: 0 }
+        Self { port: 8000, mtu: 1400, burst: 16, spread_ms: 2, rtx_ms: 2000, dscp_video: 0, dscp_audio: 0 }
     }
 }
 

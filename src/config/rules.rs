@@ -23,11 +23,12 @@ impl Config {
         let (rtsp, rtp, http, steering, mobility) = (&self.rtsp, &self.rtp, &self.http, &self.steering, &self.mobility);
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 30] = [
+        let table: [(&[&str], bool, &'static str); 31] = [
             (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
             (&["rtp.spread_ms"], rtp.spread_ms <= 18, "a picture takes 0 to 18 milliseconds: sound and pictures stay together"),
+            (&["rtp.rtx_ms"], rtp.rtx_ms <= 10_000, "is at most 10000"),
             (&["rtp.dscp_video"], rtp.dscp_video <= 63, "a DSCP is 0 to 63"),
             (&["rtp.dscp_audio"], rtp.dscp_audio <= 63, "a DSCP is 0 to 63"),
             (&["rtsp.connections"], rtsp.connections >= 1, at_least_one),

@@ -6,6 +6,7 @@ pub mod endpoints;
 mod lateness;
 mod near;
 mod outbox;
+mod resend;
 pub mod shard;
 mod slot;
 mod transmit;

@@ -244,6 +244,23 @@ impl Outbox {
         }
     }
 
+    /// Queues packets that are complete, header and all, for a destination.
+    pub(crate) fn queue_whole(&mut self, unit: &Arc<Unit>, target: &UdpTarget, tag: &Tag) {
+        self.unwrite();
+        self.arena.units.push(Arc::clone(unit));
+        let buffer = UNITS + self.arena.units.len() as u32 - 1;
+        let packets = unit.packets.packets();
+        for run in unit.packets.runs(0..packets.len(), MAX_SEGMENTS, MAX_MESSAGE) {
+            let from = self.parts.len();
+            let part = |range: &Range<usize>| Part { buffer, start: range.start as u32, len: range.len() as u32 };
+            self.parts.extend(packets[run.packets].iter().map(|packet| part(&packet.range)));
+            self.queued += run.range.len();
+            let run = Run { parts: from..self.parts.len(), len: run.range.len(), segment: run.segment };
+            let lane = if target.to.is_ipv6() { &mut self.rtp6 } else { &mut self.rtp4 };
+            lane.push(message(&run, 1, target), *tag);
+        }
+    }
+
     /// Queues a report.
     pub(crate) fn queue_report(&mut self, report: &[u8], target: &UdpTarget, tag: &Tag) {
         self.unwrite();

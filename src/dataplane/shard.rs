@@ -17,6 +17,7 @@ use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
 use crate::dataplane::lateness::Lateness;
 use crate::dataplane::near::Neighbours;
 use crate::dataplane::outbox::Outbox;
+use crate::dataplane::resend::{FlowParts, Resender, Resends};
 use crate::dataplane::slot::{Sender, Slot};
 use crate::dataplane::transmit::Sending;
 use crate::dataplane::units::{Near, Units};
@@ -47,6 +48,8 @@ pub struct DataPlaneSettings {
     pub max_packet: usize,
     /// Presentations in all at most.
     pub max_presentations: usize,
+    /// For how long a packet can be sent again to a branch that asked for that.
+    pub rtx: Duration,
     /// DSCP of video packets.
     pub dscp_video: u8,
     /// DSCP of audio packets.
@@ -68,6 +71,7 @@ impl Default for DataPlaneSettings {
             shards: 1,
             max_packet: 1400,
             max_presentations: 10_000,
+            rtx: Duration::from_secs(2),
             dscp_video: 0,
             dscp_audio: 0,
             burst: 16,
@@ -177,6 +181,7 @@ impl Prepared {
                 notices,
                 sockets,
                 outbox: Outbox::default(),
+                resender: Resender::default(),
                 frames: Vec::new(),
                 units: Units::default(),
                 numbered: 0,
@@ -240,6 +245,7 @@ pub(super) struct Shard {
     notices: Arc<Notices>,
     pub(super) sockets: PortPair,
     pub(super) outbox: Outbox,
+    resender: Resender,
     /// Interleaved frames of one access unit.
     pub(super) frames: Vec<u8>,
     /// Access units as packets.
@@ -370,6 +376,7 @@ impl Shard {
                     failures: 0,
                     ways: Ways::default(),
                     unreachable: Unreachable::default(),
+                    resends: Resends::new(self.settings.rtx),
                     near: Near::default(),
                     rests: Vec::new(),
                 });
@@ -434,6 +441,7 @@ impl Shard {
                     slot.reported(origin, &packet, now);
                     Ok(())
                 });
+                self.resend(presentation, origin, &packet, now);
             }
             Command::Bounced { presentation, origin, quoted } => {
                 self.notices.report_taken();
@@ -558,8 +566,8 @@ impl Shard {
                 Work::Unit { flow, unit, sequence, timestamp, due, audience } => {
                     self.finish_rests(&mut slot, |rest| rest.goes_before(flow, audience), now);
                     let spread = slot.spread(flow, &unit, audience);
-                    let sending = Sending { flow, sequence, timestamp, random_access: unit.random_access, audience, spread };
-                    let Some(packets) = self.fetch(&mut slot, &sending, unit, now) else {
+                    let sending = Sending { flow, unit, sequence, timestamp, random_access: unit.random_access, audience, spread };
+                    let Some(packets) = self.fetch(&mut slot, &sending, now) else {
                         if slot.failures >= MAX_FAILURES {
                             slot.presentation.end(now);
                         }
@@ -644,6 +652,21 @@ impl Shard {
         }
     }
 
+    /// Sends a branch again what it says it has not got.
+    fn resend(&mut self, presentation: PresentationId, origin: ReportOrigin, packet: &[u8], now: Now) {
+        let Some(slot) = self.index.get(&presentation).and_then(|slot| self.slots.get_mut(*slot)?.as_mut()) else { return };
+        let Some(sender) = slot.senders.iter_mut().find(|sender| sender.facts.home == origin.home) else { return };
+        let Sender { gate, payloader, facts, kind, traffic_class, .. } = sender;
+        let label = facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0);
+        let flow = FlowParts { presentation, gate, payloader, facts, kind: *kind, label, traffic_class: *traffic_class };
+        let jumps = slot.presentation.jumps();
+        self.numbered = self.numbered.wrapping_add(1);
+        self.resender.resend(&mut slot.resends, flow, origin.branch, packet, jumps, &*slot.source, &mut self.outbox, self.numbered, now);
+        if self.outbox.is_full() {
+            self.flush();
+        }
+    }
+
     /// Takes what came in: reports of receivers, and datagrams that open a way.
     fn receive(&mut self) {
         let now = (self.clock)();
@@ -669,7 +692,10 @@ impl Shard {
         for (Endpoint { presentation, home, branch }, packet) in reports {
             let origin = ReportOrigin { home, branch };
             match self.index.get(&presentation).copied().and_then(|slot| self.slots.get_mut(slot)?.as_mut()) {
-                Some(slot) => slot.reported(origin, &packet, now),
+                Some(slot) => {
+                    slot.reported(origin, &packet, now);
+                    self.resend(presentation, origin, &packet, now);
+                }
                 None => self.director.perform(Command::Rtcp { presentation, origin, packet }),
             }
         }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::dataplane::endpoints::Endpoints;
 use crate::dataplane::near::Place;
+use crate::dataplane::resend::Resends;
 use crate::dataplane::units::{Near, Unit};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     pub(super) ways: Ways,
     /// Of which branches datagrams come back.
     pub(super) unreachable: Unreachable,
+    /// What branches may be sent again.
+    pub(super) resends: Resends,
     /// Who plays the same title close to it.
     pub(super) near: Near,
     /// What is left of access units that do not leave all at once.
@@ -98,6 +101,7 @@ impl Slot {
             sender.connections.retain(|(id, _)| bound(*id));
             sender.broken.retain(|serial| route.branches.iter().any(|branch| branch.serial == *serial));
         }
+        self.resends.retain(&routes);
         self.unreachable.retain(|serial| routes.iter().any(|route| route.branches.iter().any(|branch| branch.serial == serial)));
     }
 

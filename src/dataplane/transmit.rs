@@ -17,6 +17,7 @@ use crate::now::{Mono, Now};
 use crate::payload::RTP_HEADER_LEN;
 use crate::playback::flow::BranchState;
 use crate::playback::presentation::Audience;
+use crate::playback::rtx::SentUnit;
 use crate::playback::{PresentationId, report};
 use crate::quantities::MediaKind;
 use crate::steering::{BranchSerial, CareOf, PacketFacts, Payload};
@@ -32,6 +33,7 @@ const PRIMING_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone, Copy)]
 pub(super) struct Sending {
     pub(super) flow: usize,
+    pub(super) unit: AccessUnit,
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) random_access: bool,
@@ -78,12 +80,12 @@ impl Shard {
     }
 
     /// Reads and payloads an access unit; `None` where that failed, which is taken care of.
-    pub(super) fn fetch(&mut self, slot: &mut Slot, sending: &Sending, unit: AccessUnit, now: Now) -> Option<Arc<Unit>> {
+    pub(super) fn fetch(&mut self, slot: &mut Slot, sending: &Sending, now: Now) -> Option<Arc<Unit>> {
         let sender = slot.senders.get(sending.flow)?;
         let fetched = self.units.fetch(&Wanted {
             title: slot.presentation.title(),
             track: sender.facts.track,
-            units: &[unit],
+            units: &[sending.unit],
             source: &*slot.source,
             payloader: &sender.payloader,
             near: slot.near,
@@ -203,6 +205,8 @@ impl Shard {
                 .collect::<SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &served, now);
+        let sent = SentUnit { unit: sending.unit, sequence: sending.sequence, packets, timestamp: sending.timestamp, at: now.mono };
+        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
             if let Some(since) = since.filter(|since| *since >= slot.opened) {
@@ -331,6 +335,9 @@ impl Shard {
             // A report that finds no room is followed by another.
             let _ = connection.offer(frame, now.mono);
         });
+        if let Some(report) = slot.resends.report(branch, &slot.presentation, playing, &sender.cname, false, now) {
+            self.send_rtcp(sender, &care_of, &report, facts.label, tag, |_, _| {});
+        }
         let (_, ntp) = slot.presentation.report_time(now);
         if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
             state.last_report = Some((report::middle(ntp), now.mono));
@@ -360,6 +367,9 @@ impl Shard {
             // One that is closed needs none.
             let _ = connection.insist(frame, now.mono);
         });
+        if let Some(report) = slot.resends.report(state.branch.serial, &slot.presentation, playing, &sender.cname, true, now) {
+            self.send_rtcp(sender, &state.branch.care_of, &report, facts.label, tag, |_, _| {});
+        }
     }
 
     fn send_rtcp(

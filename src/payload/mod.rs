@@ -6,6 +6,7 @@
 
 mod aac;
 mod h264;
+pub mod rtx;
 
 use std::fmt;
 use std::ops::Range;

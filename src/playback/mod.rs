@@ -3,9 +3,11 @@
 //! Pure. A [`Stage`] is how carriages reach the presentations, wherever these run.
 
 pub mod clock;
+pub mod feedback;
 pub mod flow;
 pub mod presentation;
 pub mod report;
+pub mod rtx;
 pub mod stage;
 
 pub use stage::{

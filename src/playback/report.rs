@@ -19,6 +19,7 @@ use crate::now::Mono;
 use crate::now::Now;
 use crate::playback::flow::{BranchState, Flow, Reception};
 use crate::playback::presentation::Presentation;
+use crate::playback::rtx::Resending;
 use crate::quantities::{ClockRate, Ssrc};
 
 /// Packet types (RFC 3550 section 12.1).
@@ -27,14 +28,30 @@ const RECEIVER_REPORT: u8 = 201;
 
 /// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
 pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
+    source_report(presentation, flow, flow.facts.ssrc, (branch.packets, branch.octets), cname, farewell, now)
+}
+
+/// The same about the source of what a branch of the flow is sent again.
+pub fn resending_report(presentation: &Presentation, flow: &Flow, resending: &Resending, cname: &str, farewell: bool, now: Now) -> Bytes {
+    source_report(presentation, flow, resending.ssrc, (resending.packets, resending.octets), cname, farewell, now)
+}
+
+fn source_report(
+    presentation: &Presentation,
+    flow: &Flow,
+    Ssrc(ssrc): Ssrc,
+    (packets, octets): (u64, u64),
+    cname: &str,
+    farewell: bool,
+    now: Now,
+) -> Bytes {
     let (time, ntp) = presentation.report_time(now);
-    let ssrc = flow.facts.ssrc.0;
     let report = SenderReport {
         ssrc,
         ntp_time: ntp,
         rtp_time: flow.timestamp_of(time),
-        packet_count: branch.packets as u32,
-        octet_count: branch.octets as u32,
+        packet_count: packets as u32,
+        octet_count: octets as u32,
         ..SenderReport::default()
     };
     let item = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: Bytes::copy_from_slice(cname.as_bytes()) };
@@ -101,7 +118,7 @@ fn report_blocks(kind: u8, packet: &[u8]) -> Vec<ReceptionReport> {
 }
 
 /// The packets of a compound packet with their types; ends at the first whose length does not fit.
-fn packets(compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub(super) fn packets(compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = compound;
     std::iter::from_fn(move || {
         let &[first, kind, high, low, ..] = rest else { return None };

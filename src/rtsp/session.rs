@@ -113,6 +113,8 @@ pub struct SetUpTrack {
     pub branch: Option<(BindingId, BranchSerial)>,
     /// Set where the transport was chosen anew since it was bound.
     pub stale: bool,
+    /// Set where the player sends feedback and asked for what it has not got to be sent again.
+    pub rtx: bool,
     /// Set where the flow is played to a home address that somebody else reserved: the session has no branch there.
     pub aimed: bool,
     /// How many reports of its receiver may yet be handed over.
@@ -276,6 +278,7 @@ impl Session {
                 care_of,
                 branch: None,
                 stale: false,
+                rtx: false,
                 aimed: false,
                 reports: Allowance::default(),
             }),
@@ -284,6 +287,13 @@ impl Session {
             State::Init => self.state = State::Ready { since: now, played: false },
             State::Ready { played, .. } => self.state = State::Ready { since: now, played },
             State::Playing | State::Detached { .. } => {}
+        }
+    }
+
+    /// Notes whether a track's player is to be sent again what it has not got.
+    pub fn retransmit(&mut self, track: usize, rtx: bool) {
+        if let Some(track) = self.tracks.iter_mut().find(|set_up| set_up.facts.track == track) {
+            track.rtx = rtx;
         }
     }
 

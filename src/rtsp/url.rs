@@ -46,6 +46,8 @@ pub struct Query {
     pub fork: bool,
     /// `join`.
     pub join: Option<String>,
+    /// `rtx`: packets that do not arrive are to be sent again.
+    pub rtx: bool,
 }
 
 /// A URL, taken apart.
@@ -139,7 +141,8 @@ fn read_query(query: &str) -> Query {
         let value = percent_decode_str(value).decode_utf8_lossy();
         match name {
             "t" => read.start = range::time_of(value.trim_end_matches('s')),
-            "loop" => read.looping = !matches!(&*value, "0" | "false" | "no"),
+            "loop" => read.looping = is_on(&value),
+            "rtx" => read.rtx = is_on(&value),
             "key" => read.key = Some(value.into_owned()),
             "mode" => read.fork = value == "fork",
             "join" => read.join = Some(value.into_owned()),
@@ -147,6 +150,11 @@ fn read_query(query: &str) -> Query {
         }
     }
     read
+}
+
+/// What stands alone is on.
+fn is_on(value: &str) -> bool {
+    !matches!(value, "0" | "false" | "no")
 }
 
 #[cfg(test)]
@@ -200,6 +208,15 @@ mod tests {
         assert_eq!(url.query.start, Some(MediaTime::from_seconds(90.0)));
         assert!(url.query.looping && url.query.fork);
         assert_eq!(url.query.key.as_deref(), Some("abc-_"));
+    }
+
+    #[test]
+    fn what_is_switched_on_needs_no_value() {
+        for (query, rtx) in
+            [("rtx", true), ("t=1&rtx=1", true), ("rtx=yes&loop", true), ("rtx=0", false), ("rtx=no", false), ("t=1", false)]
+        {
+            assert_eq!(read(&format!("rtsp://h/a.mp4?{query}")).map(|url| url.query.rtx), Ok(rtx), "{query}");
+        }
     }
 
     #[test]

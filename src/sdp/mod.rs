@@ -56,6 +56,17 @@ pub struct SdpTrack {
     pub language: Option<String>,
     /// The `N` of `a=control:trackID=N`.
     pub control: usize,
+    /// How what does not arrive is sent again, where it is.
+    pub retransmission: Option<Retransmission>,
+}
+
+/// How packets that do not arrive are sent again (RFC 4588 section 8.6): the receiver says which by NACK (RFC 4585).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retransmission {
+    /// The number in the RTP packets that are sent again.
+    pub payload_type: PayloadType,
+    /// For how long a packet can be sent again.
+    pub time: Duration,
 }
 
 impl SdpTrack {
@@ -75,7 +86,15 @@ impl SdpTrack {
             bitrate: track.bitrate(),
             language: track.language.clone(),
             control: index,
+            retransmission: None,
         })
+    }
+
+    /// With what does not arrive sent again for so long, where there is a payload type for it.
+    #[must_use]
+    pub fn with_retransmission(self, time: Duration) -> Self {
+        let retransmission = PayloadType::retransmission(self.control).map(|payload_type| Retransmission { payload_type, time });
+        Self { retransmission, ..self }
     }
 }
 
@@ -115,6 +134,11 @@ pub fn receiver(name: &str, track: &SdpTrack, identity: Identity, extent: Extent
     session.to_string()
 }
 
+/// What our reports take of the rate, in bits a second.
+const SENDER_REPORTS: u64 = 2_000;
+/// What those of a receiver that asks for retransmission may take at least.
+const RECEIVER_REPORTS: u64 = 64_000;
+
 fn session(name: &str, identity: Identity, extent: Extent) -> Session {
     let name = line(name);
     Session {
@@ -145,19 +169,37 @@ fn media(track: &SdpTrack, port: u16) -> Media {
     if let Some(parameters) = track.format_parameters.as_deref().map(line).filter(|parameters| !parameters.is_empty()) {
         attributes.push(Attribute::with_value("fmtp", format!("{payload_type} {parameters}")));
     }
+    // Not every parser knows the profile with feedback: only who asked for it is told it.
+    let (mut proto, mut formats) = ("RTP/AVP", payload_type.to_string());
+    if let Some(Retransmission { payload_type: again, time }) = track.retransmission {
+        let again = again.bits();
+        (proto, formats) = ("RTP/AVPF", format!("{payload_type} {again}"));
+        attributes.push(Attribute::with_value("rtcp-fb", format!("{payload_type} nack")));
+        attributes.push(Attribute::with_value("rtpmap", format!("{again} rtx/{}", track.clock_rate.hertz())));
+        attributes.push(Attribute::with_value("fmtp", format!("{again} apt={payload_type};rtx-time={}", time.as_millis())));
+    }
     if let Some(language) = track.language.as_deref().filter(|language| is_language(language)) {
         attributes.push(Attribute::with_value("lang", language));
     }
     let kilobits = track.bitrate.div_ceil(1000);
+    let mut bandwidths = Vec::new();
+    if kilobits > 0 {
+        bandwidths.push(Bandwidth { bwtype: "AS".into(), bandwidth: kilobits });
+    }
+    if track.retransmission.is_some() {
+        // A twentieth of a small rate would let a receiver ask too seldom (RFC 3556).
+        bandwidths.push(Bandwidth { bwtype: "RS".into(), bandwidth: SENDER_REPORTS });
+        bandwidths.push(Bandwidth { bwtype: "RR".into(), bandwidth: (track.bitrate / 20).max(RECEIVER_REPORTS) });
+    }
     Media {
         media: track.kind.as_str().into(),
         port,
         num_ports: None,
-        proto: "RTP/AVP".into(),
-        fmt: payload_type.to_string(),
+        proto: proto.into(),
+        fmt: formats,
         media_title: None,
         connections: Vec::new(),
-        bandwidths: if kilobits == 0 { Vec::new() } else { vec![Bandwidth { bwtype: "AS".into(), bandwidth: kilobits }] },
+        bandwidths,
         key: None,
         attributes,
     }
@@ -207,6 +249,7 @@ mod tests {
             bitrate: 312_345,
             language: None,
             control: 0,
+            retransmission: None,
         }
     }
 
@@ -221,6 +264,7 @@ mod tests {
             bitrate: 64_000,
             language: Some("deu".into()),
             control: 1,
+            retransmission: None,
         }
     }
 
@@ -253,6 +297,40 @@ mod tests {
             "",
         ];
         assert_eq!(text, lines.join("\r\n"));
+    }
+
+    #[test]
+    fn retransmission_is_described_to_who_asked_for_it() {
+        let time = Duration::from_secs(2);
+        let text = describe("x", &[video().with_retransmission(time), audio().with_retransmission(time)], SIX, Extent::Live);
+        let lines = [
+            "m=video 0 RTP/AVPF 96 112",
+            "b=AS:313",
+            "b=RS:2000",
+            "b=RR:64000",
+            "a=rtpmap:96 H264/90000",
+            "a=fmtp:96 packetization-mode=1;profile-level-id=64001E;sprop-parameter-sets=Z2QAHg==,aOvjyyLA",
+            "a=rtcp-fb:96 nack",
+            "a=rtpmap:112 rtx/90000",
+            "a=fmtp:112 apt=96;rtx-time=2000",
+            "a=control:trackID=0",
+            "m=audio 0 RTP/AVPF 97 113",
+            "b=AS:64",
+            "b=RS:2000",
+            "b=RR:64000",
+            "a=rtpmap:97 mpeg4-generic/44100/2",
+            "a=fmtp:97 streamtype=5;profile-level-id=41;mode=AAC-hbr;config=1210",
+            "a=rtcp-fb:97 nack",
+            "a=rtpmap:113 rtx/44100",
+            "a=fmtp:113 apt=97;rtx-time=2000",
+            "a=lang:deu",
+            "a=control:trackID=1",
+            "",
+        ];
+        assert!(text.ends_with(&lines.join("\r\n")), "{text}");
+        // Payload types end at 127: a track beyond has none to spare.
+        let far = SdpTrack { control: 16, ..video() };
+        assert_eq!(far.clone().with_retransmission(time), far);
     }
 
     #[test]

@@ -25,11 +25,13 @@ pub struct Join {
     pub way: JoinWay,
     /// How fast the way to the live position is made up, in thousandths of real time; above 1000.
     pub rate_milli: u16,
+    /// Whether its receiver asked for retransmission (RFC 4588): then it is sent again what it says it has not got.
+    pub rtx: bool,
 }
 
 impl Default for Join {
     fn default() -> Self {
-        Self { way: JoinWay::Primed, rate_milli: 2000 }
+        Self { way: JoinWay::Primed, rate_milli: 2000, rtx: false }
     }
 }
 

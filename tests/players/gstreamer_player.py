@@ -1,6 +1,6 @@
-"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [seek SECONDS | pause PICTURES MORE]
+"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | seek SECONDS | pause PICTURES MORE]
 
-It ends when the title does. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "pause" pauses after
+It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "pause" pauses after
 PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictures later.
 """
 
@@ -16,7 +16,7 @@ from tape import Tape, tell, wait_to_be_told  # noqa: E402
 
 # No sink synchronises to the clock, and the jitter buffer gives up nothing. What arrives is taken in front of the sinks, since a sink
 # shows nothing beyond the end of PLAY's Range, counted from the first packet's arrival: up to 100 ms at the end of a title.
-SOURCE = "rtspsrc name=source latency=500 drop-on-latency=false udp-buffer-size=8388608"
+SOURCE = "rtspsrc name=source latency={latency} drop-on-latency=false do-retransmission=true udp-buffer-size=8388608"
 PICTURES = """
 source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=video ! rtph264depay
   ! video/x-h264,stream-format=byte-stream,alignment=au ! fakesink name=v sync=false async=false
@@ -28,14 +28,14 @@ source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! applicatio
 
 
 class Player:
-    def __init__(self, url, transport):
+    def __init__(self, url, transport, latency):
         self.changed = threading.Condition()
         self.received = []
         self.pictures = 0
         self.ended = False
         # A sink that nothing is linked to never ends: titles of this ending have sound only.
         kinds = "a" if ".m4a" in url else "va"
-        self.pipeline = Gst.parse_launch(SOURCE + "".join({"v": PICTURES, "a": SOUND}[kind] for kind in kinds))
+        self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join({"v": PICTURES, "a": SOUND}[kind] for kind in kinds))
         source = self.pipeline.get_by_name("source")
         source.set_property("location", url)
         source.set_property("protocols", transport)
@@ -88,7 +88,7 @@ def main():
     url, transport, path = sys.argv[1:4]
     what, *numbers = sys.argv[4:] or ["whole"]
     Gst.init(None)
-    player = Player(url, transport)
+    player = Player(url, transport, 2000 if what == "patient" else 500)
     player.pipeline.set_state(Gst.State.PLAYING)
     if what == "pause":
         pictures, more = map(int, numbers)

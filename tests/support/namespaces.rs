@@ -95,6 +95,14 @@ fn enter(handle: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Carries out rules for packets.
+fn nft(command: &mut Command, rules: &str) {
+    let mut nft = command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nft starts");
+    nft.stdin.take().expect("stdin is a pipe").write_all(rules.as_bytes()).expect("nft reads its rules");
+    let output = nft.wait_with_output().expect("nft ends");
+    assert!(output.status.success(), "nft:\n{rules}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A machine on the network: a namespace with one interface, `eth0`.
 #[derive(Debug)]
 pub struct Host {
@@ -132,6 +140,29 @@ impl Host {
     pub fn switch_segmentation_offload_off(&self) {
         let output = self.command("ethtool").args(["-K", "eth0", "tx-udp-segmentation", "off"]).output().expect("ethtool runs");
         assert!(output.status.success(), "ethtool: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// From now on so many of a hundred datagrams from a UDP port are lost on the way into this host, drawn at random.
+    pub fn lose(&self, percent: u32, source_port: u16) {
+        let rules = format!(
+            "table inet loss {{\nchain into {{\ntype filter hook input priority 0\n\
+             udp sport {source_port} numgen random mod 100 < {percent} counter drop\n}}\n}}\n"
+        );
+        nft(&mut self.command("nft"), &rules);
+    }
+
+    /// From now on nothing more is lost.
+    pub fn lose_nothing_more(&self) {
+        nft(&mut self.command("nft"), "delete table inet loss\n");
+    }
+
+    /// How many datagrams were lost so.
+    #[track_caller]
+    pub fn lost(&self) -> u64 {
+        let output = self.command("nft").args(["list", "table", "inet", "loss"]).output().expect("nft runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let count = text.split_once("counter packets ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("nft lists no counter: {text}"))
     }
 
     /// Nothing passes its interface any more, as when a device leaves the network.
@@ -212,8 +243,6 @@ impl Network {
             fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
             fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
         })?;
-        let mut nft = router.command("nft");
-        let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nft starts");
         let rules: String = ["ip", "ip6"]
             .map(|family| {
                 format!(
@@ -222,9 +251,7 @@ impl Network {
                 )
             })
             .concat();
-        nft.stdin.take().expect("stdin is a pipe").write_all(rules.as_bytes()).expect("nft reads its rules");
-        let output = nft.wait_with_output().expect("nft ends");
-        assert!(output.status.success(), "nft:\n{rules}\n{}", String::from_utf8_lossy(&output.stderr));
+        nft(&mut router.command("nft"), &rules);
         Ok(BehindNat {
             device: Host { name: "a device behind a NAT", v4: device4, v6: device6, namespace: device },
             router: Host { name: "its router", v4, v6, namespace: router },

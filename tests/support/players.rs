@@ -89,6 +89,14 @@ impl Player {
         self.start(host, url, carriage, None)
     }
 
+    /// GStreamer, waiting for missing packets as long as it does unless told.
+    pub fn play_patiently(host: &Host, url: &str) -> Running {
+        let out = TempDir::new().expect("a temporary folder");
+        let mut command = script(host, "gstreamer_player.py");
+        command.args([url, transport(Carriage::Udp)]).arg(out.path().join("tape")).arg("patient");
+        Running::start(Self::GStreamer, command, out, Keeps::Tape)
+    }
+
     /// Plays from `seconds` on, by a seek of the player's own, to the title's end.
     pub fn play_from(self, host: &Host, url: &str, carriage: Carriage, seconds: u32) -> Running {
         self.start(host, url, carriage, Some(seconds))

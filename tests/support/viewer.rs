@@ -88,6 +88,17 @@ impl Viewer {
     /// As [`Viewer::open`], for some of the media only.
     #[track_caller]
     pub fn open_tracks(host: &Host, url: &str, carriage: Carriage, media: &[&str]) -> Self {
+        Self::open_profile(host, url, carriage, media, "RTP/AVP")
+    }
+
+    /// As [`Viewer::open`], with feedback.
+    #[track_caller]
+    pub fn open_with_feedback(host: &Host, url: &str, carriage: Carriage) -> Self {
+        Self::open_profile(host, url, carriage, &["video", "audio"], "RTP/AVPF")
+    }
+
+    #[track_caller]
+    fn open_profile(host: &Host, url: &str, carriage: Carriage, media: &[&str], profile: &str) -> Self {
         let to = authority(url);
         let mut connection = Connection::open(host, to);
         connection.request("OPTIONS", url, &[]).ok();
@@ -102,12 +113,12 @@ impl Viewer {
                 Carriage::Udp => {
                     let family = if to.is_ipv6() { Family::V6 } else { Family::V4 };
                     let pair = PortPair::open(host, host.address(family), &recording);
-                    let asked = format!("RTP/AVP;unicast;client_port={}-{}", pair.rtp_port, pair.rtp_port + 1);
+                    let asked = format!("{profile};unicast;client_port={}-{}", pair.rtp_port, pair.rtp_port + 1);
                     (Some(pair), asked)
                 }
                 Carriage::Interleaved => {
                     let channel = viewer.tracks.len() * 2;
-                    (None, format!("RTP/AVP/TCP;unicast;interleaved={channel}-{}", channel + 1))
+                    (None, format!("{profile}/TCP;unicast;interleaved={channel}-{}", channel + 1))
                 }
             };
             let answer = viewer.connection.request("SETUP", &url, &[("Transport", &asked)]).ok();

@@ -7,8 +7,10 @@ use std::net::Ipv6Addr;
 pub enum Offered {
     /// Unicast UDP to these ports of the player's address.
     Udp {
-        /// The protocol as it was spelled: `RTP/AVP` or `RTP/AVP/UDP`.
+        /// The protocol as it was spelled: `RTP/AVP` or `RTP/AVP/UDP`, or `AVPF` instead.
         protocol: &'static str,
+        /// Whether the player sends feedback (RFC 4585): `RTP/AVPF`.
+        feedback: bool,
         /// The RTP port.
         rtp: u16,
         /// The RTCP port.
@@ -25,6 +27,8 @@ pub enum Offered {
     },
     /// Interleaved in the connection.
     Interleaved {
+        /// The protocol as it was spelled: `RTP/AVP/TCP` or `RTP/AVPF/TCP`.
+        protocol: &'static str,
         /// The channels asked for, if any.
         channels: Option<(u8, u8)>,
     },
@@ -44,14 +48,14 @@ pub enum TransportError {
 /// Transport specifications that are looked at.
 const MAX_OFFERS: usize = 16;
 
-/// The first offer that is served.
+/// The first offer that is served; those with feedback (`RTP/AVPF`) where `with_feedback` says so.
 ///
 /// # Errors
 /// Why none is.
-pub fn choose(value: &str) -> Result<Offered, TransportError> {
+pub fn choose(value: &str, with_feedback: bool) -> Result<Offered, TransportError> {
     let mut error = TransportError::Unsupported;
     for offer in value.split(',').take(MAX_OFFERS) {
-        match parse(offer) {
+        match parse(offer, with_feedback) {
             Ok(offered) => return Ok(offered),
             Err(TransportError::Unsupported) => {}
             Err(other) => error = other,
@@ -60,14 +64,21 @@ pub fn choose(value: &str) -> Result<Offered, TransportError> {
     Err(error)
 }
 
-fn parse(offer: &str) -> Result<Offered, TransportError> {
+/// What may stand before the first semicolon, whether it is interleaved, and whether the player sends feedback.
+const PROTOCOLS: [(&str, bool, bool); 6] = [
+    ("RTP/AVP", false, false),
+    ("RTP/AVP/UDP", false, false),
+    ("RTP/AVP/TCP", true, false),
+    ("RTP/AVPF", false, true),
+    ("RTP/AVPF/UDP", false, true),
+    ("RTP/AVPF/TCP", true, true),
+];
+
+fn parse(offer: &str, with_feedback: bool) -> Result<Offered, TransportError> {
     let mut parts = offer.split(';').map(str::trim);
-    let protocol = parts.next().unwrap_or_default();
-    let interleaved = match protocol.to_ascii_uppercase().as_str() {
-        "RTP/AVP" | "RTP/AVP/UDP" => false,
-        "RTP/AVP/TCP" => true,
-        _ => return Err(TransportError::Unsupported),
-    };
+    let spelled = parts.next().unwrap_or_default();
+    let known = PROTOCOLS.into_iter().find(|(name, _, feedback)| name.eq_ignore_ascii_case(spelled) && (with_feedback || !feedback));
+    let (protocol, interleaved, feedback) = known.ok_or(TransportError::Unsupported)?;
     let mut ports = None;
     let mut channels = None;
     let mut destination = None;
@@ -91,15 +102,18 @@ fn parse(offer: &str) -> Result<Offered, TransportError> {
         None => None,
     };
     if interleaved {
-        return Ok(Offered::Interleaved { channels });
+        return Ok(Offered::Interleaved { protocol, channels });
     }
-    let protocol = if protocol.eq_ignore_ascii_case("RTP/AVP/UDP") { "RTP/AVP/UDP" } else { "RTP/AVP" };
     let ports = ports.filter(|(rtp, rtcp)| *rtp != 0 && *rtcp != 0);
     if let Some(home) = home {
+        // Who is bound there did not ask for it.
+        if feedback {
+            return Err(TransportError::Unsupported);
+        }
         return Ok(Offered::Home { protocol, home, ports });
     }
     let (rtp, rtcp) = ports.ok_or(TransportError::Unsupported)?;
-    Ok(Offered::Udp { protocol, rtp, rtcp })
+    Ok(Offered::Udp { protocol, feedback, rtp, rtcp })
 }
 
 /// `a-b`, or `a` for itself and the next.
@@ -121,21 +135,36 @@ mod tests {
 
     #[test]
     fn offers_of_players_are_read() {
-        let udp = |rtp, rtcp| Offered::Udp { protocol: "RTP/AVP", rtp, rtcp };
+        let udp = |rtp, rtcp| Offered::Udp { protocol: "RTP/AVP", feedback: false, rtp, rtcp };
+        let interleaved = |channels| Offered::Interleaved { protocol: "RTP/AVP/TCP", channels };
         for (value, offered) in [
             ("RTP/AVP;unicast;client_port=5000-5001", udp(5000, 5001)),
-            ("RTP/AVP/UDP;unicast;client_port=5000-5001", Offered::Udp { protocol: "RTP/AVP/UDP", rtp: 5000, rtcp: 5001 }),
+            ("RTP/AVP/UDP;unicast;client_port=5000-5001", Offered::Udp { protocol: "RTP/AVP/UDP", feedback: false, rtp: 5000, rtcp: 5001 }),
             ("RTP/AVP;unicast;client_port=5000", udp(5000, 5001)),
-            ("RTP/AVP/TCP;unicast;interleaved=2-3", Offered::Interleaved { channels: Some((2, 3)) }),
-            ("RTP/AVP/TCP;unicast", Offered::Interleaved { channels: None }),
-            ("RTP/AVP/TCP;interleaved=0-7", Offered::Interleaved { channels: None }),
-            ("RTP/AVP/TCP;interleaved=255", Offered::Interleaved { channels: None }),
-            ("RTP/AVP/TCP;interleaved=256-257", Offered::Interleaved { channels: None }),
-            ("RTP/AVP;multicast,RTP/AVP/TCP;unicast;interleaved=0-1", Offered::Interleaved { channels: Some((0, 1)) }),
+            ("RTP/AVP/TCP;unicast;interleaved=2-3", interleaved(Some((2, 3)))),
+            ("RTP/AVP/TCP;unicast", interleaved(None)),
+            ("RTP/AVP/TCP;interleaved=0-7", interleaved(None)),
+            ("RTP/AVP/TCP;interleaved=255", interleaved(None)),
+            ("RTP/AVP/TCP;interleaved=256-257", interleaved(None)),
+            ("RTP/AVP;multicast,RTP/AVP/TCP;unicast;interleaved=0-1", interleaved(Some((0, 1)))),
             ("RTP/SAVP;unicast;client_port=1-2, RTP/AVP ; unicast ; client_port=6000-6001 ; mode=\"PLAY\"", udp(6000, 6001)),
         ] {
-            assert_eq!(choose(value), Ok(offered), "{value}");
+            assert_eq!(choose(value, false), Ok(offered), "{value}");
         }
+    }
+
+    #[test]
+    fn offers_with_feedback_are_read_where_they_are_served() {
+        let gstreamer = "RTP/AVPF;unicast;client_port=5000-5001,RTP/AVPF/TCP;unicast;interleaved=0-1";
+        let udp = |protocol| Ok(Offered::Udp { protocol, feedback: true, rtp: 5000, rtcp: 5001 });
+        assert_eq!(choose(gstreamer, true), udp("RTP/AVPF"));
+        assert_eq!(choose("rtp/avpf/udp;unicast;client_port=5000-5001", true), udp("RTP/AVPF/UDP"));
+        let interleaved = Offered::Interleaved { protocol: "RTP/AVPF/TCP", channels: Some((0, 1)) };
+        assert_eq!(choose("RTP/AVPF/TCP;unicast;interleaved=0-1", true), Ok(interleaved));
+        assert_eq!(choose(gstreamer, false), Err(TransportError::Unsupported));
+        let either = format!("{gstreamer},RTP/AVP;unicast;client_port=6000-6001");
+        assert_eq!(choose(&either, false), Ok(Offered::Udp { protocol: "RTP/AVP", feedback: false, rtp: 6000, rtcp: 6001 }));
+        assert_eq!(choose("RTP/AVPF;unicast;destination=fd00::1", true), Err(TransportError::Unsupported));
     }
 
     #[test]
@@ -151,14 +180,14 @@ mod tests {
             "RTP/AVP/TCP;multicast",
             "RTP/AVP;unicast;client_port=5000-5001;mode=record",
         ] {
-            assert_eq!(choose(value), Err(TransportError::Unsupported), "{value}");
+            assert_eq!(choose(value, false), Err(TransportError::Unsupported), "{value}");
         }
         for (value, destination) in [
             ("RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001", "192.0.2.1"),
             ("RTP/AVP;unicast;destination=elsewhere;client_port=5000-5001", "elsewhere"),
             ("RTP/AVP/TCP;unicast;destination=fd00::1;interleaved=0-1", "fd00::1"),
         ] {
-            assert_eq!(choose(value), Err(TransportError::Destination(destination.into())), "{value}");
+            assert_eq!(choose(value, false), Err(TransportError::Destination(destination.into())), "{value}");
         }
     }
 
@@ -170,14 +199,14 @@ mod tests {
             ("RTP/AVP;unicast;client_port=5000;destination=\"[fd00::1]\"", Some((5000, 5001))),
             ("RTP/AVP;unicast;destination=[fd00::1]", None),
         ] {
-            assert_eq!(choose(value), Ok(Offered::Home { protocol: "RTP/AVP", home, ports }), "{value}");
+            assert_eq!(choose(value, false), Ok(Offered::Home { protocol: "RTP/AVP", home, ports }), "{value}");
         }
     }
 
     proptest! {
         #[test]
         fn arbitrary_text_is_read_without_panic(value in "\\PC{0,120}") {
-            let _ = choose(&value);
+            let _ = choose(&value, true);
         }
     }
 }

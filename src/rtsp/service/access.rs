@@ -75,6 +75,11 @@ impl Service {
         Ok(url)
     }
 
+    /// Whether what a URL's player has not got is sent again.
+    pub(super) fn serves_rtx(&self, url: &RtspUrl) -> bool {
+        url.query.rtx && !self.settings.rtx.is_zero()
+    }
+
     /// On a connection that was made to a home address, `/` means it, and `/all` every flow of its presentation.
     fn reached(&self, target: Target, link: &Link) -> Target {
         let IpAddr::V6(local) = link.local.ip() else { return target };

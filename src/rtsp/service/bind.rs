@@ -7,7 +7,7 @@ use crate::playback::PresentationId;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Role, Session, SetUpTrack};
-use crate::steering::{Authority, EndReason, Mode, Owner, Proof, TokenError, Update, UpdateId};
+use crate::steering::{Authority, EndReason, Join, Mode, Owner, Proof, TokenError, Update, UpdateId};
 
 impl Service {
     /// Binds what was set up and is not bound yet, and what has another transport now, all in one step. `None` where
@@ -64,7 +64,7 @@ impl Service {
             lifetime: None,
             mode: if own.is_some() { Mode::Refresh } else { mode },
             window: None,
-            join: session.join,
+            join: Join { rtx: track.rtx, ..session.join },
             holder: session.holder,
         })
     }

@@ -28,15 +28,18 @@ impl Service {
                 (snapshot.title, tracks)
             }
         };
-        let body = self.description(&title, &tracks, link);
+        let body = self.description(&title, &tracks, self.serves_rtx(&url), link);
         Ok(Response::new(Status::OK)
             .with("Content-Base", content_base(&request.uri))
             .with("Cache-Control", "no-cache")
             .body("application/sdp", body.into_bytes()))
     }
 
-    fn description(&self, title: &Title, tracks: &[usize], link: &Link) -> String {
-        let describe = |&index: &usize| SdpTrack::of(index, title.tracks.get(index)?, self.settings.max_packet);
+    fn description(&self, title: &Title, tracks: &[usize], rtx: bool, link: &Link) -> String {
+        let describe = |&index: &usize| {
+            let track = SdpTrack::of(index, title.tracks.get(index)?, self.settings.max_packet)?;
+            Some(if rtx { track.with_retransmission(self.settings.rtx) } else { track })
+        };
         let described: Vec<SdpTrack> = tracks.iter().filter_map(describe).collect();
         let name = title.path.as_str().rsplit('/').next().unwrap_or_default();
         let identity = Identity { session: now().utc.ntp64(), version: 1, server: link.local.ip() };

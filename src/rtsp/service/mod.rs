@@ -49,6 +49,8 @@ pub struct RtspSettings {
     pub rtp_port: u16,
     /// RTP packets of at most so many octets.
     pub max_packet: usize,
+    /// For how long a packet can be sent again to who asks for that; zero where none is.
+    pub rtx: Duration,
     /// The address that packets to home addresses pretend to come from; else the one the player came to.
     pub media_source: Option<Ipv6Addr>,
     /// How a player joins a flow that runs, unless its URL says.
@@ -71,6 +73,7 @@ impl Default for RtspSettings {
             session_timeout: Duration::from_secs(75),
             rtp_port: 8000,
             max_packet: 1400,
+            rtx: Duration::from_secs(2),
             media_source: None,
             join: JoinWay::Primed,
             prime_rate_milli: None,

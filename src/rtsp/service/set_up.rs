@@ -29,7 +29,7 @@ impl Service {
     ) -> Result<Response, Refusal> {
         let url = self.url(request, link)?;
         let offers = request.headers("Transport").collect::<Vec<_>>().join(",");
-        let offered = transport::choose(&offers)?;
+        let offered = transport::choose(&offers, self.serves_rtx(&url))?;
         let held = match offered {
             Offered::Home { home, .. } => self.may_aim(home, &url, request, link)?,
             Offered::Udp { .. } | Offered::Interleaved { .. } => Vec::new(),
@@ -114,6 +114,7 @@ impl Service {
         // Before the answer: players open the way through a NAT as soon as they have it.
         self.stage.await_datagrams(session.presentation, facts.home, session.holder, care_of).await?;
         session.set_up(facts, &request.uri, care_of, now().mono);
+        session.retransmit(track, matches!(offered, Offered::Udp { feedback: true, .. }));
         self.note_peer(session, link);
         if matches!(session.state, State::Playing) && session.tracks.iter().any(|track| track.stale) {
             // What plays already goes to the new transport at once, though not before the answer names its channels.
@@ -126,10 +127,10 @@ impl Service {
             (CareOf::Udp { rtp, rtcp, .. }, Offered::Udp { protocol, .. }) => {
                 format!("{protocol};unicast;client_port={}-{}{}", rtp.port(), rtcp.port(), self.sender(&facts, link))
             }
-            (CareOf::Interleaved { rtp_channel, rtcp_channel, .. }, _) => {
-                format!("RTP/AVP/TCP;unicast;interleaved={rtp_channel}-{rtcp_channel};ssrc={:08X}", facts.ssrc.0)
+            (CareOf::Interleaved { rtp_channel, rtcp_channel, .. }, Offered::Interleaved { protocol, .. }) => {
+                format!("{protocol};unicast;interleaved={rtp_channel}-{rtcp_channel};ssrc={:08X}", facts.ssrc.0)
             }
-            (CareOf::Udp { .. }, Offered::Interleaved { .. } | Offered::Home { .. }) => return Err(Status(500).into()),
+            (CareOf::Udp { .. } | CareOf::Interleaved { .. }, _) => return Err(Status(500).into()),
         };
         Ok(set_up_response(session, &facts, transport, request))
     }
@@ -264,7 +265,7 @@ fn care_of(session: &Session, track: usize, offered: &Offered, others: &[u8], li
             Ok(CareOf::Udp { rtp: to(*rtp), rtcp: to(*rtcp), source: Some(link.local.ip()) })
         }
         Offered::Home { .. } => Err(Status(500).into()),
-        Offered::Interleaved { channels } => {
+        Offered::Interleaved { channels, .. } => {
             let used: Vec<u8> = session.channels(link.connection, Some(track)).chain(others.iter().copied()).collect();
             let free = |(rtp, rtcp): &(u8, u8)| !used.contains(rtp) && !used.contains(rtcp);
             let drawn = || (0..=254).step_by(2).map(|channel| (channel, channel + 1)).find(free);
@@ -289,7 +290,7 @@ fn join_of(user_agent: &str, asked: Option<&str>, settings: &RtspSettings) -> Jo
         Some("primed" | "aligned") => JoinWay::Primed,
         _ => settings.join,
     };
-    Join { way, rate_milli: settings.prime_rate_milli.unwrap_or(by_player) }
+    Join { way, rate_milli: settings.prime_rate_milli.unwrap_or(by_player), rtx: false }
 }
 
 #[cfg(test)]
@@ -303,7 +304,7 @@ mod tests {
             [("Lavf61.7.100", 8000), ("libmpv", 8000), ("GStreamer/1.26.2", 1500), ("LibVLC/3.0.21 (LIVE555)", 2000), ("", 2000)]
         {
             let settings = RtspSettings::default();
-            assert_eq!(join_of(agent, None, &settings), Join { way: JoinWay::Primed, rate_milli: rate }, "{agent}");
+            assert_eq!(join_of(agent, None, &settings), Join { way: JoinWay::Primed, rate_milli: rate, rtx: false }, "{agent}");
             let settings = RtspSettings { prime_rate_milli: Some(3000), ..settings };
             assert_eq!(join_of(agent, None, &settings).rate_milli, 3000, "{agent}");
         }

@@ -1,0 +1,240 @@
+//! Packets that are sent again (RFC 4588) to branches whose receivers asked for it, when these say what they have not got.
+//!
+//! They are made anew from the file, pass the flow's filter with the flow's label, and go to the branch that asked and to no
+//! other. What one may ask for, and how much of it, is [`crate::playback::rtx`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rtp::header::Header;
+use webrtc_util::marshal::Marshal;
+
+use crate::dataplane::outbox::{Importance, Outbox, Tag, UdpTarget};
+use crate::dataplane::units::Unit;
+use crate::library::ReadAt;
+use crate::now::{Mono, Now};
+use crate::payload::rtx::{ORIGINAL_SEQUENCE_LEN, append_again};
+use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
+use crate::playback::flow::Flow;
+use crate::playback::presentation::Presentation;
+use crate::playback::rtx::{Again, Resending, SentUnit};
+use crate::playback::{FlowFacts, PresentationId, feedback, report};
+use crate::quantities::{MediaKind, PayloadType, Ssrc};
+use crate::steering::{Branch, BranchSerial, CareOf, Gate, PacketFacts, Payload, Route};
+
+/// Those of a presentation's branches that asked for retransmission.
+pub(crate) struct Resends {
+    keep: Duration,
+    branches: Vec<(BranchSerial, Resending)>,
+}
+
+/// What is needed of a flow.
+pub(crate) struct FlowParts<'a> {
+    pub(crate) presentation: PresentationId,
+    pub(crate) gate: &'a mut Gate,
+    pub(crate) payloader: &'a Payloader,
+    pub(crate) facts: &'a FlowFacts,
+    pub(crate) kind: MediaKind,
+    /// As it leaves the payload stage.
+    pub(crate) label: u32,
+    pub(crate) traffic_class: u8,
+}
+
+impl Resends {
+    /// Of none yet; what was sent longer ago than `keep` is not sent again.
+    pub(crate) const fn new(keep: Duration) -> Self {
+        Self { keep, branches: Vec::new() }
+    }
+
+    /// Notes what those of a flow's branches were sent that asked for retransmission.
+    pub(crate) fn note(
+        &mut self,
+        sent: &SentUnit,
+        facts: &FlowFacts,
+        presentation: &Presentation,
+        branches: &[Branch],
+        served: &[BranchSerial],
+    ) {
+        // A connection loses nothing.
+        let asked = |branch: &&Branch| branch.join.rtx && matches!(branch.care_of, CareOf::Udp { .. });
+        for branch in branches.iter().filter(asked).filter(|branch| served.contains(&branch.serial)) {
+            let position = self.branches.iter().position(|(serial, _)| *serial == branch.serial);
+            let position = position.unwrap_or_else(|| {
+                self.branches.push((branch.serial, self.begin(facts, presentation, sent.at)));
+                self.branches.len() - 1
+            });
+            if let Some((_, resending)) = self.branches.get_mut(position) {
+                resending.history.note(*sent, presentation.jumps());
+            }
+        }
+    }
+
+    fn begin(&self, facts: &FlowFacts, presentation: &Presentation, now: Mono) -> Resending {
+        let mut drawn = [0; 6];
+        // Without random numbers they can be foretold, which does no harm here.
+        let _ = getrandom::fill(&mut drawn);
+        let [a, b, c, d, e, f] = drawn;
+        let mut ssrc = Ssrc(u32::from_be_bytes([a, b, c, d]));
+        if ssrc == facts.ssrc {
+            ssrc = Ssrc(!ssrc.0);
+        }
+        let bitrate = presentation.title().tracks.get(facts.track).map_or(0, crate::library::Track::bitrate);
+        Resending::new(ssrc, u16::from_be_bytes([e, f]), bitrate, self.keep, now)
+    }
+
+    /// The report about what a branch was sent again, once it was: that is a source of its own (RFC 3550 section 6.4).
+    pub(crate) fn report(
+        &self,
+        branch: BranchSerial,
+        presentation: &Presentation,
+        flow: &Flow,
+        cname: &str,
+        farewell: bool,
+        now: Now,
+    ) -> Option<Bytes> {
+        let (_, resending) = self.branches.iter().find(|(serial, resending)| *serial == branch && resending.packets > 0)?;
+        Some(report::resending_report(presentation, flow, resending, cname, farewell, now))
+    }
+
+    /// Forgets branches that are no more.
+    pub(crate) fn retain(&mut self, routes: &[Arc<Route>]) {
+        self.branches.retain(|(serial, _)| routes.iter().any(|route| route.branches.iter().any(|branch| branch.serial == *serial)));
+    }
+
+    fn of(&mut self, serial: BranchSerial) -> Option<&mut Resending> {
+        self.branches.iter_mut().find(|(known, _)| *known == serial).map(|(_, resending)| resending)
+    }
+}
+
+/// What a shard needs for sending again, whoever it is for.
+pub(crate) struct Resender {
+    /// One access unit.
+    unit: Vec<u8>,
+    /// All its packets.
+    packets: PacketBuffer,
+    resent: metrics::Counter,
+    unknown: metrics::Counter,
+    repeated: metrics::Counter,
+    budget: metrics::Counter,
+}
+
+impl Default for Resender {
+    fn default() -> Self {
+        Self {
+            unit: Vec::new(),
+            packets: PacketBuffer::default(),
+            resent: metrics::counter!("flowsteer_resent_packets_total"),
+            unknown: metrics::counter!("flowsteer_resend_declined_total", "reason" => "unknown"),
+            repeated: metrics::counter!("flowsteer_resend_declined_total", "reason" => "repeated"),
+            budget: metrics::counter!("flowsteer_resend_declined_total", "reason" => "budget"),
+        }
+    }
+}
+
+impl Resender {
+    /// Sends a branch again what a compound packet of its receiver says it has not got.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn resend(
+        &mut self,
+        resends: &mut Resends,
+        flow: FlowParts<'_>,
+        branch: BranchSerial,
+        compound: &[u8],
+        jumps: u32,
+        source: &dyn ReadAt,
+        outbox: &mut Outbox,
+        number: u64,
+        now: Now,
+    ) {
+        let (Some(resending), Some(payload_type)) = (resends.of(branch), PayloadType::retransmission(flow.facts.track)) else { return };
+        let numbers = feedback::not_received(compound, flow.facts.ssrc);
+        if numbers.is_empty() {
+            return;
+        }
+        let (found, declined) = resending.history.find(&numbers, jumps, now.mono);
+        self.unknown.increment(declined.unknown as u64);
+        self.repeated.increment(declined.repeated as u64);
+        let mut unit = Unit::default();
+        for again in &found {
+            self.make(again, resending, flow.payloader, payload_type, source, &mut unit.packets, now.mono);
+        }
+        let packets = unit.packets.packets().len();
+        let Some(first) = unit.packets.packets().first() else { return };
+        let facts = PacketFacts {
+            source: flow.gate.media_source(),
+            home: flow.facts.home,
+            label: flow.label,
+            destination_port: flow.gate.route().ports.0,
+            payload: Payload::of(&unit.packets.octets()[first.range.clone()]),
+            media: Some(flow.kind),
+        };
+        let route = flow.gate.pass(&facts, u32::try_from(packets).unwrap_or(u32::MAX), now).ok();
+        let care_of = route.and_then(|route| route.branches.iter().find(|bound| bound.serial == branch)).map(|bound| bound.care_of);
+        if let Some(CareOf::Udp { rtp, source, .. }) = care_of {
+            let target = UdpTarget { to: rtp, source, label: flow.label, traffic_class: flow.traffic_class };
+            let (presentation, home) = (flow.presentation, flow.facts.home);
+            // The first to be given up where there is no room.
+            let importance = Importance::Disposable;
+            let tag = Tag { presentation, home, branch, number, importance, begun: false, since: now.mono };
+            outbox.queue_whole(&Arc::new(unit), &target, &tag);
+            self.resent.increment(packets as u64);
+        }
+    }
+
+    /// Appends the packets of one access unit that are to be sent again, as far as the budgets go.
+    #[allow(clippy::too_many_arguments)]
+    fn make(
+        &mut self,
+        again: &Again,
+        resending: &mut Resending,
+        payloader: &Payloader,
+        payload_type: PayloadType,
+        source: &dyn ReadAt,
+        out: &mut PacketBuffer,
+        now: Mono,
+    ) {
+        let SentUnit { unit, sequence, packets, timestamp, .. } = again.sent;
+        let size = unit.size as usize;
+        if !resending.reads.take(size, now) {
+            self.budget.increment(again.wanted.len() as u64);
+            return;
+        }
+        self.unit.resize(size, 0);
+        self.packets.clear();
+        let read = source.read_exact_at(&mut self.unit, unit.offset);
+        if read.is_err() || payloader.payload(&self.unit, unit.random_access, &mut self.packets).is_err() {
+            return;
+        }
+        if self.packets.packets().len() != packets {
+            // The file was written over: these would be other packets.
+            return;
+        }
+        for &index in &again.wanted {
+            let len = self.packets.packets().get(index).map_or(0, |packet| packet.range.len() + ORIGINAL_SEQUENCE_LEN);
+            if !resending.wire.take(len, now) {
+                self.budget.increment(1);
+                continue;
+            }
+            if !append_again(&self.packets, index, sequence.wrapping_add(index as u16), out) {
+                continue;
+            }
+            let Some(packet) = out.packets().last().cloned() else { continue };
+            let header = Header {
+                version: 2,
+                marker: packet.marker,
+                payload_type: payload_type.bits(),
+                sequence_number: resending.sequence,
+                timestamp,
+                ssrc: resending.ssrc.0,
+                ..Header::default()
+            };
+            resending.sequence = resending.sequence.wrapping_add(1);
+            resending.packets += 1;
+            resending.octets += (packet.range.len() - RTP_HEADER_LEN) as u64;
+            let hole = &mut out.octets_mut()[packet.range][..RTP_HEADER_LEN];
+            let written = header.marshal_to(hole);
+            debug_assert!(matches!(written, Ok(RTP_HEADER_LEN)), "a header without extensions has twelve octets");
+        }
+    }
+}
