@@ -128,11 +128,11 @@ class Session:
             self.set_up(index)
         return self
 
-    def position(self, unit):
-        """The media time of a picture, as a player tells it: by Range and RTP-Info of the answer to PLAY."""
+    def position(self, packet):
+        """The media time of a packet of pictures, as a player tells it: by Range and RTP-Info of the answer to PLAY."""
         start = float(re.search(r"npt=([\d.]+)", self.played.headers["range"])[1])
         rtptime = int(re.search(r"rtptime=(\d+)", self.played.headers["rtp-info"])[1])
-        return start + ((unit.timestamp - rtptime + (1 << 31)) % (1 << 32) - (1 << 31)) / 90_000
+        return start + ((int.from_bytes(packet[4:8], "big") - rtptime + (1 << 31)) % (1 << 32) - (1 << 31)) / 90_000
 
     def close(self):
         try:

@@ -164,7 +164,9 @@ class Scene:
         hosts = [self.server, self.a, self.b]
         command = [sys.executable, os.path.join(HERE, "relay.py"), str(delay_ms)]
         command += [f"{host.tun},{host.v6},{host.v4}" for host in hosts]
-        self._relay = subprocess.Popen(command, pass_fds=[host.tun for host in hosts], stdout=subprocess.PIPE, text=True)
+        die_with_us = lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # noqa: E731
+        handles = [host.tun for host in hosts]
+        self._relay = subprocess.Popen(command, pass_fds=handles, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_us)
         if self._relay.stdout.readline().strip() != "ready":
             sys.exit("the relay did not start")
         for host in hosts:
