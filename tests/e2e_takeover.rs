@@ -910,7 +910,8 @@ players! {
     retina_ends_when_it_is_taken_over_from: is_taken_over_from(Retina, Udp, V6);
     mpv_ends_when_it_is_taken_over_from: is_taken_over_from(Mpv, Interleaved, V4);
     ffmpeg_ends_when_it_is_taken_over_from: is_taken_over_from(Ffmpeg, Udp, V6);
-    gstreamer_ends_when_it_is_taken_over_from: is_taken_over_from(GStreamer, Interleaved, V6);
+    gstreamer_ends_when_its_connection_is_taken_over_from: is_taken_over_from(GStreamer, Interleaved, V6);
+    gstreamer_ends_when_it_is_taken_over_from: is_taken_over_from(GStreamer, Udp, V6);
 }
 
 #[test]

@@ -546,6 +546,27 @@ fn ports_are_those_of_the_update_or_those_agreed_on() {
 }
 
 #[test]
+fn flows_that_one_device_gives_to_one_address_join_together() {
+    let mut world = World::new();
+    let held = [world.reserve(), world.reserve(), world.reserve()];
+    for (held, presentation) in held.iter().zip([7, 7, 8]) {
+        world.steering.play_to(held.home, presentation, Default::default(), None, world.now).expect("free");
+    }
+    let mut give = |held: &Held, number: u16, to| {
+        assert_eq!(world.status(&Draft::new(held.home, number).bid(number, to), held), Status::ACCEPTED);
+        let mut gate = world.steering.gate(held.home).expect("reserved");
+        let update = gate.route().branches.iter().find(|branch| branch.care_of.ip() == IpAddr::V6(to)).expect("a branch").update;
+        world.now = world.now.after(Duration::from_millis(300));
+        update
+    };
+    let [picture, sound, other] = &held;
+    let first = give(picture, 1, TWO);
+    assert_eq!(give(sound, 1, TWO), first, "both flows of a film");
+    assert_ne!(give(other, 1, TWO), first, "another film");
+    assert_ne!(give(sound, 2, ONE), first, "another address");
+}
+
+#[test]
 fn the_first_label_is_learned_from_what_is_expected_only() {
     let mut world = World::new();
     let held = world.reserve();

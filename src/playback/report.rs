@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rtcp::goodbye::Goodbye;
 use rtcp::packet::Packet;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
@@ -25,6 +24,7 @@ use crate::quantities::{ClockRate, Ssrc};
 /// Packet types (RFC 3550 section 12.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
+const GOODBYE: u8 = 203;
 
 /// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
 pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
@@ -56,11 +56,16 @@ fn source_report(
     };
     let item = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: Bytes::copy_from_slice(cname.as_bytes()) };
     let names = SourceDescription { chunks: vec![SourceDescriptionChunk { source: ssrc, items: vec![item] }] };
-    let mut packets: Vec<Box<dyn Packet + Send + Sync>> = vec![Box::new(report), Box::new(names)];
-    if farewell {
-        packets.push(Box::new(Goodbye { sources: vec![ssrc], reason: Bytes::new() }));
-    }
-    rtcp::packet::marshal(&packets).expect("reports of one source are within the format's limits")
+    let packets: Vec<Box<dyn Packet + Send + Sync>> = vec![Box::new(report), Box::new(names)];
+    let octets = rtcp::packet::marshal(&packets).expect("reports of one source are within the format's limits");
+    if farewell { [&octets[..], &goodbye(Ssrc(ssrc))].concat().into() } else { octets }
+}
+
+/// A BYE of one source without a reason (RFC 3550 section 6.6). The `rtcp` crate fills up an empty reason and sets the padding bit for
+/// that with a count that is not a multiple of four: receivers that check it, GStreamer among them, drop the whole compound packet.
+fn goodbye(Ssrc(ssrc): Ssrc) -> [u8; 8] {
+    let [a, b, c, d] = ssrc.to_be_bytes();
+    [0x81, GOODBYE, 0, 1, a, b, c, d]
 }
 
 /// The middle 32 bits of an NTP timestamp, as receivers echo them (RFC 3550 section 6.4.1).
@@ -171,5 +176,14 @@ mod tests {
         }
         assert!(is_compound(&packet));
         assert!(!is_compound(&[0xce, 0xfa, 0xed, 0xfe]));
+    }
+
+    #[test]
+    fn a_bye_has_no_padding_and_nothing_behind_its_source() {
+        use rtcp::goodbye::Goodbye;
+        let octets = goodbye(Ssrc(0x0102_0304));
+        assert_eq!(octets, [0x81, 203, 0, 1, 1, 2, 3, 4]);
+        let read = Goodbye::unmarshal(&mut &octets[..]).expect("a BYE");
+        assert_eq!((read.sources, read.reason.len()), (vec![0x0102_0304], 0));
     }
 }

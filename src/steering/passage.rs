@@ -1,6 +1,7 @@
 //! What a Binding Update asks of flows: which bindings a flow goes to from now on, and what becomes of the others
 //! (`docs/signalling.md` sections 6.2 and 7).
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,31 +21,41 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 /// Hand-overs remembered at most.
 const MAX_HAND_OVERS: usize = 64;
 
-/// A flow of some transfer has moved.
+/// What the flows of one hand-over have in common, though each has an update of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Common {
+    /// The transfer that their keys were made for.
+    Transfer(u32),
+    /// Where to: who reserved the home addresses gives them away one by one.
+    CareOf(IpAddr),
+}
+
+/// A flow of some hand-over has moved.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandOver {
     player: u64,
-    transfer_id: u32,
+    common: Common,
     update: UpdateId,
     at: Mono,
 }
 
 impl BindingCache {
-    /// The update that a new branch belongs to: that of the transfer's other flows, where those have moved just now.
+    /// The update that a new branch belongs to: that of the hand-over's other flows, where those have moved just now.
     pub(crate) fn hand_over(&self, state: &HomeState, request: &Registration<'_>, now: Now) -> UpdateId {
         let fresh = || UpdateId(self.next_update.fetch_add(1, Ordering::Relaxed));
         let transfer = state.session_keys.find(request.key.spi).map(|known| known.parameters.transfer_id);
-        let (Some(transfer_id), Some(player)) = (transfer, state.player()) else { return fresh() };
+        let common = transfer.map_or(Common::CareOf(request.care_of), Common::Transfer);
+        let Some(player) = state.player() else { return fresh() };
         let mut recent = lock(&self.hand_overs);
         recent.retain(|other| now.mono.since(other.at) < HAND_OVER);
-        if let Some(same) = recent.iter().find(|other| other.transfer_id == transfer_id && other.player == player) {
+        if let Some(same) = recent.iter().find(|other| other.common == common && other.player == player) {
             return same.update;
         }
         let update = fresh();
         if recent.len() >= MAX_HAND_OVERS {
             recent.pop_front();
         }
-        recent.push_back(HandOver { player, transfer_id, update, at: now.mono });
+        recent.push_back(HandOver { player, common, update, at: now.mono });
         update
     }
 
