@@ -12,6 +12,8 @@ use crate::support::{SOON, wait_for};
 /// A UDP datagram on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
+    /// When it was captured, in microseconds since 1970.
+    pub micros: u64,
     /// The IPv6 flow label; `None` in IPv4.
     pub label: Option<u32>,
     pub to: String,
@@ -36,7 +38,8 @@ const PROBE_PORT: u16 = 9;
 impl Capture {
     /// Starts one; when this returns, it captures.
     pub fn start(host: &Host) -> Self {
-        let fields = ["ipv6.flow", "ipv6.dst", "ip.dst", "udp.srcport", "udp.dstport", "ipv6.plen", "ip.len", "udp.payload"];
+        let fields =
+            ["frame.time_epoch", "ipv6.flow", "ipv6.dst", "ip.dst", "udp.srcport", "udp.dstport", "ipv6.plen", "ip.len", "udp.payload"];
         let mut command = host.command("tshark");
         // Nothing is to be decoded above UDP.
         command.args(["-i", "eth0", "-f", "udp", "-n", "-l", "-Q", "-T", "fields", "-E", "separator=|", "-E", "occurrence=f"]);
@@ -93,12 +96,14 @@ impl Drop for Capture {
 
 fn parse(line: &str) -> Datagram {
     let fields: Vec<&str> = line.split('|').collect();
-    let [label, to6, to4, source_port, port, length6, length4, payload] = fields[..] else { panic!("tshark wrote {line:?}") };
+    let [time, label, to6, to4, source_port, port, length6, length4, payload] = fields[..] else { panic!("tshark wrote {line:?}") };
     let number = |text: &str| text.parse::<usize>().unwrap_or_else(|_| panic!("tshark wrote {text:?} in {line:?}"));
     let port_of = |text: &str| u16::try_from(number(text)).expect("a port has 16 bits");
     let v6 = !to6.is_empty();
     let octets = payload.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+    let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
     Datagram {
+        micros: number(seconds) as u64 * 1_000_000 + number(&format!("{fraction:0<6}")[..6]) as u64,
         label: v6.then(|| u32::from_str_radix(label.trim_start_matches("0x"), 16).expect("a flow label in hex")),
         to: if v6 { to6 } else { to4 }.to_owned(),
         source_port: port_of(source_port),
