@@ -1,11 +1,6 @@
 //! Who plays the same title a moment before or after somebody else: they can share what is read.
 
-use std::time::Duration;
-
 use crate::dataplane::units::Near;
-
-/// So close to each other share what is read. Only as much is kept as they need, and no more than fits.
-const CLOSE: Duration = Duration::from_secs(2);
 
 /// Where somebody plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +9,8 @@ pub(crate) struct Place {
     pub(crate) title: usize,
     /// When it would have begun at its beginning to be where it is, in nanoseconds.
     pub(crate) origin: i64,
+    /// How close those are that share, in nanoseconds; the same for all of a title.
+    pub(crate) close: u64,
 }
 
 /// Where all play, by the number of their slot.
@@ -44,7 +41,7 @@ impl Neighbours {
         self.sorted.clear();
         self.sorted.extend(self.places.iter().enumerate().filter_map(|(slot, place)| Some(((*place)?, slot))));
         self.sorted.sort_unstable_by_key(|(place, _)| (place.title, place.origin));
-        let close = |one: &Place, other: &Place| one.title == other.title && one.origin.abs_diff(other.origin) <= CLOSE.as_nanos() as u64;
+        let close = |one: &Place, other: &Place| one.title == other.title && one.origin.abs_diff(other.origin) <= one.close;
         let mut any = false;
         for (at, (place, slot)) in self.sorted.iter().enumerate() {
             // Who began earlier is ahead; of two that began together each may be.
@@ -74,9 +71,9 @@ mod tests {
     }
 
     #[test]
-    fn those_who_play_the_same_within_two_seconds_are_near() {
+    fn those_who_play_the_same_close_to_each_other_are_near() {
         let mut neighbours = Neighbours::default();
-        let place = |title, milliseconds: i64| Some(Place { title, origin: milliseconds * 1_000_000 });
+        let place = |title, milliseconds: i64| Some(Place { title, origin: milliseconds * 1_000_000, close: 2_000_000_000 });
         for (slot, place) in [place(7, 0), place(7, 1_500), place(7, 4_000), place(8, 1_000), None, place(7, 4_002)].into_iter().enumerate()
         {
             neighbours.note(slot, place);

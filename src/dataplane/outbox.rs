@@ -419,3 +419,113 @@ pub(crate) const fn sum(one: Sent, other: Sent) -> Sent {
         label_unavailable: one.label_unavailable + other.label_unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv6Addr, UdpSocket};
+
+    const NOW: Mono = Mono::from_nanos(1_000_000_000);
+
+    fn unit(packets: usize) -> Arc<Unit> {
+        let mut unit = Unit::default();
+        for packet in 0..packets {
+            unit.packets.begin();
+            unit.packets.extend(&[packet as u8; 100]);
+            unit.packets.finish(packet + 1 == packets);
+        }
+        Arc::new(unit)
+    }
+
+    fn tag(number: u64, importance: Importance) -> Tag {
+        let home = HomeAddress(Ipv6Addr::LOCALHOST);
+        Tag { presentation: PresentationId(1), home, branch: BranchSerial(1), number, importance, begun: false, since: NOW }
+    }
+
+    fn header(sequence: u16) -> [u8; RTP_HEADER_LEN] {
+        let [high, low] = sequence.to_be_bytes();
+        [0x80, 96, high, low, 0, 0, 0, 9, 1, 2, 3, 4]
+    }
+
+    fn target(to: SocketAddr) -> UdpTarget {
+        UdpTarget { to, source: None, label: 0, traffic_class: 0 }
+    }
+
+    /// An outbox with a unit of each importance, each of three packets, the first of them begun already.
+    fn filled(to: SocketAddr) -> Outbox {
+        let mut outbox = Outbox::default();
+        let order = [Importance::Picture, Importance::Sound, Importance::Disposable, Importance::RandomAccess, Importance::Disposable];
+        for (number, importance) in (0..).zip(order) {
+            outbox.write(&unit(3), 0..3, header(10 * number as u16));
+            outbox.queue(&target(to), &Tag { begun: number == 0, ..tag(number, importance) });
+            outbox.written(true);
+        }
+        outbox
+    }
+
+    #[test]
+    fn what_is_written_leaves_with_its_headers_whoever_else_writes() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let mut pair = PortPair::bind(0).expect("a pair");
+        let (mut outbox, shared) = (Outbox::default(), unit(3));
+        let to = receiver.local_addr().expect("an address");
+        for sequence in [0xffff, 7] {
+            outbox.write(&shared, 0..3, header(sequence));
+            outbox.queue(&target(to), &tag(1, Importance::Picture));
+            outbox.written(true);
+        }
+        // For a connection only.
+        outbox.write(&shared, 1..2, header(5));
+        let mut frames = Vec::new();
+        outbox.frame(4, &mut frames);
+        outbox.written(false);
+        assert_eq!(frames[..8], [b'$', 4, 0, 112, 0x80, 96, 0, 5]);
+        assert_eq!(frames[16..], [1; 100]);
+        let flushed = outbox.flush(&mut pair, &mut Units::default(), NOW);
+        assert_eq!((flushed.packets.datagrams, flushed.packets.octets), (6, 6 * 112));
+        let mut got = Vec::new();
+        for _ in 0..6 {
+            let mut buffer = [0; 200];
+            let len = receiver.recv(&mut buffer).expect("a datagram");
+            assert_eq!(len, 112);
+            got.push((buffer[1] >> 7, u16::from_be_bytes([buffer[2], buffer[3]]), buffer[12]));
+        }
+        assert_eq!(got, [(0, 0xffff, 0), (0, 0, 1), (1, 1, 2), (0, 7, 0), (0, 8, 1), (1, 9, 2)]);
+        assert!(outbox.arena.headers.is_empty() && outbox.arena.units.is_empty() && outbox.parts.is_empty());
+    }
+
+    #[test]
+    fn what_is_missed_least_is_given_up_first_and_whole() {
+        let mut outbox = filled(SocketAddr::from(([127, 0, 0, 1], 5000)));
+        let mut sent = Sent::default();
+        outbox.shed(NOW + WAITS / 2, &mut sent);
+        assert_eq!((sent.no_room, outbox.take_given_up().len()), (0, 0), "there is room, and time");
+        outbox.shed(NOW + WAITS, &mut sent);
+        let given_up: Vec<_> = outbox.take_given_up().iter().map(|tag| (tag.number, tag.importance)).collect();
+        // Half of it goes: both pictures that no other refers to, then the random access point, for the other picture has begun.
+        let expected = [(2, Importance::Disposable), (4, Importance::Disposable), (3, Importance::RandomAccess)];
+        assert_eq!((given_up.as_slice(), sent.no_room), (&expected[..], 9));
+        let left: Vec<_> = outbox.rtp4.tags.iter().map(|tag| tag.number).collect();
+        assert_eq!(left, [0, 1]);
+        outbox.shed(NOW + WAITS, &mut sent);
+        let given_up: Vec<_> = outbox.take_given_up().iter().map(|tag| tag.number).collect();
+        assert_eq!(given_up, [0], "sound goes last");
+    }
+
+    #[test]
+    fn what_still_waits_outlives_that_the_rest_is_forgotten() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let mut outbox = filled(receiver.local_addr().expect("an address"));
+        outbox.queue_report(&[7; 8], &target(SocketAddr::from(([127, 0, 0, 1], 9))), &tag(9, Importance::Report));
+        outbox.rtp4.done_with(3);
+        let units = outbox.arena.units.len();
+        outbox.compact();
+        assert_eq!((outbox.arena.units.len(), units), (2, 5));
+        let sent = |outbox: &Outbox, message: &Message| -> Vec<u8> {
+            outbox.parts[message.parts.clone()].iter().flat_map(|part| outbox.arena.part(*part).to_vec()).collect()
+        };
+        let octets = sent(&outbox, &outbox.rtp4.messages[0]);
+        assert_eq!((octets.len(), &octets[..4], octets[12]), (3 * 112, &[0x80, 96, 0, 30][..], 0));
+        assert_eq!(sent(&outbox, &outbox.rtcp4.messages[0]), [7; 8]);
+    }
+}

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::dataplane::endpoints::Endpoints;
 use crate::dataplane::near::Place;
 use crate::dataplane::resend::Resends;
-use crate::dataplane::units::{Near, Unit};
+use crate::dataplane::units::{Near, Unit, Units};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::library::{AccessUnit, ReadAt};
@@ -166,7 +166,9 @@ impl Slot {
         let position = self.presentation.position(now);
         let origin = || i64::try_from(now.mono.as_nanos()).unwrap_or(i64::MAX).saturating_sub(MediaTime::as_nanos(position));
         // What runs keeps its origin but for rounding.
-        runs.then(|| Place { title: Arc::as_ptr(self.presentation.title()) as usize, origin: origin() })
+        let title = self.presentation.title();
+        let close = || u64::try_from(Units::closeness(title).as_nanos()).unwrap_or(u64::MAX);
+        runs.then(|| Place { title: Arc::as_ptr(title) as usize, origin: origin(), close: close() })
     }
 
     /// For how long the packets of an access unit may be under way.

@@ -305,7 +305,8 @@ impl Shard {
             }
         }
         rest.next += count;
-        rest.due = now.mono + STEP;
+        // From when it was due, so that lateness does not add up, but not right behind this one.
+        rest.due = (rest.due + STEP).max(now.mono + STEP / 2);
         rest.next >= packets
     }
 

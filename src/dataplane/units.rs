@@ -6,16 +6,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::library::{AccessUnit, ReadAt, Title};
+use crate::library::{AccessUnit, ReadAt, Title, Track};
 use crate::payload::{PacketBuffer, Payloader};
 
 /// The largest access unit that is read: an index that claims more is wrong.
 const MAX_UNIT: u32 = 64 << 20;
-/// Octets that are kept for others at most: for each presentation …
-const KEPT_EACH: usize = 8 << 10;
+/// Octets that are kept for others at most: for each presentation, of which only those share what is read whose distance
+/// is no more than that …
+const KEPT_EACH: usize = 16 << 10;
 /// … and in all.
-const KEPT: usize = 8 << 20;
+const KEPT: usize = 16 << 20;
+/// The greatest distance of those who share.
+const CLOSE: Duration = Duration::from_secs(2);
 /// Buffers hold 2 KB, 4 KB, 8 KB, …; what needs more than the last of them is not used again.
 const SIZES: usize = 8;
 const SMALLEST: usize = 2 << 10;
@@ -163,6 +167,12 @@ impl Units {
         self.put_back(oldest.unit);
     }
 
+    /// How close presentations of a title are that share what is read: so much is kept for each.
+    pub(crate) fn closeness(title: &Title) -> Duration {
+        let bits: u64 = title.tracks.iter().map(Track::bitrate).sum();
+        Duration::from_nanos((KEPT_EACH as u64 * 8_000_000_000).checked_div(bits).unwrap_or(u64::MAX)).min(CLOSE)
+    }
+
     /// Forgets what is kept: nobody is near anybody any more.
     pub(crate) fn forget(&mut self) {
         while !self.kept.is_empty() {
@@ -193,4 +203,112 @@ impl Units {
 /// The least size that holds so many octets.
 fn size_class(octets: usize) -> usize {
     octets.div_ceil(SMALLEST).next_power_of_two().ilog2() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crate::library::{AacConfig, Codec, TitlePath};
+    use crate::quantities::MediaTime;
+
+    /// A file that counts how often it is read.
+    struct Counted(AtomicUsize);
+
+    impl ReadAt for Counted {
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            if offset >= 1 << 30 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer.fill(offset as u8);
+            Ok(())
+        }
+
+        fn size(&self) -> u64 {
+            1 << 30
+        }
+
+        fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    fn title() -> Arc<Title> {
+        let path = TitlePath::new("a.mp4").expect("a path");
+        let source: Arc<dyn ReadAt> = Arc::new(Vec::new());
+        Arc::new(Title { path, duration: MediaTime::ZERO, tracks: Vec::new(), remark: None, source })
+    }
+
+    struct Reader {
+        units: Units,
+        payloader: Payloader,
+        source: Counted,
+    }
+
+    impl Reader {
+        fn new() -> Self {
+            let config = AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 };
+            let payloader = Payloader::new(&Codec::Aac(config), 1400).expect("sound");
+            Self { units: Units::default(), payloader, source: Counted(AtomicUsize::new(0)) }
+        }
+
+        fn fetch(&mut self, title: &Arc<Title>, offset: u64, size: u32, near: (bool, bool)) -> Result<Arc<Unit>, UnitError> {
+            let unit = AccessUnit { offset, size, decode_time: 0, presentation_time: 0, duration: 1, random_access: true };
+            let near = Near { ahead: near.0, behind: near.1 };
+            let (source, payloader) = (&self.source, &self.payloader);
+            self.units.fetch(&Wanted { title, track: 0, units: &[unit], source, payloader, near })
+        }
+
+        fn reads(&self) -> usize {
+            self.source.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn who_follows_closely_gets_what_was_read_and_nobody_else_does() {
+        let (mut reader, title, other) = (Reader::new(), title(), title());
+        reader.units.set_presentations(2);
+        let first = reader.fetch(&title, 5, 300, (false, true)).expect("read");
+        assert!(Arc::ptr_eq(&first, &reader.fetch(&title, 5, 300, (true, false)).expect("kept")));
+        assert_eq!((reader.reads(), first.packets.packets().len()), (1, 1));
+        for (title, offset, near) in [(&title, 5, (false, false)), (&title, 6, (true, false)), (&other, 5, (true, true))] {
+            let before = reader.reads();
+            reader.fetch(title, offset, 300, near).expect("read");
+            assert_eq!(reader.reads(), before + 1);
+        }
+        reader.units.forget();
+        reader.fetch(&title, 5, 300, (true, false)).expect("read");
+        assert_eq!(reader.reads(), 5);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_buffers_are_used_again() {
+        let (mut reader, title) = (Reader::new(), title());
+        reader.units.set_presentations(1);
+        for offset in 0..1000 {
+            let unit = reader.fetch(&title, offset, 1000, (false, true)).expect("read");
+            assert!(reader.units.octets <= KEPT_EACH);
+            reader.units.put_back(unit);
+        }
+        assert!(reader.units.kept.len() <= KEPT_EACH / 1000 && reader.units.index.len() == reader.units.kept.len());
+        let spare = |units: &Units| units.spare.iter().map(Vec::len).sum::<usize>();
+        assert!((1..=2).contains(&spare(&reader.units)), "{}", spare(&reader.units));
+        // The newest is there, the oldest is not.
+        let before = reader.reads();
+        reader.fetch(&title, 999, 1000, (true, false)).expect("kept");
+        assert_eq!(reader.reads(), before);
+        reader.fetch(&title, 0, 1000, (true, false)).expect("read");
+        assert_eq!(reader.reads(), before + 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_malformed_is_told_apart() {
+        let (mut reader, title) = (Reader::new(), title());
+        assert!(matches!(reader.fetch(&title, 1 << 30, 10, (true, true)), Err(UnitError::Read(_))));
+        assert!(matches!(reader.fetch(&title, 0, 9000, (true, true)), Err(UnitError::Payload)));
+        assert!(matches!(reader.fetch(&title, 0, MAX_UNIT + 1, (true, true)), Err(UnitError::Payload)));
+        assert!(reader.units.kept.is_empty());
+    }
 }
