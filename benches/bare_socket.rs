@@ -1,0 +1,153 @@
+//! What the kernel alone takes for the server's load: runs of 12 segments of 1400 octets, a message to each of 400 sockets in
+//! turn, by `sendmmsg` with UDP_SEGMENT, and nothing else. The floor under the server's figure of the same unit.
+//!
+//! `cargo bench --bench bare_socket -- --sockets 400 --rate 1660 --seconds 8` prints one JSON line: processor time per gigabit.
+//! Another thread empties the sockets, on a core of its own if one is named; only the sending thread's time counts. `--rate 0`
+//! sends as fast as it goes.
+
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
+use nix::unistd::Pid;
+
+#[derive(Parser)]
+struct Options {
+    /// Sockets that are sent to.
+    #[arg(long, default_value_t = 400)]
+    sockets: usize,
+    /// Segments of a message.
+    #[arg(long, default_value_t = 12)]
+    segments: usize,
+    /// Octets of a segment.
+    #[arg(long, default_value_t = 1400)]
+    octets: u16,
+    /// Messages of one call.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Mbit/s of payload; 0 is as fast as it goes.
+    #[arg(long, default_value_t = 1660.0)]
+    rate: f64,
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// The core to send on.
+    #[arg(long)]
+    send_core: Option<usize>,
+    /// The core to receive on.
+    #[arg(long)]
+    receive_core: Option<usize>,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn processor() -> f64 {
+    let times = getrusage(UsageWho::RUSAGE_THREAD).map(|usage| [usage.user_time(), usage.system_time()]);
+    times.map_or(0.0, |times| times.iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum())
+}
+
+fn stay_on(core: Option<usize>) -> std::io::Result<()> {
+    let Some(core) = core else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// Empties sockets until told to stop: datagrams that came.
+fn receive(sinks: &[UdpSocket], core: Option<usize>, stop: &AtomicBool) -> u64 {
+    if let Err(error) = stay_on(core) {
+        eprintln!("bare_socket: core for receiving: {error}");
+    }
+    let (mut head, mut received) = ([0; 64], 0);
+    while !stop.load(Ordering::Relaxed) {
+        let before = received;
+        for sink in sinks {
+            while sink.recv(&mut head).is_ok() {
+                received += 1;
+            }
+        }
+        if received == before {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+    received
+}
+
+fn run(options: &Options) -> std::io::Result<serde_json::Value> {
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    setsockopt(&sender, sockopt::SndBuf, &(4 << 20))?;
+    let mut sinks = Vec::with_capacity(options.sockets);
+    let mut addresses = Vec::with_capacity(options.sockets);
+    for _ in 0..options.sockets {
+        let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        sink.set_nonblocking(true)?;
+        if setsockopt(&sink, sockopt::RcvBufForce, &(2 << 20)).is_err() {
+            setsockopt(&sink, sockopt::RcvBuf, &(2 << 20))?;
+        }
+        addresses.push(Some(SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, sink.local_addr()?.port()))));
+        sinks.push(sink);
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| receive(&sinks, options.receive_core, &stop));
+        let sent = stay_on(options.send_core).and_then(|()| send(options, &sender, &addresses));
+        // What was sent last has its time to be taken.
+        std::thread::sleep(Duration::from_millis(50));
+        stop.store(true, Ordering::Relaxed);
+        let received = receiver.join().unwrap_or_default();
+        let mut line = sent?;
+        line["received"] = received.into();
+        Ok(line)
+    })
+}
+
+fn send(options: &Options, sender: &UdpSocket, addresses: &[Option<SockaddrIn>]) -> std::io::Result<serde_json::Value> {
+    let len = options.segments * usize::from(options.octets);
+    let payload = vec![0x5a_u8; len];
+    let control = [ControlMessage::UdpGsoSegments(&options.octets)];
+    let part = [IoSlice::new(&payload)];
+    let mut headers = MultiHeaders::preallocate(options.batch, Some(nix::cmsg_space!(u16)));
+    let (mut messages, mut calls, mut at) = (0_u64, 0_u64, 0);
+    let (began, before) = (Instant::now(), processor());
+    while began.elapsed().as_secs_f64() < options.seconds {
+        let due = began.elapsed().as_secs_f64() * options.rate * 1e6 / 8.0;
+        if options.rate > 0.0 && (messages * len as u64) as f64 > due {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let to = &addresses[at..addresses.len().min(at + options.batch)];
+        let parts = std::iter::repeat_n(&part, to.len());
+        let sent = sendmmsg(sender.as_raw_fd(), &mut headers, parts, to, control, MsgFlags::empty())?.count();
+        messages += sent as u64;
+        calls += 1;
+        at = (at + sent) % addresses.len();
+    }
+    let (seconds, processor) = (began.elapsed().as_secs_f64(), processor() - before);
+    let gigabits = (messages * len as u64 * 8) as f64 / 1e9;
+    Ok(serde_json::json!({
+        "label": "bare socket", "sockets": options.sockets, "segments": options.segments, "octets": options.octets,
+        "messages": messages, "calls": calls, "datagrams": messages * options.segments as u64,
+        "mbit_s": gigabits * 1e3 / seconds, "cpu_pct": 100.0 * processor / seconds, "cpu_ms_per_gigabit": processor * 1e3 / gigabits,
+    }))
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bare_socket: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
