@@ -3,6 +3,7 @@
 
 pub mod director;
 pub mod endpoints;
+mod handover;
 mod outbox;
 mod resend;
 pub mod shard;

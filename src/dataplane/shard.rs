@@ -15,6 +15,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
+use crate::dataplane::handover;
 use crate::dataplane::outbox::{Outbox, UdpTarget, sum};
 use crate::dataplane::resend::{FlowParts, Resender, Resends};
 use crate::dataplane::unreachable::Unreachable;
@@ -689,6 +690,7 @@ impl Shard {
             }
             self.steering.branch_started(home, serial, now);
         }
+        handover::tell(&mut slot.presentation, &self.steering);
         if served.is_empty() && self.outbox.packets.packets().len() == first + packets {
             // Nobody took them: the octets need not wait for the flush.
             self.outbox.packets.truncate(first);

@@ -63,6 +63,16 @@ impl From<&Event> for ApiEvent {
             EventKind::Bound => ("binding", "bound", json!({})),
             EventKind::Refreshed => ("binding", "refreshed", json!({})),
             EventKind::Moving { window, .. } => ("handover", "moving", json!({ "windowMs": window.as_millis() as u64 })),
+            EventKind::HandedOver(outcome) => {
+                let milliseconds = |span: std::time::Duration| span.as_millis() as u64;
+                let figures = json!({
+                    "join": outcome.entered.as_str(),
+                    "lagMs": milliseconds(outcome.lag),
+                    "repeatedMs": milliseconds(outcome.repeated),
+                    "missingMs": milliseconds(outcome.missing),
+                });
+                ("handover", "started", figures)
+            }
             EventKind::Moved { .. } => ("handover", "moved", json!({})),
             EventKind::Forked { .. } => ("handover", "forked", json!({})),
             EventKind::Left { reason } => ("binding", "left", json!({ "reason": shape::end_reason(reason) })),

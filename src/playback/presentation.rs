@@ -22,13 +22,13 @@ use std::time::Duration;
 use crate::library::{AccessUnit, Title, Track};
 use crate::now::{Mono, Now};
 use crate::playback::clock::{FlowClock, FlowTime};
-use crate::playback::flow::{BranchState, Flow, FlowIdentity, Segment};
+use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
 use crate::playback::stage::{
     BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState,
 };
 use crate::quantities::{MediaKind, MediaTime};
-use crate::steering::{Branch, BranchSerial, Ended, Route, UpdateId};
+use crate::steering::{Branch, BranchSerial, EndReason, Ended, HandedOver, Route, UpdateId};
 
 /// Flows a presentation may have at most.
 const MAX_FLOWS: usize = 16;
@@ -61,13 +61,15 @@ const UNCLAIMED: Duration = Duration::from_secs(150);
 pub struct PresentationSettings {
     /// How far back a branch is primed at most.
     pub max_prime: Duration,
+    /// How long it waits for a random access point at most where it is to begin with the next one.
+    pub max_window: Duration,
     /// How long it waits for a device after the last one is gone.
     pub linger: Duration,
 }
 
 impl Default for PresentationSettings {
     fn default() -> Self {
-        Self { max_prime: Duration::from_secs(20), linger: Duration::from_secs(60) }
+        Self { max_prime: Duration::from_secs(20), max_window: Duration::from_secs(15), linger: Duration::from_secs(60) }
     }
 }
 
@@ -137,6 +139,8 @@ struct JoinPoint {
     segment: Segment,
     start: MediaTime,
     from: FlowTime,
+    /// The track and the access unit with which its pictures begin, where that was still to come.
+    aligned: Option<(usize, usize)>,
     starts: Vec<FlowStart>,
 }
 
@@ -160,6 +164,8 @@ pub struct Presentation {
     flows: Vec<Flow>,
     joins: VecDeque<JoinPoint>,
     farewells: VecDeque<(usize, Box<BranchState>)>,
+    /// What hand-overs came to that nobody has been told yet.
+    handed_over: VecDeque<(usize, BranchSerial, HandedOver)>,
     /// Whether all of the current stretch has been sent and shown; branches that are catching up may still lack of it.
     reached: bool,
     /// Whether that was the title's end.
@@ -190,6 +196,7 @@ impl Presentation {
             flows: Vec::new(),
             joins: VecDeque::new(),
             farewells: VecDeque::new(),
+            handed_over: VecDeque::new(),
             reached: false,
             finished: false,
             jumps: 0,
@@ -227,14 +234,33 @@ impl Presentation {
         }
     }
 
-    /// The live position.
+    /// The live position; that of those who are behind where nobody else is left.
     pub fn position(&self, now: Now) -> MediaTime {
-        match self.segments.back() {
-            Some(segment) => {
-                segment.media_at(self.clock.read(now.mono).max(segment.begins)).clamp(MediaTime::ZERO, segment.end.min(self.title.duration))
-            }
+        let shown = self.clock.read(now.mono).minus(self.common_delay());
+        let segment = self.segments.iter().rev().find(|segment| segment.begins <= shown).or(self.segments.front());
+        match segment {
+            Some(segment) => segment.media_at(shown.max(segment.begins)).clamp(MediaTime::ZERO, segment.end.min(self.title.duration)),
             None => self.opened_at,
         }
+    }
+
+    /// The next packet of a flow: of who is behind, where nobody else is left.
+    fn next_start(&self, flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
+        let behind = flow.branches.first().and_then(|state| state.priming).filter(|_| !self.common_delay().is_zero());
+        match behind {
+            Some(Priming { cursor, .. }) => FlowStart {
+                sequence: (cursor.sequence & 0xffff) as u16,
+                rtptime: flow.timestamp_at(&cursor.segment, start),
+                ..live_start(flow, segment, start)
+            },
+            None => live_start(flow, segment, start),
+        }
+    }
+
+    /// How far behind the live position all are that are served; zero where somebody is not.
+    fn common_delay(&self) -> Duration {
+        let delay = |state: &BranchState| if state.is_delayed() { state.behind } else { Duration::ZERO };
+        self.flows.iter().flat_map(|flow| &flow.branches).map(delay).min().unwrap_or_default()
     }
 
     /// All that the API shows of it. Drops are known to the filter, and are left empty.
@@ -336,7 +362,7 @@ impl Presentation {
             start,
             end: segment.end,
             scale: 1.0,
-            flows: self.flows.iter().map(|flow| live_start(flow, &segment, start)).collect(),
+            flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })
     }
 
@@ -385,11 +411,17 @@ impl Presentation {
                 }
                 flow.last_lag = state.lag;
                 let ended = route.ended.iter().rev().find(|ended| ended.branch.serial == state.branch.serial);
+                if ended.is_some_and(|ended| matches!(ended.reason, EndReason::Moved | EndReason::Roamed)) {
+                    flow.left = state.newest.or(flow.left);
+                }
                 if ended.is_none_or(|Ended { reason, .. }| reason.says_bye()) {
                     self.farewells.push_back((index, Box::new(state)));
                 }
             }
             flow.branches = kept;
+            if flow.branches.iter().any(|state| state.packets > 0) {
+                flow.left = None;
+            }
             let new = route.branches.iter().filter(|branch| !flow.branches.iter().any(|state| state.branch.serial == branch.serial));
             arrivals.extend(new.map(|branch| (index, *branch)));
         }
@@ -401,6 +433,7 @@ impl Presentation {
                 self.join(update, &together, now);
             }
         }
+        self.prime_the_waiting(now);
         if !self.incomplete.is_empty() {
             self.routes.extend_from_slice(routes);
         }
@@ -436,9 +469,12 @@ impl Presentation {
         self.begin_segment(start, end, now, true);
         for flow in &mut self.flows {
             flow.last_lag = Duration::ZERO;
+            flow.left = None;
             for state in &mut flow.branches {
-                // Whoever was still catching up is where all are now.
+                // Whoever was still catching up, behind, or waiting is where all are now.
                 state.priming = None;
+                state.awaits = None;
+                state.newest = None;
                 state.lag = Duration::ZERO;
             }
         }
@@ -525,6 +561,7 @@ fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
         home: flow.facts.home,
         track: flow.facts.track,
         sequence: (flow.sequence & 0xffff) as u16,
+        later: false,
         rtptime: flow.timestamp_at(segment, start),
     }
 }
@@ -532,7 +569,7 @@ fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
 fn branch_snapshot(state: &BranchState, now: Now) -> BranchSnapshot {
     BranchSnapshot {
         branch: state.branch,
-        priming: state.priming.is_some(),
+        priming: state.awaits.is_some() || (state.priming.is_some() && !state.is_delayed()),
         served: now.mono.since(state.came),
         lag: state.lag,
         packets: state.packets,

@@ -1,12 +1,13 @@
 //! What is to be done when: the media that are due, those that new branches are caught up with, reports, BYE.
 
+use super::joining::hand_over;
 use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER, Work, entry};
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::{BranchState, Cursor, Flow, duration};
+use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Sent, duration};
 use crate::quantities::MediaTime;
-use crate::steering::BranchSerial;
+use crate::steering::{BranchSerial, HandedOver};
 
 impl Presentation {
     /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
@@ -192,8 +193,29 @@ impl Presentation {
     /// An access unit was sent in so many packets and payload octets to the branches that `served` names.
     pub fn sent(&mut self, flow: usize, audience: Audience, packets: u64, octets: u64, served: &[BranchSerial], now: Now) {
         let max_prime = self.settings.max_prime;
+        let index = flow;
         let Some(flow) = self.flows.get_mut(flow) else { return };
         let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
+        let cursor = match audience {
+            Audience::Live => flow.live,
+            Audience::Priming(serial) => flow.branch_mut(serial).and_then(|state| state.priming).map(|priming| priming.cursor),
+        };
+        let unit = cursor.and_then(|cursor| Sent::of(&cursor, track));
+        let fresh =
+            |flow: &Flow, serial: BranchSerial| flow.branches.iter().any(|state| state.branch.serial == serial && state.packets == 0);
+        for serial in served {
+            if packets > 0
+                && fresh(flow, *serial)
+                && let Some(outcome) = hand_over(flow, *serial, unit)
+            {
+                self.handed_over.push_back((index, *serial, outcome));
+            }
+        }
+        // An access unit that cannot be read is none to begin with.
+        let spoilt = cursor.filter(|_| packets == 0 && audience == Audience::Live).and_then(|cursor| {
+            let entry = Entry { segment: cursor.segment.serial, unit: cursor.unit };
+            flow.branches.iter().find(|state| state.awaits == Some(entry)).map(|state| state.branch.update)
+        });
         match audience {
             Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
@@ -207,8 +229,18 @@ impl Presentation {
             state.last_sent = now.mono;
             state.packets += packets;
             state.octets += octets;
+            state.awaits = None;
+            state.newest = unit.or(state.newest);
             state.report_due.get_or_insert(now.mono);
         }
+        if let Some(update) = spoilt {
+            self.prime_instead(update, now);
+        }
+    }
+
+    /// What the next hand-over came to that has not been told yet: the flow, its new branch, and the outcome.
+    pub fn take_handed_over(&mut self) -> Option<(usize, BranchSerial, HandedOver)> {
+        self.handed_over.pop_front()
     }
 
     /// An access unit cannot be sent (it is broken): goes on behind it.
@@ -225,8 +257,12 @@ impl Presentation {
 
     /// Whether `serial` gets what goes to the live audience.
     pub fn is_live(&self, flow: usize, serial: BranchSerial, now: Now) -> bool {
-        let state = self.flows.get(flow).and_then(|flow| flow.branches.iter().find(|state| state.branch.serial == serial));
-        state.is_some_and(|state| state.priming.is_none() && (state.not_before <= now.mono || state.packets > 0))
+        let Some(flow) = self.flows.get(flow) else { return false };
+        let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
+        state.priming.is_none()
+            && (state.not_before <= now.mono || state.packets > 0)
+            && state.awaits.is_none_or(|entry| flow.has_reached(&entry))
+            && !flow.is_succeeded(&state.branch, now.mono)
     }
 
     /// The reading of the flow clock, and the NTP timestamp that belongs to it.
