@@ -587,9 +587,7 @@ fn a_device_joins_as_the_update_or_else_the_settings_say() {
     let home = server.play()[0];
     let target = format!("{}/bindings/1", home_path(home));
     let before = server.steering.home_view(home, now()).expect("it is reserved");
-    for join in ["aligned", "sideways"] {
-        server.put(&target, &json!({"careOf": "127.0.0.1:5000", "join": join})).refused(400, "invalid-request");
-    }
+    server.put(&target, &json!({"careOf": "127.0.0.1:5000", "join": "sideways"})).refused(400, "invalid-request");
     assert_eq!(server.steering.home_view(home, now()), Some(before), "nothing is stored");
     let joined = |port: u16, body: Value| {
         let mut body = body;
@@ -601,6 +599,7 @@ fn a_device_joins_as_the_update_or_else_the_settings_say() {
     };
     assert_eq!(joined(5000, json!({})), Join { way: JoinWay::AtOnce, rate_milli: 4000, rtx: false });
     assert_eq!(joined(5002, json!({"join": "primed"})), Join { way: JoinWay::Primed, rate_milli: 4000, rtx: false });
+    assert_eq!(joined(5006, json!({"join": "aligned"})), Join { way: JoinWay::Aligned, rate_milli: 4000, rtx: false });
     assert_eq!(joined(5004, json!({"join": "at-once"})), Join { way: JoinWay::AtOnce, rate_milli: 4000, rtx: false });
 }
 

@@ -103,6 +103,10 @@ pub struct Binding {
     /// How long the old address is served beside the new one.
     #[arg(long, value_name = "MS")]
     window: Option<u64>,
+    /// Where the new address begins: with the last whole picture made up quickly, with the next one, or with the next packet
+    /// [default: as the server does; of a home address that moves, aligned, so that sound and picture stay together].
+    #[arg(long, value_name = "HOW", value_parser = ["primed", "aligned", "at-once"])]
+    join: Option<String>,
     /// The binding's number.
     #[arg(long, default_value_t = 1, value_name = "N")]
     binding: u16,
@@ -228,7 +232,7 @@ fn nothing_there(error: anyhow::Error, named: &str) -> anyhow::Error {
 /// Moves or forks what an argument names.
 fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow::Result<(Value, String)> {
     let verb = if mode == "fork" { "also goes" } else { "goes" };
-    let one = |home: &str, care_of: SocketAddr| {
+    let one = |home: &str, care_of: SocketAddr, join: Option<&str>| {
         let mut body = json!({ "careOf": care_of.to_string(), "mode": mode });
         if let Some(rtcp) = binding.rtcp {
             body["rtcp"] = json!(rtcp);
@@ -236,12 +240,17 @@ fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow
         if let Some(window) = binding.window {
             body["transitionMs"] = json!(window);
         }
+        if let Some(join) = join {
+            body["join"] = json!(join);
+        }
         let answer = client.call(Method::PUT, &format!("{}/bindings/{}", home_path(home), binding.binding), Some(&body));
         answer.map_err(|error| nothing_there(error, &binding.home))
     };
     let flows = match Named::find(client, &binding.home)? {
         Named::Home(home) => {
-            let answer = one(&home, binding.care_of)?;
+            // One flow alone: it goes on with the other without a break.
+            let default = (mode == "move").then_some("aligned");
+            let answer = one(&home, binding.care_of, binding.join.as_deref().or(default))?;
             return Ok((answer, format!("{home} {verb} to {}\n", binding.care_of)));
         }
         Named::Session { flows, .. } => flows,
@@ -257,7 +266,7 @@ fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow
     let (mut answers, mut text) = (Vec::new(), String::new());
     for (flow, place) in flows.iter().zip((binding.care_of.port()..).step_by(2)) {
         let care_of = SocketAddr::new(binding.care_of.ip(), place);
-        match one(&flow.home, care_of) {
+        match one(&flow.home, care_of, binding.join.as_deref()) {
             Ok(answer) => answers.push(answer),
             Err(error) if text.is_empty() => return Err(error),
             Err(error) => {

@@ -297,6 +297,7 @@ fn data_plane_settings(config: &Config) -> DataPlaneSettings {
         dscp_audio: config.rtp.dscp_audio,
         presentation: PresentationSettings {
             max_prime: Duration::from_millis(config.steering.max_prime_ms),
+            max_window: Duration::from_millis(config.steering.max_window_ms),
             linger: Duration::from_secs(config.steering.linger_s),
         },
         corrupt_label: None,
@@ -354,6 +355,7 @@ pub(super) fn home_titles(config: &Config) -> impl Iterator<Item = (String, Opti
 const fn join_way(config: &Config) -> JoinWay {
     match config.steering.join {
         JoinDefault::Primed => JoinWay::Primed,
+        JoinDefault::Aligned => JoinWay::Aligned,
         JoinDefault::AtOnce => JoinWay::AtOnce,
     }
 }

@@ -11,6 +11,8 @@ pub enum JoinDefault {
     /// From the last random access point, made up faster than real time.
     #[default]
     Primed,
+    /// From the next random access point.
+    Aligned,
     /// From the next packet.
     AtOnce,
 }
@@ -19,6 +21,7 @@ impl Serialize for JoinDefault {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self {
             Self::Primed => "primed",
+            Self::Aligned => "aligned",
             Self::AtOnce => "at-once",
         })
     }
@@ -29,8 +32,8 @@ impl<'de> Deserialize<'de> for JoinDefault {
         match String::deserialize(deserializer)?.as_str() {
             "primed" => Ok(Self::Primed),
             "at-once" => Ok(Self::AtOnce),
-            "aligned" => Err(D::Error::custom("\"aligned\" is not served yet, only \"primed\" and \"at-once\"")),
-            _ => Err(D::Error::custom("is \"primed\" or \"at-once\"")),
+            "aligned" => Ok(Self::Aligned),
+            _ => Err(D::Error::custom("is \"primed\", \"aligned\" or \"at-once\"")),
         }
     }
 }

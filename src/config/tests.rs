@@ -144,6 +144,7 @@ fn the_way_of_joining_and_its_rate_are_read_from_files_and_texts() {
     };
     assert_eq!(read(""), (JoinDefault::Primed, PrimeRate::Auto));
     assert_eq!(read("[steering]\njoin = \"at-once\"\nprime_rate = 4"), (JoinDefault::AtOnce, PrimeRate::Fixed { milli: 4000 }));
+    assert_eq!(read("[steering]\njoin = \"aligned\"").0, JoinDefault::Aligned);
     assert_eq!(read("[steering]\njoin = \"primed\"\nprime_rate = 1.5"), (JoinDefault::Primed, PrimeRate::Fixed { milli: 1500 }));
     for (text, rate) in [("auto", PrimeRate::Auto), ("32", PrimeRate::Fixed { milli: 32_000 }), ("1.25", PrimeRate::Fixed { milli: 1250 })]
     {
@@ -156,9 +157,7 @@ fn the_way_of_joining_and_its_rate_are_read_from_files_and_texts() {
         let told = wrong(&format!("[steering]\nprime_rate = {rate}\n"));
         assert_eq!(told, ["f.toml:2: steering.prime_rate: is \"auto\", or a number from 1 to 32"], "{rate}");
     }
-    let told = wrong("[steering]\njoin = \"aligned\"\n");
-    assert_eq!(told, ["f.toml:2: steering.join: \"aligned\" is not served yet, only \"primed\" and \"at-once\""]);
-    assert_eq!(wrong("[steering]\njoin = \"later\"\n"), ["f.toml:2: steering.join: is \"primed\" or \"at-once\""]);
+    assert_eq!(wrong("[steering]\njoin = \"later\"\n"), ["f.toml:2: steering.join: is \"primed\", \"aligned\" or \"at-once\""]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod director;
 pub mod endpoints;
+mod handover;
 mod lateness;
 mod near;
 mod outbox;

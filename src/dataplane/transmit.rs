@@ -7,6 +7,7 @@ use rtp::header::Header;
 use smallvec::SmallVec;
 use webrtc_util::marshal::Marshal;
 
+use crate::dataplane::handover;
 use crate::dataplane::outbox::{Importance, Tag, UdpTarget, sum};
 use crate::dataplane::shard::Shard;
 use crate::dataplane::slot::{Rest, Sender, Slot};
@@ -214,6 +215,7 @@ impl Shard {
             }
             self.steering.branch_started(home, serial, now);
         }
+        handover::tell(&mut slot.presentation, &self.steering);
     }
 
     /// How many packets of an access unit leave at once.

@@ -508,7 +508,7 @@ impl Api {
             None => {}
             Some(JoinName::Primed) => update.join.way = JoinWay::Primed,
             Some(JoinName::AtOnce) => update.join.way = JoinWay::AtOnce,
-            Some(JoinName::Aligned) => return Err(Problem::invalid("join: aligned is not served yet, only primed and at-once")),
+            Some(JoinName::Aligned) => update.join.way = JoinWay::Aligned,
         }
         let outcome = self.steering.update(&[update], now);
         count_update(outcome.as_ref().err());

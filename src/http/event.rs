@@ -63,6 +63,16 @@ impl From<&Event> for ApiEvent {
             EventKind::Bound => ("binding", "bound", json!({})),
             EventKind::Refreshed => ("binding", "refreshed", json!({})),
             EventKind::Moving { window, .. } => ("handover", "moving", json!({ "windowMs": window.as_millis() as u64 })),
+            EventKind::HandedOver(outcome) => {
+                let milliseconds = |span: std::time::Duration| span.as_millis() as u64;
+                let figures = json!({
+                    "join": outcome.entered.as_str(),
+                    "lagMs": milliseconds(outcome.lag),
+                    "repeatedMs": milliseconds(outcome.repeated),
+                    "missingMs": milliseconds(outcome.missing),
+                });
+                ("handover", "started", figures)
+            }
             EventKind::Moved { .. } => ("handover", "moved", json!({})),
             EventKind::Forked { .. } => ("handover", "forked", json!({})),
             EventKind::Left { reason } => ("binding", "left", json!({ "reason": shape::end_reason(reason) })),
@@ -86,5 +96,32 @@ impl From<&Change> for ApiEvent {
             ChangeKind::Vanished => "vanished",
         };
         Self { name: "title", data: json!({ "event": what, "path": change.path.as_str() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::steering::{BindingId, Entered, HandedOver};
+
+    #[test]
+    fn a_hand_over_tells_how_the_new_branch_entered_and_what_that_cost() {
+        let outcome = HandedOver {
+            entered: Entered::Delayed,
+            lag: Duration::from_millis(6040),
+            repeated: Duration::from_micros(5_960_400),
+            missing: Duration::ZERO,
+        };
+        let home = HomeAddress("fd00::1".parse().expect("an address"));
+        let event = Event { home, player: Some(7), binding: BindingId(3), kind: EventKind::HandedOver(outcome) };
+        let told = ApiEvent::from(&event);
+        assert_eq!((told.name, told.home()), ("handover", Some(home)));
+        let expected = json!({
+            "event": "started", "homeAddress": "fd00::1", "session": "0000000000000007", "bindingId": 3,
+            "join": "delayed", "lagMs": 6040, "repeatedMs": 5960, "missingMs": 0,
+        });
+        assert_eq!(told.data, expected);
     }
 }

@@ -8,7 +8,7 @@ use crate::now::Mono;
 use crate::playback::clock::FlowTime;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
-use crate::steering::Branch;
+use crate::steering::{Branch, Entered};
 
 /// How many random access points a flow remembers at most.
 const CHECKPOINTS: usize = 2048;
@@ -115,6 +115,33 @@ impl Priming {
     }
 }
 
+impl Priming {
+    /// Whether it never catches up.
+    pub const fn is_delayed(&self) -> bool {
+        self.rate_milli <= 1000
+    }
+}
+
+/// The access unit with which a branch is to begin once that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The serial number of the stretch.
+    pub segment: u32,
+    /// The access unit's position in the track.
+    pub unit: usize,
+}
+
+/// An access unit that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The serial number of its stretch.
+    pub segment: u32,
+    /// When, on the flow clock, it is due.
+    pub due: FlowTime,
+    /// … and the one behind it.
+    pub until: FlowTime,
+}
+
 /// What a receiver last reported of a branch (RFC 3550 section 6.4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reception {
@@ -133,6 +160,14 @@ pub struct BranchState {
     pub branch: Branch,
     /// Set until it has caught up.
     pub priming: Option<Priming>,
+    /// Set until the access unit has come with which it begins.
+    pub awaits: Option<Entry>,
+    /// How it has entered.
+    pub entered: Entered,
+    /// How much later than the live ones its packets leave. Constant, for its Sender Reports go by it.
+    pub behind: Duration,
+    /// The newest access unit that it was sent since the last jump.
+    pub newest: Option<Sent>,
     /// It gets nothing before.
     pub not_before: Mono,
     /// When it came.
@@ -155,6 +190,13 @@ pub struct BranchState {
     pub end_told: bool,
 }
 
+impl BranchState {
+    /// Whether it is served behind the others for good.
+    pub fn is_delayed(&self) -> bool {
+        self.priming.is_some_and(|priming| priming.is_delayed())
+    }
+}
+
 /// One track being played.
 #[derive(Debug)]
 pub struct Flow {
@@ -174,6 +216,8 @@ pub struct Flow {
     pub shown_from: FlowTime,
     /// The lag of the branch that was there last.
     pub last_lag: Duration,
+    /// What the branch was sent last that was left last, until its successor has begun.
+    pub left: Option<Sent>,
     /// Its branches.
     pub branches: Vec<BranchState>,
     checkpoints: VecDeque<Checkpoint>,
@@ -193,6 +237,7 @@ impl Flow {
             shown_until: FlowTime(0),
             shown_from: FlowTime(0),
             last_lag: Duration::ZERO,
+            left: None,
             branches: Vec::new(),
             checkpoints: VecDeque::new(),
             holes: VecDeque::new(),
@@ -266,6 +311,31 @@ impl Flow {
             0 => cursor.unit >= live.unit,
             ahead => ahead < u32::MAX / 2,
         })
+    }
+
+    /// Whether the live cursor is at an access unit or beyond.
+    pub fn has_reached(&self, entry: &Entry) -> bool {
+        self.live.is_some_and(|live| match live.segment.serial.wrapping_sub(entry.segment) {
+            0 => live.unit >= entry.unit,
+            ahead => ahead < u32::MAX / 2,
+        })
+    }
+
+    /// Whether an access unit has been sent to those who are served live, or passed over.
+    pub fn is_beyond(&self, entry: &Entry) -> bool {
+        self.has_reached(entry) && self.live.is_some_and(|live| (live.segment.serial, live.unit) != (entry.segment, entry.unit))
+    }
+
+    /// Whether a branch that began with its flow's random access point has taken over from one whose window is over.
+    pub fn is_succeeded(&self, old: &Branch, now: Mono) -> bool {
+        let begun = |state: &BranchState| {
+            let branch = &state.branch;
+            !branch.leaving
+                && branch.update > old.update
+                && state.entered == Entered::Aligned
+                && state.awaits.is_none_or(|entry| self.has_reached(&entry))
+        };
+        old.leaving && old.until.is_some_and(|until| until <= now) && self.branches.iter().any(begun)
     }
 
     /// Drops what lies further back than `max_prime`, but keeps the newest one that does.

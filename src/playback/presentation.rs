@@ -12,6 +12,9 @@
 //! at or before the live position less the lag of the branch that is left, faster than real time, with their first
 //! sequence numbers and timestamps, until it has caught up; from then on it gets what all get.
 
+mod joining;
+mod schedule;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +22,13 @@ use std::time::Duration;
 use crate::library::{AccessUnit, Title, Track};
 use crate::now::{Mono, Now};
 use crate::playback::clock::{FlowClock, FlowTime};
-use crate::playback::flow::{BranchState, Cursor, Flow, FlowIdentity, Priming, Reception, Segment, duration};
+use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
 use crate::playback::stage::{
     BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState,
 };
 use crate::quantities::{MediaKind, MediaTime};
-use crate::steering::{Branch, BranchSerial, CareOf, Ended, JoinWay, Route, UpdateId};
+use crate::steering::{Branch, BranchSerial, EndReason, Ended, HandedOver, Route, UpdateId};
 
 /// Flows a presentation may have at most.
 const MAX_FLOWS: usize = 16;
@@ -58,13 +61,15 @@ const UNCLAIMED: Duration = Duration::from_secs(150);
 pub struct PresentationSettings {
     /// How far back a branch is primed at most.
     pub max_prime: Duration,
+    /// How long it waits for a random access point at most where it is to begin with the next one.
+    pub max_window: Duration,
     /// How long it waits for a device after the last one is gone.
     pub linger: Duration,
 }
 
 impl Default for PresentationSettings {
     fn default() -> Self {
-        Self { max_prime: Duration::from_secs(20), linger: Duration::from_secs(60) }
+        Self { max_prime: Duration::from_secs(20), max_window: Duration::from_secs(15), linger: Duration::from_secs(60) }
     }
 }
 
@@ -134,6 +139,8 @@ struct JoinPoint {
     segment: Segment,
     start: MediaTime,
     from: FlowTime,
+    /// The track and the access unit with which its pictures begin, where that was still to come.
+    aligned: Option<(usize, usize)>,
     starts: Vec<FlowStart>,
 }
 
@@ -157,6 +164,8 @@ pub struct Presentation {
     flows: Vec<Flow>,
     joins: VecDeque<JoinPoint>,
     farewells: VecDeque<(usize, Box<BranchState>)>,
+    /// What hand-overs came to that nobody has been told yet.
+    handed_over: VecDeque<(usize, BranchSerial, HandedOver)>,
     /// Whether all of the current stretch has been sent and shown; branches that are catching up may still lack of it.
     reached: bool,
     /// Whether that was the title's end.
@@ -187,6 +196,7 @@ impl Presentation {
             flows: Vec::new(),
             joins: VecDeque::new(),
             farewells: VecDeque::new(),
+            handed_over: VecDeque::new(),
             reached: false,
             finished: false,
             jumps: 0,
@@ -224,14 +234,33 @@ impl Presentation {
         }
     }
 
-    /// The live position.
+    /// The live position; that of those who are behind where nobody else is left.
     pub fn position(&self, now: Now) -> MediaTime {
-        match self.segments.back() {
-            Some(segment) => {
-                segment.media_at(self.clock.read(now.mono).max(segment.begins)).clamp(MediaTime::ZERO, segment.end.min(self.title.duration))
-            }
+        let shown = self.clock.read(now.mono).minus(self.common_delay());
+        let segment = self.segments.iter().rev().find(|segment| segment.begins <= shown).or(self.segments.front());
+        match segment {
+            Some(segment) => segment.media_at(shown.max(segment.begins)).clamp(MediaTime::ZERO, segment.end.min(self.title.duration)),
             None => self.opened_at,
         }
+    }
+
+    /// The next packet of a flow: of who is behind, where nobody else is left.
+    fn next_start(&self, flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
+        let behind = flow.branches.first().and_then(|state| state.priming).filter(|_| !self.common_delay().is_zero());
+        match behind {
+            Some(Priming { cursor, .. }) => FlowStart {
+                sequence: (cursor.sequence & 0xffff) as u16,
+                rtptime: flow.timestamp_at(&cursor.segment, start),
+                ..live_start(flow, segment, start)
+            },
+            None => live_start(flow, segment, start),
+        }
+    }
+
+    /// How far behind the live position all are that are served; zero where somebody is not.
+    fn common_delay(&self) -> Duration {
+        let delay = |state: &BranchState| if state.is_delayed() { state.behind } else { Duration::ZERO };
+        self.flows.iter().flat_map(|flow| &flow.branches).map(delay).min().unwrap_or_default()
     }
 
     /// All that the API shows of it. Drops are known to the filter, and are left empty.
@@ -333,7 +362,7 @@ impl Presentation {
             start,
             end: segment.end,
             scale: 1.0,
-            flows: self.flows.iter().map(|flow| live_start(flow, &segment, start)).collect(),
+            flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })
     }
 
@@ -382,11 +411,17 @@ impl Presentation {
                 }
                 flow.last_lag = state.lag;
                 let ended = route.ended.iter().rev().find(|ended| ended.branch.serial == state.branch.serial);
+                if ended.is_some_and(|ended| matches!(ended.reason, EndReason::Moved | EndReason::Roamed)) {
+                    flow.left = state.newest.or(flow.left);
+                }
                 if ended.is_none_or(|Ended { reason, .. }| reason.says_bye()) {
                     self.farewells.push_back((index, Box::new(state)));
                 }
             }
             flow.branches = kept;
+            if flow.branches.iter().any(|state| state.packets > 0) {
+                flow.left = None;
+            }
             let new = route.branches.iter().filter(|branch| !flow.branches.iter().any(|state| state.branch.serial == branch.serial));
             arrivals.extend(new.map(|branch| (index, *branch)));
         }
@@ -398,6 +433,7 @@ impl Presentation {
                 self.join(update, &together, now);
             }
         }
+        self.prime_the_waiting(now);
         if !self.incomplete.is_empty() {
             self.routes.extend_from_slice(routes);
         }
@@ -419,110 +455,6 @@ impl Presentation {
         }
     }
 
-    /// Whether all flows show what an update bound: its routes are published one after the other. It is waited for a
-    /// moment only, for a branch may be gone again already.
-    fn is_complete(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], routes: &[Arc<Route>], now: Now) -> bool {
-        let Some((_, first)) = arrivals.first() else { return false };
-        let seen = routes.iter().filter(|route| route.branches.iter().any(|branch| branch.update == update)).count();
-        let since = match self.incomplete.iter().find(|(other, _)| *other == update) {
-            Some((_, since)) => *since,
-            None => now.mono,
-        };
-        self.incomplete.retain(|(other, _)| *other != update);
-        if seen >= first.together || now.mono >= since + TOGETHER {
-            return true;
-        }
-        self.incomplete.push((update, since));
-        false
-    }
-
-    /// Lets the branches of one update enter, all from the same media time.
-    fn join(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) {
-        let live = self.clock.read(now.mono);
-        let running = self.segments.back().is_some() && !self.finished;
-        let at_once = arrivals.iter().any(|(_, branch)| branch.join.way == JoinWay::AtOnce);
-        let known = self.joins.iter().position(|join| join.update == update);
-        let mut point = match known {
-            Some(position) => self.joins.remove(position),
-            None if running && !at_once => self.join_point(update, arrivals, live),
-            None => None,
-        };
-        for (index, branch) in arrivals {
-            let Some(flow) = self.flows.get_mut(*index) else { continue };
-            let not_before = match branch.care_of {
-                CareOf::Interleaved { .. } => now.mono + INTERLEAVED_DELAY,
-                CareOf::Udp { .. } => now.mono,
-            };
-            let mut lag = Duration::ZERO;
-            let mut priming = None;
-            if let (Some(point), Some(track)) = (&mut point, self.title.tracks.get(flow.facts.track)) {
-                let shown = point.segment.shown_at(point.start);
-                if let Some(cursor) = flow.checkpoint(track, &self.segments, shown) {
-                    lag = live.since(shown);
-                    priming = Some(Priming { cursor, from: point.from, joined: live, rate_milli: branch.join.rate_milli.max(1001) });
-                    point.starts.push(FlowStart {
-                        home: flow.facts.home,
-                        track: flow.facts.track,
-                        sequence: (cursor.sequence & 0xffff) as u16,
-                        rtptime: flow.timestamp_at(&point.segment, point.start),
-                    });
-                } else if let Some(cursor) = flow.live {
-                    // Nothing of this flow has been sent yet: it begins with what is sent first.
-                    lag = live.since(shown);
-                    point.starts.push(FlowStart {
-                        home: flow.facts.home,
-                        track: flow.facts.track,
-                        sequence: (cursor.sequence & 0xffff) as u16,
-                        rtptime: flow.timestamp_at(&point.segment, point.start),
-                    });
-                }
-            }
-            flow.branches.push(BranchState {
-                branch: *branch,
-                priming,
-                not_before,
-                came: now.mono,
-                lag,
-                packets: 0,
-                octets: 0,
-                report_due: None,
-                last_report: None,
-                reception: Reception::default(),
-                last_sent: now.mono,
-                end_told: self.finished,
-            });
-        }
-        if let Some(point) = point {
-            self.joins.push_back(point);
-            if self.joins.len() > JOINS_KEPT {
-                self.joins.pop_front();
-            }
-        }
-    }
-
-    /// The last random access point at or before what the branch that is left shows.
-    fn join_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime) -> Option<JoinPoint> {
-        let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
-        let lag = |flow: &Flow| {
-            let newest = flow.branches.iter().rev().find(|state| state.report_due.is_some() || state.priming.is_some());
-            newest.map_or(flow.last_lag, |state| state.lag)
-        };
-        let lag = flows().map(lag).max().unwrap_or_default();
-        let limit = FlowTime(live.0.saturating_sub(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
-        // Pictures decide; sound can start anywhere.
-        let leading = flows().find(|flow| self.kind(flow) == Some(MediaKind::Video)).or_else(|| flows().next())?;
-        let track = self.title.tracks.get(leading.facts.track)?;
-        let cursor = leading.checkpoint(track, &self.segments, limit)?;
-        let unit = track.access_unit(cursor.unit)?;
-        let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
-        let from = cursor.segment.due_at(track.decode_time(&unit));
-        Some(JoinPoint { update, segment: cursor.segment, start, from, starts: Vec::new() })
-    }
-
-    fn kind(&self, flow: &Flow) -> Option<MediaKind> {
-        self.title.tracks.get(flow.facts.track).map(|track| track.kind)
-    }
-
     /// Begins a new stretch at the random access point at or before `target`.
     fn jump(&mut self, target: MediaTime, end: MediaTime, now: Now) {
         let tracks = |flow: &Flow| self.title.tracks.get(flow.facts.track);
@@ -537,9 +469,12 @@ impl Presentation {
         self.begin_segment(start, end, now, true);
         for flow in &mut self.flows {
             flow.last_lag = Duration::ZERO;
+            flow.left = None;
             for state in &mut flow.branches {
-                // Whoever was still catching up is where all are now.
+                // Whoever was still catching up, behind, or waiting is where all are now.
                 state.priming = None;
+                state.awaits = None;
+                state.newest = None;
                 state.lag = Duration::ZERO;
             }
         }
@@ -596,285 +531,6 @@ impl Presentation {
             self.phase = Phase::Running;
         }
     }
-
-    /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
-    pub fn poll(&mut self, now: Now) -> Option<Work> {
-        if let Some((flow, state)) = self.farewells.pop_front() {
-            return Some(Work::Bye { flow, state });
-        }
-        if self.phase == Phase::Over {
-            return Some(Work::Ended);
-        }
-        if let Phase::Unbound(until) = self.phase
-            && until <= now.mono
-        {
-            self.phase = Phase::Over;
-            return Some(Work::Ended);
-        }
-        if self.incomplete.iter().any(|(_, since)| now.mono >= *since + TOGETHER) {
-            let routes = std::mem::take(&mut self.routes);
-            self.sync(&routes, now);
-        }
-        if let Some(report) = self.poll_report(now) {
-            return Some(report);
-        }
-        if self.phase != Phase::Running || !self.clock.has_begun(now.mono) {
-            return None;
-        }
-        let live = self.clock.read(now.mono);
-        self.settle_primed();
-        if let Some(work) = self.poll_priming(live, now) {
-            return Some(work);
-        }
-        if let Some(work) = self.poll_live(live) {
-            return Some(work);
-        }
-        self.poll_end(live, now)
-    }
-
-    fn poll_report(&mut self, now: Now) -> Option<Work> {
-        for (index, flow) in self.flows.iter_mut().enumerate() {
-            for state in &mut flow.branches {
-                if state.report_due.is_some_and(|due| due <= now.mono) {
-                    state.report_due = Some(now.mono + REPORT_INTERVAL);
-                    return Some(Work::Report { flow: index, branch: state.branch.serial });
-                }
-            }
-        }
-        None
-    }
-
-    /// Branches that have caught up become live.
-    fn settle_primed(&mut self) {
-        for flow in &mut self.flows {
-            for position in 0..flow.branches.len() {
-                while let Some(mut priming) = flow.branches[position].priming
-                    && flow.is_hole(&priming.cursor)
-                {
-                    // What the others did not get took no numbers.
-                    priming.cursor.unit += 1;
-                    flow.branches[position].priming = Some(priming);
-                }
-                if flow.branches[position].priming.is_some_and(|priming| flow.has_caught_up(&priming.cursor)) {
-                    flow.branches[position].priming = None;
-                }
-            }
-        }
-    }
-
-    fn poll_priming(&mut self, live: FlowTime, now: Now) -> Option<Work> {
-        for (index, flow) in self.flows.iter_mut().enumerate() {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
-            for position in 0..flow.branches.len() {
-                let state = &flow.branches[position];
-                let Some(mut priming) = state.priming else { continue };
-                if state.not_before > now.mono {
-                    continue;
-                }
-                // Over a loop's seam into the next stretch.
-                if priming.cursor.access_unit(track).is_none() {
-                    let next = self.segments.iter().find(|segment| segment.serial == priming.cursor.segment.serial.wrapping_add(1));
-                    let Some(&segment) = next else {
-                        // So far behind that the way is forgotten: it goes on with all.
-                        if flow.live.is_some_and(|live| live.segment.serial != priming.cursor.segment.serial) {
-                            flow.branches[position].priming = None;
-                        }
-                        continue;
-                    };
-                    priming.cursor = Cursor { segment, unit: entry(track, segment.start), sequence: priming.cursor.sequence };
-                    flow.branches[position].priming = Some(priming);
-                }
-                let Some(unit) = priming.cursor.access_unit(track) else { continue };
-                let due = priming.cursor.segment.due_at(track.decode_time(&unit));
-                if due > priming.reach(live) {
-                    continue;
-                }
-                return Some(Work::Unit {
-                    flow: index,
-                    unit,
-                    sequence: (priming.cursor.sequence & 0xffff) as u16,
-                    timestamp: flow.timestamp(&priming.cursor.segment, track, &unit),
-                    due: now.mono,
-                    audience: Audience::Priming(flow.branches[position].branch.serial),
-                });
-            }
-        }
-        None
-    }
-
-    fn poll_live(&self, live: FlowTime) -> Option<Work> {
-        let mut earliest: Option<(FlowTime, usize, Cursor, AccessUnit)> = None;
-        for (index, flow) in self.flows.iter().enumerate() {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
-            let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(track)?))) else { continue };
-            let due = cursor.segment.due_at(track.decode_time(&unit));
-            if due <= live && earliest.is_none_or(|(best, ..)| due < best) {
-                earliest = Some((due, index, cursor, unit));
-            }
-        }
-        let (due, index, cursor, unit) = earliest?;
-        let flow = self.flows.get(index)?;
-        let track = self.title.tracks.get(flow.facts.track)?;
-        Some(Work::Unit {
-            flow: index,
-            unit,
-            sequence: (cursor.sequence & 0xffff) as u16,
-            timestamp: flow.timestamp(&cursor.segment, track, &unit),
-            due: self.clock.when(due)?,
-            audience: Audience::Live,
-        })
-    }
-
-    /// The end of a stretch: the next round of a loop, or BYE to each branch that has had the last access unit, once that
-    /// has been shown. The clock runs on for those that are catching up.
-    fn poll_end(&mut self, live: FlowTime, now: Now) -> Option<Work> {
-        if self.live_due().is_some() {
-            return None;
-        }
-        let over = self.over_at()?;
-        if live < over {
-            return None;
-        }
-        if self.looping {
-            let end = self.title.duration;
-            self.begin_segment(MediaTime::ZERO, end, now, false);
-            return self.poll_live(live);
-        }
-        self.reached = true;
-        self.wanted = false;
-        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
-        if self.finished {
-            for (index, flow) in self.flows.iter_mut().enumerate() {
-                for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {
-                    state.end_told = true;
-                    self.farewells.push_back((index, Box::new(state.clone())));
-                    state.report_due = None;
-                }
-            }
-        }
-        let is_open = |state: &BranchState| state.priming.is_some() || (self.finished && !state.end_told);
-        if !self.flows.iter().flat_map(|flow| &flow.branches).any(is_open) {
-            self.clock.stop(now.mono);
-            self.phase = Phase::Standing;
-        }
-        self.farewells.pop_front().map(|(flow, state)| Work::Bye { flow, state })
-    }
-
-    /// When the next live access unit is due.
-    fn live_due(&self) -> Option<FlowTime> {
-        let due = |flow: &Flow| flow.live.and_then(|cursor| cursor.due(self.title.tracks.get(flow.facts.track)?));
-        self.flows.iter().filter_map(due).min()
-    }
-
-    /// The flow time at which the last access unit of the stretch has been shown.
-    fn over_at(&self) -> Option<FlowTime> {
-        let segment = self.segments.back()?;
-        let last = |flow: &Flow| {
-            let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
-            let unit = track.access_unit(cursor.unit.checked_sub(1)?)?;
-            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit)).max(flow.shown_until))
-        };
-        Some(self.flows.iter().filter_map(last).max().unwrap_or(segment.begins))
-    }
-
-    /// An access unit was sent in so many packets and payload octets to the branches that `served` names.
-    pub fn sent(&mut self, flow: usize, audience: Audience, packets: u64, octets: u64, served: &[BranchSerial], now: Now) {
-        let max_prime = self.settings.max_prime;
-        let Some(flow) = self.flows.get_mut(flow) else { return };
-        let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
-        match audience {
-            Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
-            Audience::Priming(serial) => {
-                if let Some(priming) = flow.branch_mut(serial).and_then(|state| state.priming.as_mut()) {
-                    priming.cursor.unit += 1;
-                    priming.cursor.sequence += packets;
-                }
-            }
-        }
-        for state in flow.branches.iter_mut().filter(|state| served.contains(&state.branch.serial)) {
-            state.last_sent = now.mono;
-            state.packets += packets;
-            state.octets += octets;
-            state.report_due.get_or_insert(now.mono);
-        }
-    }
-
-    /// An access unit cannot be sent (it is broken): goes on behind it.
-    pub fn skip(&mut self, flow: usize, audience: Audience, now: Now) {
-        self.sent(flow, audience, 0, 0, &[], now);
-    }
-
-    /// A priming branch cannot take more just now (its connection is full): it is asked again at `until`.
-    pub fn defer(&mut self, flow: usize, serial: BranchSerial, until: Mono) {
-        if let Some(state) = self.flows.get_mut(flow).and_then(|flow| flow.branch_mut(serial)) {
-            state.not_before = until;
-        }
-    }
-
-    /// Whether `serial` gets what goes to the live audience.
-    pub fn is_live(&self, flow: usize, serial: BranchSerial, now: Now) -> bool {
-        let state = self.flows.get(flow).and_then(|flow| flow.branches.iter().find(|state| state.branch.serial == serial));
-        state.is_some_and(|state| state.priming.is_none() && (state.not_before <= now.mono || state.packets > 0))
-    }
-
-    /// The reading of the flow clock, and the NTP timestamp that belongs to it.
-    pub fn report_time(&self, now: Now) -> (FlowTime, u64) {
-        let time = self.clock.read(now.mono);
-        (time, self.clock.ntp(time))
-    }
-
-    /// A flow, to note reports in.
-    pub fn flow_mut(&mut self, index: usize) -> Option<&mut Flow> {
-        self.flows.get_mut(index)
-    }
-
-    /// When it wants to be polled next.
-    pub fn next_deadline(&self) -> Option<Mono> {
-        if !self.farewells.is_empty() || self.phase == Phase::Over {
-            return Some(Mono::default());
-        }
-        let states = || self.flows.iter().flat_map(|flow| &flow.branches);
-        let reports = states().filter_map(|state| state.report_due).min();
-        let unbound = match self.phase {
-            Phase::Unbound(until) => Some(until),
-            _ => None,
-        };
-        let media = if self.phase == Phase::Running { self.media_deadline() } else { None };
-        let incomplete = self.incomplete.iter().map(|(_, since)| *since + TOGETHER).min();
-        [reports, unbound, incomplete, media].into_iter().flatten().min()
-    }
-
-    fn media_deadline(&self) -> Option<Mono> {
-        let live = match self.live_due() {
-            Some(due) => Some(due),
-            None if self.reached => None,
-            None => self.over_at(),
-        };
-        let live = live.and_then(|time| self.clock.when(time));
-        let mut primed: Option<Mono> = None;
-        for flow in &self.flows {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
-            for state in &flow.branches {
-                let Some(priming) = &state.priming else { continue };
-                let due = match priming.cursor.due(track) {
-                    Some(due) => priming.reaches(due),
-                    None => priming.cursor.segment.begins,
-                };
-                if let Some(when) = self.clock.when(due) {
-                    let when = when.max(state.not_before);
-                    primed = Some(primed.map_or(when, |best| best.min(when)));
-                }
-            }
-        }
-        let states = || self.flows.iter().flat_map(|flow| &flow.branches);
-        let bye = if self.reached && self.finished { states().filter_map(bye_at).min() } else { None };
-        [live, primed, bye].into_iter().flatten().min()
-    }
-}
-
-/// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
-fn bye_at(state: &BranchState) -> Option<Mono> {
-    (state.priming.is_none() && !state.end_told).then(|| state.last_sent + BEFORE_BYE)
 }
 
 /// Where a player that starts at `start` enters a track: pictures at their random access point, sound at the frame that
@@ -905,6 +561,7 @@ fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
         home: flow.facts.home,
         track: flow.facts.track,
         sequence: (flow.sequence & 0xffff) as u16,
+        later: false,
         rtptime: flow.timestamp_at(segment, start),
     }
 }
@@ -912,7 +569,7 @@ fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {
 fn branch_snapshot(state: &BranchState, now: Now) -> BranchSnapshot {
     BranchSnapshot {
         branch: state.branch,
-        priming: state.priming.is_some(),
+        priming: state.awaits.is_some() || (state.priming.is_some() && !state.is_delayed()),
         served: now.mono.since(state.came),
         lag: state.lag,
         packets: state.packets,

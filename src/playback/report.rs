@@ -20,6 +20,7 @@ use crate::playback::flow::{BranchState, Flow, Reception};
 use crate::playback::presentation::Presentation;
 use crate::playback::rtx::Resending;
 use crate::quantities::{ClockRate, Ssrc};
+use crate::steering::BranchSerial;
 
 /// Packet types (RFC 3550 section 12.1).
 const SENDER_REPORT: u8 = 200;
@@ -28,18 +29,26 @@ const GOODBYE: u8 = 203;
 
 /// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
 pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
-    source_report(presentation, flow, flow.facts.ssrc, (branch.packets, branch.octets), cname, farewell, now)
+    source_report(presentation, flow, (flow.facts.ssrc, branch.behind), (branch.packets, branch.octets), cname, farewell, now)
 }
 
 /// The same about the source of what a branch of the flow is sent again.
-pub fn resending_report(presentation: &Presentation, flow: &Flow, resending: &Resending, cname: &str, farewell: bool, now: Now) -> Bytes {
-    source_report(presentation, flow, resending.ssrc, (resending.packets, resending.octets), cname, farewell, now)
+pub fn resending_report(
+    presentation: &Presentation,
+    flow: &Flow,
+    (branch, resending): (BranchSerial, &Resending),
+    cname: &str,
+    farewell: bool,
+    now: Now,
+) -> Bytes {
+    let behind = flow.branches.iter().find(|state| state.branch.serial == branch).map_or(Duration::ZERO, |state| state.behind);
+    source_report(presentation, flow, (resending.ssrc, behind), (resending.packets, resending.octets), cname, farewell, now)
 }
 
 fn source_report(
     presentation: &Presentation,
     flow: &Flow,
-    Ssrc(ssrc): Ssrc,
+    (Ssrc(ssrc), behind): (Ssrc, Duration),
     (packets, octets): (u64, u64),
     cname: &str,
     farewell: bool,
@@ -49,7 +58,8 @@ fn source_report(
     let report = SenderReport {
         ssrc,
         ntp_time: ntp,
-        rtp_time: flow.timestamp_of(time),
+        // A branch that is behind is sent at this time what was live then.
+        rtp_time: flow.timestamp_of(time.minus(behind)),
         packet_count: packets as u32,
         octet_count: octets as u32,
         ..SenderReport::default()

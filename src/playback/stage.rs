@@ -113,6 +113,8 @@ pub struct FlowStart {
     pub track: usize,
     /// The sequence number of the first packet.
     pub sequence: u16,
+    /// Set where that packet is yet to come, and has no number so far: `sequence` is only the next one's.
+    pub later: bool,
     /// The RTP timestamp that corresponds to the start of the range (not the first packet's own).
     pub rtptime: u32,
 }

@@ -482,6 +482,7 @@ mod tests {
             together: 1,
             join: Join::default(),
             leaving,
+            until: None,
             since: at(0),
         };
         let ended = vec![Ended { branch, reason: EndReason::Moved }];

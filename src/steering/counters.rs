@@ -79,7 +79,12 @@ impl Counters {
             EventKind::Removed { .. } => count(&self.deregistered),
             EventKind::Released => count(&self.released),
             // Counted where a flow is passed on: a message may set several.
-            EventKind::Bound | EventKind::Moving { .. } | EventKind::Moved { .. } | EventKind::Forked { .. } | EventKind::Left { .. } => {}
+            EventKind::Bound
+            | EventKind::Moving { .. }
+            | EventKind::HandedOver(_)
+            | EventKind::Moved { .. }
+            | EventKind::Forked { .. }
+            | EventKind::Left { .. } => {}
         }
     }
 }

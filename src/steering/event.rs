@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::steering::care_of::{BindingId, HomeAddress};
-use crate::steering::route::{EndReason, UpdateId};
+use crate::steering::route::{EndReason, HandedOver, UpdateId};
 
 /// Something that happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,8 @@ pub enum EventKind {
         /// By that update.
         update: UpdateId,
     },
+    /// A new branch has had its first packet while an old one was left.
+    HandedOver(HandedOver),
     /// A further care-of was bound for good.
     Forked {
         /// By that update.

@@ -172,6 +172,7 @@ impl Binding {
             together: self.together,
             join: self.join,
             leaving,
+            until: None,
             since: self.since,
         }
     }
@@ -226,6 +227,7 @@ impl AtHome {
             together: 1,
             join: Join::default(),
             leaving: false,
+            until: None,
             since: self.since,
         }
     }
@@ -374,6 +376,13 @@ impl HomeState {
         !self.stays(id) && self.flows.iter().any(leaving)
     }
 
+    /// When the window ends until which a binding is served.
+    fn leaves_at(&self, id: BindingId) -> Option<Mono> {
+        let leaving = |flow: &FlowBinding| flow.leaving.iter().filter(|leaving| leaving.binding == id).map(|leaving| leaving.until).max();
+        let ends = self.flows.iter().filter(|flow| flow.is_in_force(self.label)).filter_map(leaving).max();
+        ends.filter(|_| !self.stays(id))
+    }
+
     /// Whether a binding has the flow.
     pub(crate) fn carries(&self, id: BindingId) -> bool {
         self.stays(id) || self.leaves(id)
@@ -486,7 +495,7 @@ impl HomeState {
                 (Shown::Yes, true) | (Shown::New | Shown::Hidden, false) => {}
             }
         }
-        let branch = |binding: &Binding| binding.branch(self.leaves(binding.id));
+        let branch = |binding: &Binding| Branch { until: self.leaves_at(binding.id), ..binding.branch(self.leaves(binding.id)) };
         let mut branches: Vec<Branch> = shown.into_iter().filter_map(|position| self.bindings.get(position)).map(branch).collect();
         if let Some(at_home) = self.at_home.as_mut().filter(|_| !self.released) {
             match at_home.shown.take() {

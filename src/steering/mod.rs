@@ -43,7 +43,9 @@ pub use registration::{
     FlowBody, FlowRequest, FlowSelector, FlowStatus, ForeignRegistration, GrantError, Granted, KeyClaim, NamedBinding, Registered,
     Registration, RegistrationError, StatedExpectation, StatedPorts, UpdateKey,
 };
-pub use route::{Branch, BranchSerial, DropReason, EndReason, Ended, Join, JoinWay, PacketFacts, Payload, Route, UpdateId};
+pub use route::{
+    Branch, BranchSerial, DropReason, EndReason, Ended, Entered, HandedOver, Join, JoinWay, PacketFacts, Payload, Route, UpdateId,
+};
 pub use snapshot::{BindingRecord, FlowRecord, HomeRecord, KeyRecord};
 pub use token::{Grant, GrantOptions, TokenError, VerifiedGrant, token};
 pub use view::{BranchView, HomeStatus, HomeView};

@@ -40,8 +40,48 @@ impl Default for Join {
 pub enum JoinWay {
     /// From the last random access point, made up faster than real time.
     Primed,
+    /// From the next random access point.
+    Aligned,
     /// From the next packet.
     AtOnce,
+}
+
+/// How a branch has entered a running flow: what became of its [`JoinWay`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Entered {
+    /// From the last random access point, made up faster than real time.
+    Primed,
+    /// From the last random access point, which lies so far back that the branch stays that much behind.
+    Delayed,
+    /// From the next random access point.
+    Aligned,
+    /// With the next packet.
+    AtOnce,
+}
+
+impl Entered {
+    /// The name in logs and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Primed => "primed",
+            Self::Delayed => "delayed",
+            Self::Aligned => "aligned",
+            Self::AtOnce => "at-once",
+        }
+    }
+}
+
+/// What a hand-over of one flow came to, in media time; known with the first packet of the new branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HandedOver {
+    /// How the new branch entered.
+    pub entered: Entered,
+    /// How far it is behind the live position.
+    pub lag: Duration,
+    /// By how much the newest access unit that the old branch had is newer than the new one's first.
+    pub repeated: Duration,
+    /// What lies between the two and was sent to neither.
+    pub missing: Duration,
 }
 
 /// One care-of that a flow goes to.
@@ -61,6 +101,8 @@ pub struct Branch {
     pub join: Join,
     /// Whether it is only served until its transition window ends.
     pub leaving: bool,
+    /// When that window ends, where it is leaving.
+    pub until: Option<Mono>,
     /// Since when it has been bound.
     pub since: Mono,
 }

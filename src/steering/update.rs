@@ -16,7 +16,7 @@ use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
 use crate::steering::flow::{Handing, Leaving, Passage};
 use crate::steering::home::{Binding, Home, HomeState, Shown};
-use crate::steering::route::{BranchSerial, EndReason, UpdateId};
+use crate::steering::route::{BranchSerial, EndReason, HandedOver, UpdateId};
 
 /// The unit of lifetimes on the wire, and so the least one.
 const LEAST_LIFETIME: Duration = Duration::from_secs(4);
@@ -335,6 +335,17 @@ impl BindingCache {
         if waited_for {
             self.expire(&found, now);
         }
+    }
+
+    /// Tells what the hand-over to a branch came to.
+    pub fn handed_over(&self, home: HomeAddress, branch: BranchSerial, outcome: HandedOver) {
+        let Some(found) = self.find(home) else { return };
+        let (player, binding) = {
+            let state = found.state();
+            let Some(binding) = state.bindings.iter().find(|binding| binding.serial == branch) else { return };
+            (state.player(), binding.id)
+        };
+        self.tell(Event { home, player, binding, kind: EventKind::HandedOver(outcome) });
     }
 }
 

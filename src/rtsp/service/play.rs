@@ -181,7 +181,9 @@ fn is_habit(session: &Session, range: &NptRange, opened_at_a_position: bool) -> 
 fn rtp_info(session: &Session, flows: &[FlowStart]) -> String {
     let entries = session.tracks.iter().filter_map(|track| {
         let start = flows.iter().find(|start| start.home == track.facts.home)?;
-        Some(format!("url={};seq={};rtptime={}", track.url, start.sequence, start.rtptime))
+        // A sequence number that is too low would have players wait for packets that never come.
+        let sequence = if start.later { String::new() } else { format!("seq={};", start.sequence) };
+        Some(format!("url={};{sequence}rtptime={}", track.url, start.rtptime))
     });
     entries.collect::<Vec<_>>().join(",")
 }

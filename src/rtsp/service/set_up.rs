@@ -286,8 +286,8 @@ fn join_of(user_agent: &str, asked: Option<&str>, settings: &RtspSettings) -> Jo
     };
     let way = match asked {
         Some("at-once") => JoinWay::AtOnce,
-        // To begin with the next random access point is not served yet: such a branch is primed from the last one.
-        Some("primed" | "aligned") => JoinWay::Primed,
+        Some("aligned") => JoinWay::Aligned,
+        Some("primed") => JoinWay::Primed,
         _ => settings.join,
     };
     Join { way, rate_milli: settings.prime_rate_milli.unwrap_or(by_player), rtx: false }
@@ -318,7 +318,7 @@ mod tests {
                 (None, default),
                 (Some("sideways"), default),
                 (Some("primed"), JoinWay::Primed),
-                (Some("aligned"), JoinWay::Primed),
+                (Some("aligned"), JoinWay::Aligned),
                 (Some("at-once"), JoinWay::AtOnce),
             ] {
                 assert_eq!(join_of("", asked, &settings).way, way, "{asked:?} over {default:?}");

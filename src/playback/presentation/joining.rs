@@ -1,0 +1,290 @@
+//! How branches enter a flow that runs, and what a hand-over came to.
+//!
+//! *Primed*: from the last random access point shown at or before the live position less the lag of the branch that is
+//! left, faster than real time, until it has caught up.
+//!
+//! *Delayed*: where that point lies more than [`DELAYED_BEYOND`] back, at real time: such a branch stays that much behind,
+//! with its own Sender Reports. It is no other than a branch that is primed and never catches up.
+//!
+//! *Aligned*: with the next random access point, so that nothing comes twice and nothing is missing. Where none comes in
+//! time, or nobody is there who is served until then, it is primed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, entry};
+use crate::library::Track;
+use crate::now::{Mono, Now};
+use crate::playback::clock::FlowTime;
+use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent, duration};
+use crate::playback::stage::FlowStart;
+use crate::quantities::{MediaKind, MediaTime};
+use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, JoinWay, Route, UpdateId};
+
+/// A random access point further back than this is not made up: players lose packets or sound in a long burst.
+const DELAYED_BEYOND: Duration = Duration::from_secs(2);
+/// Real time, in thousandths of it.
+const REAL_TIME: u16 = 1000;
+/// An aligned branch begins so much before the wait of its predecessor would be over at the latest.
+const IN_TIME: Duration = Duration::from_millis(200);
+
+impl Presentation {
+    /// Whether all flows show what an update bound: its routes are published one after the other. It is waited for a
+    /// moment only, for a branch may be gone again already.
+    pub(super) fn is_complete(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], routes: &[Arc<Route>], now: Now) -> bool {
+        let Some((_, first)) = arrivals.first() else { return false };
+        let seen = routes.iter().filter(|route| route.branches.iter().any(|branch| branch.update == update)).count();
+        let since = match self.incomplete.iter().find(|(other, _)| *other == update) {
+            Some((_, since)) => *since,
+            None => now.mono,
+        };
+        self.incomplete.retain(|(other, _)| *other != update);
+        if seen >= first.together || now.mono >= since + TOGETHER {
+            return true;
+        }
+        self.incomplete.push((update, since));
+        false
+    }
+
+    /// Lets the branches of one update enter, all from the same media time.
+    pub(super) fn join(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) {
+        let live = self.clock.read(now.mono);
+        let running = self.segments.back().is_some() && !self.finished;
+        let is_asked = |way: JoinWay| arrivals.iter().any(|(_, branch)| branch.join.way == way);
+        let known = self.joins.iter().position(|join| join.update == update);
+        let mut point = match known {
+            Some(position) => self.joins.remove(position),
+            None if !running || is_asked(JoinWay::AtOnce) => None,
+            None if is_asked(JoinWay::Aligned) => {
+                self.next_point(update, arrivals, live, now).or_else(|| self.join_point(update, arrivals, live))
+            }
+            None => self.join_point(update, arrivals, live),
+        };
+        for (index, branch) in arrivals {
+            let Some(flow) = self.flows.get_mut(*index) else { continue };
+            let mut state = BranchState {
+                branch: *branch,
+                priming: None,
+                awaits: None,
+                entered: Entered::AtOnce,
+                behind: Duration::ZERO,
+                newest: None,
+                not_before: not_before(branch, now),
+                came: now.mono,
+                lag: Duration::ZERO,
+                packets: 0,
+                octets: 0,
+                report_due: None,
+                last_report: None,
+                reception: Reception::default(),
+                last_sent: now.mono,
+                end_told: self.finished,
+            };
+            if let (Some(point), Some(track)) = (&mut point, self.title.tracks.get(flow.facts.track)) {
+                let entry = point.entry(flow, track);
+                if let Some(entry) = entry.filter(|entry| !flow.is_beyond(entry)) {
+                    state.awaits = Some(entry);
+                    state.entered = Entered::Aligned;
+                    point.starts.push(point.start_of(flow, None));
+                } else if let Some(cursor) = prime(&mut state, flow, track, &self.segments, point, live) {
+                    point.starts.push(point.start_of(flow, Some(cursor)));
+                } else if let Some(cursor) = flow.live {
+                    // Nothing of this flow has been sent yet: it begins with what is sent first.
+                    state.lag = live.since(point.segment.shown_at(point.start));
+                    point.starts.push(point.start_of(flow, Some(cursor)));
+                }
+            }
+            flow.branches.push(state);
+        }
+        if let Some(point) = point {
+            self.joins.push_back(point);
+            if self.joins.len() > JOINS_KEPT {
+                self.joins.pop_front();
+            }
+        }
+    }
+
+    /// Primes the branches that await a random access point although nobody is served any more until then, or that which
+    /// they awaited has turned out to be unreadable.
+    pub(super) fn prime_the_waiting(&mut self, now: Now) {
+        let is_alone = |flow: &Flow| {
+            let waits = |state: &BranchState| state.awaits.is_some_and(|entry| !flow.has_reached(&entry));
+            flow.branches.iter().find(|state| waits(state)).filter(|_| flow.branches.iter().all(waits)).map(|state| state.branch.update)
+        };
+        while let Some(update) = self.flows.iter().find_map(is_alone) {
+            self.prime_instead(update, now);
+        }
+    }
+
+    /// Primes the branches of an update that still await their access units.
+    pub(super) fn prime_instead(&mut self, update: UpdateId, now: Now) {
+        let live = self.clock.read(now.mono);
+        let of_update = |state: &BranchState| state.branch.update == update && state.awaits.is_some();
+        let flows = || self.flows.iter().enumerate();
+        let waiting: Vec<(usize, Branch)> = flows()
+            .flat_map(|(index, flow)| flow.branches.iter().filter(|state| of_update(state)).map(move |state| (index, state.branch)))
+            .collect();
+        let point = self.join_point(update, &waiting, live);
+        for (index, branch) in waiting {
+            let Some(flow) = self.flows.get_mut(index) else { continue };
+            let Some(position) = flow.branches.iter().position(|state| state.branch.serial == branch.serial) else { continue };
+            let mut state = flow.branches.remove(position);
+            state.awaits = None;
+            state.entered = Entered::AtOnce;
+            if let (Some(point), Some(track)) = (&point, self.title.tracks.get(flow.facts.track)) {
+                prime(&mut state, flow, track, &self.segments, point, live);
+            }
+            flow.branches.insert(position, state);
+        }
+        self.joins.retain(|join| join.update != update);
+    }
+
+    /// The next random access point at which all flows of an update can begin.
+    fn next_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime, now: Now) -> Option<JoinPoint> {
+        let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
+        // Until then somebody else must be served.
+        let is_served = |flow: &Flow| flow.branches.iter().any(|state| state.awaits.is_none() && !state.is_delayed());
+        if !flows().all(is_served) {
+            return None;
+        }
+        let wait = arrivals.iter().map(|(_, branch)| not_before(branch, now)).max().unwrap_or(now.mono).since(now.mono);
+        let (earliest, latest) = (live.plus(wait), live.plus(self.settings.max_window.saturating_sub(IN_TIME)));
+        let leading = self.leading(arrivals)?;
+        let track = self.title.tracks.get(leading.facts.track)?;
+        let mut cursor = leading.live?;
+        while let Some(unit) = cursor.access_unit(track) {
+            let from = cursor.segment.due_at(track.decode_time(&unit));
+            if from > latest {
+                return None;
+            }
+            if unit.random_access && from >= earliest {
+                let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
+                let point = JoinPoint {
+                    update,
+                    segment: cursor.segment,
+                    start,
+                    from,
+                    aligned: Some((leading.facts.track, cursor.unit)),
+                    starts: Vec::new(),
+                };
+                let is_ahead = |flow: &Flow| {
+                    let entry = self.title.tracks.get(flow.facts.track).and_then(|track| point.entry(flow, track));
+                    entry.is_some_and(|entry| !flow.is_beyond(&entry))
+                };
+                if flows().all(is_ahead) {
+                    return Some(point);
+                }
+            }
+            cursor.unit += 1;
+        }
+        None
+    }
+
+    /// The flow of an update that says where it begins. Pictures decide; sound can start anywhere.
+    fn leading(&self, arrivals: &[(usize, Branch)]) -> Option<&Flow> {
+        let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
+        flows().find(|flow| self.kind(flow) == Some(MediaKind::Video)).or_else(|| flows().next())
+    }
+
+    /// The last random access point at or before what the branch that is left shows.
+    fn join_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime) -> Option<JoinPoint> {
+        let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
+        let lag = |flow: &Flow| {
+            let newest = flow.branches.iter().rev().find(|state| state.report_due.is_some() || state.priming.is_some());
+            newest.map_or(flow.last_lag, |state| state.lag)
+        };
+        let lag = flows().map(lag).max().unwrap_or_default();
+        let limit = FlowTime(live.0.saturating_sub(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
+        let leading = self.leading(arrivals)?;
+        let track = self.title.tracks.get(leading.facts.track)?;
+        let cursor = leading.checkpoint(track, &self.segments, limit)?;
+        let unit = track.access_unit(cursor.unit)?;
+        let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
+        let from = cursor.segment.due_at(track.decode_time(&unit));
+        Some(JoinPoint { update, segment: cursor.segment, start, from, aligned: None, starts: Vec::new() })
+    }
+
+    fn kind(&self, flow: &Flow) -> Option<MediaKind> {
+        self.title.tracks.get(flow.facts.track).map(|track| track.kind)
+    }
+}
+
+impl JoinPoint {
+    /// The access unit of a flow that is sent at this point, where that is still to come.
+    fn entry(&self, flow: &Flow, track: &Track) -> Option<Entry> {
+        let (leading, unit) = self.aligned?;
+        let unit = if flow.facts.track == leading { unit } else { entry(track, self.start) };
+        Some(Entry { segment: self.segment.serial, unit })
+    }
+
+    /// What the answer to the request says of a flow's first packet, which is under `cursor` or still to come.
+    fn start_of(&self, flow: &Flow, cursor: Option<Cursor>) -> FlowStart {
+        FlowStart {
+            home: flow.facts.home,
+            track: flow.facts.track,
+            sequence: (cursor.map_or(flow.sequence, |cursor| cursor.sequence) & 0xffff) as u16,
+            later: cursor.is_none(),
+            rtptime: flow.timestamp_at(&self.segment, self.start),
+        }
+    }
+}
+
+/// When a branch may be sent its first packet.
+fn not_before(branch: &Branch, now: Now) -> Mono {
+    match branch.care_of {
+        CareOf::Interleaved { .. } => now.mono + INTERLEAVED_DELAY,
+        CareOf::Udp { .. } => now.mono,
+    }
+}
+
+/// Lets a branch enter at a point that lies back; from where. `None` where nothing of the flow has been sent yet.
+fn prime(
+    state: &mut BranchState,
+    flow: &Flow,
+    track: &Track,
+    segments: &VecDeque<Segment>,
+    point: &JoinPoint,
+    live: FlowTime,
+) -> Option<Cursor> {
+    let shown = point.segment.shown_at(point.start);
+    let cursor = flow.checkpoint(track, segments, shown)?;
+    let back = live.since(point.from);
+    let (entered, behind, rate_milli) = match back > DELAYED_BEYOND {
+        true => (Entered::Delayed, back, REAL_TIME),
+        false => (Entered::Primed, Duration::ZERO, state.branch.join.rate_milli.max(REAL_TIME + 1)),
+    };
+    state.entered = entered;
+    state.behind = behind;
+    state.lag = live.since(shown);
+    state.priming = Some(Priming { cursor, from: point.from, joined: live, rate_milli });
+    Some(cursor)
+}
+
+/// What a hand-over comes to that `new` begins with `first`; `None` where nobody is left.
+pub(super) fn hand_over(flow: &mut Flow, new: BranchSerial, first: Option<Sent>) -> Option<HandedOver> {
+    let state = flow.branches.iter().find(|state| state.branch.serial == new)?;
+    let (entered, lag, update) = (state.entered, state.lag, state.branch.update);
+    let left = || flow.branches.iter().filter(|old| old.branch.leaving && old.branch.update < update);
+    if left().next().is_none() && flow.left.is_none() {
+        return None;
+    }
+    let newest = left().filter_map(|old| old.newest).max_by_key(|sent| sent.due);
+    let newest = newest.or(flow.left.take());
+    let (repeated, missing) = match (newest, first) {
+        // Between two stretches lies no media time.
+        (Some(old), Some(first)) if old.segment != first.segment => (old.due.since(first.due), Duration::ZERO),
+        (Some(old), Some(first)) => (old.due.since(first.due), first.due.since(old.until)),
+        _ => (Duration::ZERO, Duration::ZERO),
+    };
+    Some(HandedOver { entered, lag, repeated, missing })
+}
+
+impl Sent {
+    /// The access unit under a cursor, as it is sent.
+    pub(super) fn of(cursor: &Cursor, track: &Track) -> Option<Self> {
+        let unit = cursor.access_unit(track)?;
+        let due = cursor.segment.due_at(track.decode_time(&unit));
+        Some(Self { segment: cursor.segment.serial, due, until: due.plus(duration(track, &unit)) })
+    }
+}

@@ -1,0 +1,326 @@
+//! What is to be done when: the media that are due, those that new branches are caught up with, reports, BYE.
+
+use super::joining::hand_over;
+use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER, Work, entry};
+use crate::library::AccessUnit;
+use crate::now::{Mono, Now};
+use crate::playback::clock::FlowTime;
+use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Sent, duration};
+use crate::quantities::MediaTime;
+use crate::steering::{BranchSerial, HandedOver};
+
+impl Presentation {
+    /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
+    pub fn poll(&mut self, now: Now) -> Option<Work> {
+        if let Some((flow, state)) = self.farewells.pop_front() {
+            return Some(Work::Bye { flow, state });
+        }
+        if self.phase == Phase::Over {
+            return Some(Work::Ended);
+        }
+        if let Phase::Unbound(until) = self.phase
+            && until <= now.mono
+        {
+            self.phase = Phase::Over;
+            return Some(Work::Ended);
+        }
+        if self.incomplete.iter().any(|(_, since)| now.mono >= *since + TOGETHER) {
+            let routes = std::mem::take(&mut self.routes);
+            self.sync(&routes, now);
+        }
+        if let Some(report) = self.poll_report(now) {
+            return Some(report);
+        }
+        if self.phase != Phase::Running || !self.clock.has_begun(now.mono) {
+            return None;
+        }
+        let live = self.clock.read(now.mono);
+        self.settle_primed();
+        if let Some(work) = self.poll_priming(live, now) {
+            return Some(work);
+        }
+        if let Some(work) = self.poll_live(live) {
+            return Some(work);
+        }
+        self.poll_end(live, now)
+    }
+
+    fn poll_report(&mut self, now: Now) -> Option<Work> {
+        for (index, flow) in self.flows.iter_mut().enumerate() {
+            for state in &mut flow.branches {
+                if state.report_due.is_some_and(|due| due <= now.mono) {
+                    state.report_due = Some(now.mono + REPORT_INTERVAL);
+                    return Some(Work::Report { flow: index, branch: state.branch.serial });
+                }
+            }
+        }
+        None
+    }
+
+    /// Branches that have caught up become live.
+    fn settle_primed(&mut self) {
+        for flow in &mut self.flows {
+            for position in 0..flow.branches.len() {
+                while let Some(mut priming) = flow.branches[position].priming
+                    && flow.is_hole(&priming.cursor)
+                {
+                    // What the others did not get took no numbers.
+                    priming.cursor.unit += 1;
+                    flow.branches[position].priming = Some(priming);
+                }
+                if flow.branches[position].priming.is_some_and(|priming| flow.has_caught_up(&priming.cursor)) {
+                    flow.branches[position].priming = None;
+                }
+            }
+        }
+    }
+
+    fn poll_priming(&mut self, live: FlowTime, now: Now) -> Option<Work> {
+        for (index, flow) in self.flows.iter_mut().enumerate() {
+            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            for position in 0..flow.branches.len() {
+                let state = &flow.branches[position];
+                let Some(mut priming) = state.priming else { continue };
+                if state.not_before > now.mono {
+                    continue;
+                }
+                // Over a loop's seam into the next stretch.
+                if priming.cursor.access_unit(track).is_none() {
+                    let next = self.segments.iter().find(|segment| segment.serial == priming.cursor.segment.serial.wrapping_add(1));
+                    let Some(&segment) = next else {
+                        // So far behind that the way is forgotten: it goes on with all.
+                        if flow.live.is_some_and(|live| live.segment.serial != priming.cursor.segment.serial) {
+                            flow.branches[position].priming = None;
+                        }
+                        continue;
+                    };
+                    priming.cursor = Cursor { segment, unit: entry(track, segment.start), sequence: priming.cursor.sequence };
+                    flow.branches[position].priming = Some(priming);
+                }
+                let Some(unit) = priming.cursor.access_unit(track) else { continue };
+                let due = priming.cursor.segment.due_at(track.decode_time(&unit));
+                if due > priming.reach(live) {
+                    continue;
+                }
+                return Some(Work::Unit {
+                    flow: index,
+                    unit,
+                    sequence: (priming.cursor.sequence & 0xffff) as u16,
+                    timestamp: flow.timestamp(&priming.cursor.segment, track, &unit),
+                    due: now.mono,
+                    audience: Audience::Priming(flow.branches[position].branch.serial),
+                });
+            }
+        }
+        None
+    }
+
+    fn poll_live(&self, live: FlowTime) -> Option<Work> {
+        let mut earliest: Option<(FlowTime, usize, Cursor, AccessUnit)> = None;
+        for (index, flow) in self.flows.iter().enumerate() {
+            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(track)?))) else { continue };
+            let due = cursor.segment.due_at(track.decode_time(&unit));
+            if due <= live && earliest.is_none_or(|(best, ..)| due < best) {
+                earliest = Some((due, index, cursor, unit));
+            }
+        }
+        let (due, index, cursor, unit) = earliest?;
+        let flow = self.flows.get(index)?;
+        let track = self.title.tracks.get(flow.facts.track)?;
+        Some(Work::Unit {
+            flow: index,
+            unit,
+            sequence: (cursor.sequence & 0xffff) as u16,
+            timestamp: flow.timestamp(&cursor.segment, track, &unit),
+            due: self.clock.when(due)?,
+            audience: Audience::Live,
+        })
+    }
+
+    /// The end of a stretch: the next round of a loop, or BYE to each branch that has had the last access unit, once that
+    /// has been shown. The clock runs on for those that are catching up.
+    fn poll_end(&mut self, live: FlowTime, now: Now) -> Option<Work> {
+        if self.live_due().is_some() {
+            return None;
+        }
+        let over = self.over_at()?;
+        if live < over {
+            return None;
+        }
+        if self.looping {
+            let end = self.title.duration;
+            self.begin_segment(MediaTime::ZERO, end, now, false);
+            return self.poll_live(live);
+        }
+        self.reached = true;
+        self.wanted = false;
+        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
+        if self.finished {
+            for (index, flow) in self.flows.iter_mut().enumerate() {
+                for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {
+                    state.end_told = true;
+                    self.farewells.push_back((index, Box::new(state.clone())));
+                    state.report_due = None;
+                }
+            }
+        }
+        let is_open = |state: &BranchState| state.priming.is_some() || (self.finished && !state.end_told);
+        if !self.flows.iter().flat_map(|flow| &flow.branches).any(is_open) {
+            self.clock.stop(now.mono);
+            self.phase = Phase::Standing;
+        }
+        self.farewells.pop_front().map(|(flow, state)| Work::Bye { flow, state })
+    }
+
+    /// When the next live access unit is due.
+    fn live_due(&self) -> Option<FlowTime> {
+        let due = |flow: &Flow| flow.live.and_then(|cursor| cursor.due(self.title.tracks.get(flow.facts.track)?));
+        self.flows.iter().filter_map(due).min()
+    }
+
+    /// The flow time at which the last access unit of the stretch has been shown.
+    fn over_at(&self) -> Option<FlowTime> {
+        let segment = self.segments.back()?;
+        let last = |flow: &Flow| {
+            let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
+            let unit = track.access_unit(cursor.unit.checked_sub(1)?)?;
+            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit)).max(flow.shown_until))
+        };
+        Some(self.flows.iter().filter_map(last).max().unwrap_or(segment.begins))
+    }
+
+    /// An access unit was sent in so many packets and payload octets to the branches that `served` names.
+    pub fn sent(&mut self, flow: usize, audience: Audience, packets: u64, octets: u64, served: &[BranchSerial], now: Now) {
+        let max_prime = self.settings.max_prime;
+        let index = flow;
+        let Some(flow) = self.flows.get_mut(flow) else { return };
+        let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
+        let cursor = match audience {
+            Audience::Live => flow.live,
+            Audience::Priming(serial) => flow.branch_mut(serial).and_then(|state| state.priming).map(|priming| priming.cursor),
+        };
+        let unit = cursor.and_then(|cursor| Sent::of(&cursor, track));
+        let fresh =
+            |flow: &Flow, serial: BranchSerial| flow.branches.iter().any(|state| state.branch.serial == serial && state.packets == 0);
+        for serial in served {
+            if packets > 0
+                && fresh(flow, *serial)
+                && let Some(outcome) = hand_over(flow, *serial, unit)
+            {
+                self.handed_over.push_back((index, *serial, outcome));
+            }
+        }
+        // An access unit that cannot be read is none to begin with.
+        let spoilt = cursor.filter(|_| packets == 0 && audience == Audience::Live).and_then(|cursor| {
+            let entry = Entry { segment: cursor.segment.serial, unit: cursor.unit };
+            flow.branches.iter().find(|state| state.awaits == Some(entry)).map(|state| state.branch.update)
+        });
+        match audience {
+            Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
+            Audience::Priming(serial) => {
+                if let Some(priming) = flow.branch_mut(serial).and_then(|state| state.priming.as_mut()) {
+                    priming.cursor.unit += 1;
+                    priming.cursor.sequence += packets;
+                }
+            }
+        }
+        for state in flow.branches.iter_mut().filter(|state| served.contains(&state.branch.serial)) {
+            state.last_sent = now.mono;
+            state.packets += packets;
+            state.octets += octets;
+            state.awaits = None;
+            state.newest = unit.or(state.newest);
+            state.report_due.get_or_insert(now.mono);
+        }
+        if let Some(update) = spoilt {
+            self.prime_instead(update, now);
+        }
+    }
+
+    /// What the next hand-over came to that has not been told yet: the flow, its new branch, and the outcome.
+    pub fn take_handed_over(&mut self) -> Option<(usize, BranchSerial, HandedOver)> {
+        self.handed_over.pop_front()
+    }
+
+    /// An access unit cannot be sent (it is broken): goes on behind it.
+    pub fn skip(&mut self, flow: usize, audience: Audience, now: Now) {
+        self.sent(flow, audience, 0, 0, &[], now);
+    }
+
+    /// A priming branch cannot take more just now (its connection is full): it is asked again at `until`.
+    pub fn defer(&mut self, flow: usize, serial: BranchSerial, until: Mono) {
+        if let Some(state) = self.flows.get_mut(flow).and_then(|flow| flow.branch_mut(serial)) {
+            state.not_before = until;
+        }
+    }
+
+    /// Whether `serial` gets what goes to the live audience.
+    pub fn is_live(&self, flow: usize, serial: BranchSerial, now: Now) -> bool {
+        let Some(flow) = self.flows.get(flow) else { return false };
+        let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
+        state.priming.is_none()
+            && (state.not_before <= now.mono || state.packets > 0)
+            && state.awaits.is_none_or(|entry| flow.has_reached(&entry))
+            && !flow.is_succeeded(&state.branch, now.mono)
+    }
+
+    /// The reading of the flow clock, and the NTP timestamp that belongs to it.
+    pub fn report_time(&self, now: Now) -> (FlowTime, u64) {
+        let time = self.clock.read(now.mono);
+        (time, self.clock.ntp(time))
+    }
+
+    /// A flow, to note reports in.
+    pub fn flow_mut(&mut self, index: usize) -> Option<&mut Flow> {
+        self.flows.get_mut(index)
+    }
+
+    /// When it wants to be polled next.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        if !self.farewells.is_empty() || self.phase == Phase::Over {
+            return Some(Mono::default());
+        }
+        let states = || self.flows.iter().flat_map(|flow| &flow.branches);
+        let reports = states().filter_map(|state| state.report_due).min();
+        let unbound = match self.phase {
+            Phase::Unbound(until) => Some(until),
+            _ => None,
+        };
+        let media = if self.phase == Phase::Running { self.media_deadline() } else { None };
+        let incomplete = self.incomplete.iter().map(|(_, since)| *since + TOGETHER).min();
+        [reports, unbound, incomplete, media].into_iter().flatten().min()
+    }
+
+    fn media_deadline(&self) -> Option<Mono> {
+        let live = match self.live_due() {
+            Some(due) => Some(due),
+            None if self.reached => None,
+            None => self.over_at(),
+        };
+        let live = live.and_then(|time| self.clock.when(time));
+        let mut primed: Option<Mono> = None;
+        for flow in &self.flows {
+            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            for state in &flow.branches {
+                let Some(priming) = &state.priming else { continue };
+                let due = match priming.cursor.due(track) {
+                    Some(due) => priming.reaches(due),
+                    None => priming.cursor.segment.begins,
+                };
+                if let Some(when) = self.clock.when(due) {
+                    let when = when.max(state.not_before);
+                    primed = Some(primed.map_or(when, |best| best.min(when)));
+                }
+            }
+        }
+        let states = || self.flows.iter().flat_map(|flow| &flow.branches);
+        let bye = if self.reached && self.finished { states().filter_map(bye_at).min() } else { None };
+        [live, primed, bye].into_iter().flatten().min()
+    }
+}
+
+/// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
+fn bye_at(state: &BranchState) -> Option<Mono> {
+    (state.priming.is_none() && !state.end_told).then(|| state.last_sent + BEFORE_BYE)
+}

@@ -1,0 +1,312 @@
+//! How branches join a presentation that runs, under a simulated clock: aligned, delayed, and what a hand-over comes to.
+
+mod playback_rig;
+
+use std::time::Duration;
+
+use flowsteer::now::Mono;
+use flowsteer::playback::PresentationState;
+use flowsteer::playback::report;
+use flowsteer::steering::{EndReason, Entered, JoinWay};
+use playback_rig::*;
+
+const BOTH: [usize; 2] = [VIDEO, AUDIO];
+
+/// A film that branch 1 has watched for so long.
+fn watched(length: i64, distance: i64, looping: bool, at: f64) -> Rig {
+    let mut rig = Rig::new(title(length, distance), looping);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(None, None);
+    rig.run(seconds(at));
+    rig
+}
+
+fn offsets(rig: &Rig, branch: u64, flow: usize) -> Vec<u64> {
+    rig.got(branch, flow).iter().map(|got| got.offset).collect()
+}
+
+/// When the sound at that position in the index is played.
+fn sound_at(offset: u64) -> f64 {
+    ((offset - 1_000_000) / 300 * 1024) as f64 / 48_000.0
+}
+
+#[test]
+fn aligned_begins_with_the_next_random_access_point_and_the_old_one_ends_right_before_it() {
+    for (at, key) in [(5.3, 150), (5.99, 150), (6.01, 200), (7.9, 200)] {
+        let mut rig = watched(30, 50, false, at);
+        let update = rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, Duration::ZERO);
+        let playing = rig.play(None, Some(update));
+        assert!(playing.flows.iter().all(|start| start.later), "its numbers are not known before");
+        rig.run(seconds(4.0));
+        for flow in BOTH {
+            let (old, new) = (offsets(&rig, 1, flow), offsets(&rig, 2, flow));
+            let together: Vec<u64> = old.iter().chain(&new).copied().collect();
+            let distance = if flow == VIDEO { 5000 } else { 300 };
+            assert!(together.windows(2).all(|pair| pair[1] == pair[0] + distance), "at {at}, flow {flow}: nothing twice, nothing missing");
+        }
+        let (first, sound) = (rig.got(2, VIDEO)[0], rig.got(2, AUDIO)[0]);
+        assert!(first.random_access);
+        assert_eq!(first.offset, key * 5000, "at {at}");
+        let start = playing.start.as_seconds();
+        assert!((start - (key as f64 * 0.04 + 0.04)).abs() < 0.001, "{start}");
+        assert!(
+            (start - 0.0214..=start).contains(&sound_at(sound.offset)),
+            "the sound heard at the picture's time: {}",
+            sound_at(sound.offset)
+        );
+        assert_eq!(rig.got(1, VIDEO).last().map(|got| got.sequence.wrapping_add(3)), Some(first.sequence));
+        rig.assert_contiguous(2);
+        assert_eq!(rig.byes.iter().filter(|(branch, ..)| *branch == 1).count(), 2);
+        for flow in BOTH {
+            let outcome = rig.handed_over[&(2, flow)];
+            assert_eq!(
+                (outcome.entered, outcome.repeated, outcome.missing, outcome.lag),
+                (Entered::Aligned, Duration::ZERO, Duration::ZERO, Duration::ZERO)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_old_one_of_an_aligned_pair_is_served_until_its_window_is_over() {
+    let mut rig = watched(30, 50, false, 5.5);
+    let begun = rig.now.mono;
+    rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, seconds(2.0));
+    rig.run(seconds(5.0));
+    let until = |branch| rig.got(branch, VIDEO).last().expect("pictures").at.since(begun);
+    assert!((1.95..=2.0).contains(&until(1).as_secs_f64()), "{:?}", until(1));
+    let first = rig.got(2, VIDEO)[0];
+    assert_eq!(first.offset, 150 * 5000);
+    assert!(near(first.at.since(begun), 0.5));
+    for got in rig.got(2, VIDEO).iter().filter(|got| got.at.since(begun) < seconds(1.95)) {
+        assert!(rig.got(1, VIDEO).contains(got), "both get the same at the same time");
+    }
+    rig.assert_contiguous(1);
+    rig.assert_contiguous(2);
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!((outcome.repeated, outcome.missing), (Duration::ZERO, Duration::ZERO));
+}
+
+#[test]
+fn where_the_window_ends_first_the_old_one_stays_until_the_point() {
+    let mut rig = watched(30, 50, false, 4.3);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, seconds(0.5));
+    rig.run(seconds(1.0));
+    assert!(rig.got(2, VIDEO).is_empty());
+    rig.run(seconds(2.0));
+    assert_eq!((offsets(&rig, 1, VIDEO).last(), offsets(&rig, 2, VIDEO).first()), (Some(&(149 * 5000)), Some(&(150 * 5000))));
+}
+
+#[test]
+fn one_flow_alone_is_aligned_with_the_other() {
+    for flow in BOTH {
+        let mut rig = watched(30, 50, false, 5.5);
+        rig.hand_over(1, 2, &[flow], JoinWay::Aligned, Duration::ZERO);
+        rig.run(seconds(3.0));
+        let together: Vec<u64> = offsets(&rig, 1, flow).into_iter().chain(offsets(&rig, 2, flow)).collect();
+        let distance = if flow == VIDEO { 5000 } else { 300 };
+        assert!(together.windows(2).all(|pair| pair[1] == pair[0] + distance));
+        assert!(rig.got(2, 1 - flow).is_empty() && rig.got(1, 1 - flow).len() > 200);
+    }
+}
+
+#[test]
+fn without_a_random_access_point_in_time_an_aligned_branch_is_primed() {
+    // The next one is 24 s away.
+    let mut rig = watched(60, 750, false, 36.0);
+    let update = rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, Duration::ZERO);
+    let playing = rig.play(None, Some(update));
+    assert!(playing.flows.iter().all(|start| !start.later));
+    rig.run(seconds(3.0));
+    assert_eq!(rig.got(2, VIDEO)[0].offset, 750 * 5000);
+    assert_eq!(rig.handed_over[&(2, VIDEO)].entered, Entered::Delayed);
+    rig.assert_contiguous(2);
+}
+
+#[test]
+fn an_aligned_branch_whose_predecessor_is_gone_is_primed_and_misses_nothing() {
+    let mut rig = watched(60, 250, false, 11.0);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, Duration::ZERO);
+    rig.presentation.pause(rig.now).expect("it runs");
+    rig.run(seconds(20.0));
+    rig.unbind(1, EndReason::Moved);
+    rig.play(None, None);
+    rig.run(seconds(3.0));
+    assert_eq!(rig.got(2, VIDEO)[0].offset, 250 * 5000);
+    assert!(rig.handed_over[&(2, VIDEO)].repeated > seconds(0.9));
+    assert_eq!(rig.handed_over[&(2, VIDEO)].missing, Duration::ZERO);
+    rig.assert_contiguous(2);
+}
+
+#[test]
+fn an_aligned_branch_does_not_begin_with_what_cannot_be_read() {
+    let mut rig = watched(30, 50, false, 5.3);
+    rig.unreadable = vec![(VIDEO, 150 * 5000)];
+    rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, Duration::ZERO);
+    rig.run(seconds(5.0));
+    let first = rig.got(2, VIDEO)[0];
+    assert!(first.random_access);
+    assert_eq!(first.offset, 100 * 5000);
+    rig.assert_contiguous(2);
+}
+
+#[test]
+fn a_seek_ends_the_waiting_of_an_aligned_branch() {
+    let mut rig = watched(60, 250, false, 11.0);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Aligned, Duration::ZERO);
+    let playing = rig.play(Some((40.0, None)), None);
+    rig.run(seconds(2.0));
+    assert_eq!(rig.got(2, VIDEO)[0].sequence, playing.flows[VIDEO].sequence);
+    assert!(rig.got(2, VIDEO)[0].random_access);
+}
+
+/// A film with a key picture every ten seconds, which branch 2 has joined 6 s behind one.
+fn delayed(looping: bool) -> (Rig, Mono) {
+    let mut rig = watched(30, 250, looping, 16.0);
+    let begun = rig.now.mono;
+    let update = rig.hand_over(1, 2, &BOTH, JoinWay::Primed, seconds(2.0));
+    let playing = rig.play(None, Some(update));
+    assert!((10.0..10.05).contains(&playing.start.as_seconds()), "{:?}", playing.start);
+    (rig, begun)
+}
+
+#[test]
+fn far_from_its_random_access_point_a_branch_stays_that_much_behind_in_real_time() {
+    let (mut rig, begun) = delayed(false);
+    rig.run(seconds(30.0));
+    rig.assert_contiguous(2);
+    let first = rig.got(2, VIDEO)[0];
+    assert_eq!((first.offset, first.at), (250 * 5000, begun));
+    for (number, got) in rig.got(2, VIDEO).iter().enumerate() {
+        assert!(near(got.at.since(begun), number as f64 * 0.04), "picture {number} at {:?}", got.at.since(begun));
+    }
+    for flow in BOTH {
+        for got in rig.got(2, flow) {
+            if let Some(twin) = rig.got(1, flow).iter().find(|twin| twin.sequence == got.sequence) {
+                assert_eq!((twin.offset, twin.timestamp), (got.offset, got.timestamp));
+            }
+        }
+    }
+    // All of it to the end, and then BYE.
+    assert_eq!(rig.got(2, VIDEO).last().expect("pictures").offset, 749 * 5000);
+    let byes: Vec<f64> = rig.byes.iter().filter(|(branch, ..)| *branch == 2).map(|(.., at)| at.since(begun).as_secs_f64()).collect();
+    assert!(byes.len() == 2 && byes.iter().all(|at| (19.9..20.3).contains(at)), "{byes:?}");
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!((outcome.entered, outcome.missing), (Entered::Delayed, Duration::ZERO));
+    assert!(near(outcome.repeated, 5.96) || near(outcome.repeated, 6.0), "{outcome:?}");
+    assert!(outcome.lag.abs_diff(seconds(6.0)) < seconds(0.05), "{outcome:?}");
+}
+
+#[test]
+fn a_delayed_branch_is_shown_where_it_is_once_it_is_the_last_one() {
+    let (mut rig, _) = delayed(false);
+    rig.run(seconds(1.0));
+    let at = |rig: &Rig| rig.presentation.position(rig.now).as_seconds();
+    assert!((at(&rig) - 17.0).abs() < 0.001, "{}", at(&rig));
+    rig.run(seconds(2.0));
+    assert!((at(&rig) - 13.0).abs() < 0.001, "{}", at(&rig));
+    let paused = rig.presentation.pause(rig.now).expect("it runs").as_seconds();
+    assert!((paused - 13.0).abs() < 0.001, "{paused}");
+    let sent = rig.got(2, VIDEO).len();
+    rig.run(seconds(60.0));
+    assert_eq!(rig.got(2, VIDEO).len(), sent);
+    let playing = rig.play(None, None);
+    assert!((playing.start.as_seconds() - 13.0).abs() < 0.001, "{:?}", playing.start);
+    assert_eq!(playing.flows[VIDEO].sequence, rig.got(2, VIDEO)[sent - 1].sequence.wrapping_add(3));
+    rig.run(seconds(4.0));
+    rig.assert_contiguous(2);
+    assert!((at(&rig) - 17.0).abs() < 0.001, "{}", at(&rig));
+    assert_eq!(rig.presentation.state(), PresentationState::Playing);
+}
+
+#[test]
+fn a_seek_takes_a_delayed_branch_along() {
+    let (mut rig, _) = delayed(false);
+    rig.run(seconds(3.0));
+    let before = rig.got(2, VIDEO).len();
+    let playing = rig.play(Some((20.5, None)), None);
+    let begun = rig.now.mono;
+    rig.run(seconds(2.0));
+    let first = rig.got(2, VIDEO)[before];
+    assert!(first.random_access && first.at.since(begun) < seconds(0.25));
+    assert_eq!(first.sequence, playing.flows[VIDEO].sequence);
+    // Both are where all are: the stretch begins when what was sent before has been shown.
+    assert!((1.7..=2.0).contains(&rig.presentation.position(rig.now).since(playing.start).as_secs_f64()));
+}
+
+#[test]
+fn a_loop_does_not_stop_a_delayed_branch() {
+    let (mut rig, _) = delayed(true);
+    rig.run(seconds(60.0));
+    rig.assert_contiguous(2);
+    assert!((1490..=1501).contains(&rig.got(2, VIDEO).len()), "{}", rig.got(2, VIDEO).len());
+    assert_eq!(rig.byes.iter().filter(|(branch, ..)| *branch == 2).count(), 0);
+}
+
+#[test]
+fn the_sender_reports_of_a_delayed_branch_lie_on_a_line_of_their_own() {
+    let (mut rig, _) = delayed(false);
+    let line = |rig: &Rig, branch: usize| {
+        let flow = &rig.presentation.flows()[VIDEO];
+        let report = report::sender_report(&rig.presentation, flow, &flow.branches[branch], "c", false, rig.now);
+        let field = |at: usize| u32::from_be_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
+        let ntp = f64::from(field(8)) + f64::from(field(12)) / 2f64.powi(32);
+        // Modulo 2^32, as a time: where the line meets NTP zero, relative to the first branch's.
+        (ntp, field(16))
+    };
+    rig.run(seconds(0.5));
+    let ((ntp, live), (same, behind)) = (line(&rig, 0), line(&rig, 1));
+    assert!((ntp - same).abs() < 1e-6);
+    let apart = live.wrapping_sub(behind);
+    assert!(apart.abs_diff(6 * 90_000) <= 2, "{apart}");
+    rig.run(seconds(1.0));
+    let (later, moved) = line(&rig, 1);
+    let (span, ticks) = (later - ntp, moved.wrapping_sub(behind));
+    assert!((span - f64::from(ticks) / 90_000.0).abs() < 0.001, "the line is one: {span} {ticks}");
+    // What leaves now is what its report says.
+    let got = rig.got(2, VIDEO).last().expect("pictures");
+    assert!(moved.wrapping_sub(got.timestamp).cast_signed().unsigned_abs() < 90_000 / 5, "{moved} {}", got.timestamp);
+}
+
+#[test]
+fn a_primed_hand_over_says_what_it_repeats() {
+    let mut rig = watched(30, 50, false, 5.3);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Primed, seconds(2.0));
+    rig.run(seconds(5.0));
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!((outcome.entered, outcome.missing), (Entered::Primed, Duration::ZERO));
+    assert!(near(outcome.repeated, 1.28), "{outcome:?}");
+    let mut rig = watched(30, 50, false, 5.3);
+    rig.hand_over(1, 2, &BOTH, JoinWay::AtOnce, seconds(2.0));
+    rig.run(seconds(5.0));
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!((outcome.entered, outcome.repeated, outcome.missing), (Entered::AtOnce, Duration::ZERO, Duration::ZERO));
+}
+
+#[test]
+fn what_reached_neither_is_told_as_missing() {
+    let mut rig = watched(30, 50, false, 5.3);
+    rig.stalled = Some(2);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Primed, Duration::ZERO);
+    rig.run(seconds(0.1));
+    // Nothing could be sent to it, and the old one is cut off at last.
+    rig.unbind(1, EndReason::Moved);
+    rig.run(seconds(0.9));
+    let newest = rig.got(1, VIDEO).last().expect("pictures").offset;
+    rig.stalled = None;
+    rig.run(seconds(0.1));
+    assert_eq!(rig.got(2, VIDEO)[0].offset, 100 * 5000);
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!(outcome.missing, Duration::ZERO);
+    assert!(near(outcome.repeated, (newest - 100 * 5000) as f64 / 5000.0 * 0.04), "{outcome:?}");
+
+    // With the next packet, after a while in which nobody was served.
+    let mut rig = watched(30, 50, false, 5.3);
+    rig.hand_over(1, 2, &BOTH, JoinWay::AtOnce, Duration::ZERO);
+    rig.stall_until(2, rig.now.mono + seconds(1.0));
+    rig.unbind(1, EndReason::Moved);
+    rig.run(seconds(2.0));
+    let outcome = rig.handed_over[&(2, VIDEO)];
+    assert_eq!(outcome.repeated, Duration::ZERO);
+    assert!((0.95..1.05).contains(&outcome.missing.as_secs_f64()), "{outcome:?}");
+}
