@@ -4,6 +4,7 @@
 //! access units are given up, those first that are missed least: pictures that no other refers to, other pictures, random
 //! access points, sound.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -105,23 +106,29 @@ impl Lane {
         self.tags.drain(..count);
     }
 
-    /// Gives up the oldest access unit of that importance; its datagrams, its octets, and whose it was.
-    fn give_up(&mut self, importance: Importance, also_begun: bool) -> Option<(u64, usize, Tag)> {
-        let wanted = |tag: &&Tag| tag.importance == importance && (also_begun || !tag.begun);
-        let victim = *self.tags.iter().find(wanted)?;
-        let of_victim = |tag: &Tag| (tag.number, tag.branch) == (victim.number, victim.branch);
+    /// Gives up the oldest access units of that importance until `enough` octets are; the datagrams and octets in them.
+    fn give_up(&mut self, importance: Importance, also_begun: bool, enough: usize, given_up: &mut Vec<Tag>) -> (u64, usize) {
         let (mut datagrams, mut octets) = (0, 0);
-        let mut tags = self.tags.iter();
-        self.messages.retain(|message| {
-            let goes = tags.next().is_some_and(of_victim);
-            if goes {
-                datagrams += message.datagrams();
-                octets += message.len;
+        let mut victims = HashSet::new();
+        let mut goes = Vec::with_capacity(self.tags.len());
+        for (tag, message) in self.tags.iter().zip(&self.messages) {
+            let whose = (tag.number, tag.branch);
+            if !victims.contains(&whose) && octets < enough && tag.importance == importance && (also_begun || !tag.begun) {
+                victims.insert(whose);
+                given_up.push(*tag);
             }
-            !goes
-        });
-        self.tags.retain(|tag| !of_victim(tag));
-        Some((datagrams, octets, victim))
+            let gone = victims.contains(&whose);
+            if gone {
+                octets += message.len;
+                datagrams += message.datagrams();
+            }
+            goes.push(gone);
+        }
+        let mut each = goes.iter();
+        self.messages.retain(|_| !each.next().is_some_and(|gone| *gone));
+        let mut each = goes.iter();
+        self.tags.retain(|_| !each.next().is_some_and(|gone| *gone));
+        (datagrams, octets)
     }
 }
 
@@ -175,7 +182,10 @@ pub(crate) struct Outbox {
     rtp4: Lane,
     rtcp6: Lane,
     rtcp4: Lane,
+    /// Octets since the last flush.
     queued: usize,
+    /// At so many parts those that are not needed any more are forgotten.
+    compact_at: usize,
     /// Whether the system had no room last time.
     blocked: bool,
     /// Whose access units were given up.
@@ -286,7 +296,9 @@ impl Outbox {
 
     /// Whether it is time to send what was gathered.
     pub(crate) fn is_full(&self) -> bool {
-        !self.blocked && (self.rtp6.messages.len() + self.rtp4.messages.len() >= MESSAGES || self.queued >= OCTETS)
+        // While nothing leaves, so much is gathered that some of it is given up.
+        let most = if self.blocked { WAITING } else { OCTETS };
+        self.queued >= most || !self.blocked && self.rtp6.messages.len() + self.rtp4.messages.len() >= MESSAGES
     }
 
     /// Whether something waits for room.
@@ -298,24 +310,32 @@ impl Outbox {
     pub(crate) fn flush(&mut self, sockets: &mut PortPair, units: &mut Units, now: Mono) -> Flushed {
         let mut flushed = Flushed::default();
         self.blocked = false;
-        for (socket, lane) in [(&mut sockets.rtp6, &mut self.rtp6), (&mut sockets.rtp4, &mut self.rtp4)] {
-            self.blocked |= send(socket.as_mut(), &self.arena, &self.parts, lane, &mut self.scratch, &mut flushed.packets);
-        }
-        for (socket, lane) in [(&mut sockets.rtcp6, &mut self.rtcp6), (&mut sockets.rtcp4, &mut self.rtcp4)] {
-            self.blocked |= send(socket.as_mut(), &self.arena, &self.parts, lane, &mut self.scratch, &mut flushed.reports);
+        self.queued = 0;
+        let families = [
+            (&mut sockets.rtp6, &mut self.rtp6, &mut sockets.rtcp6, &mut self.rtcp6),
+            (&mut sockets.rtp4, &mut self.rtp4, &mut sockets.rtcp4, &mut self.rtcp4),
+        ];
+        for (media_socket, media, report_socket, reports) in families {
+            let mut waits = send(media_socket.as_mut(), &self.arena, &self.parts, media, &mut self.scratch, &mut flushed.packets);
+            // No BYE overtakes the media before it.
+            if !waits {
+                waits = send(report_socket.as_mut(), &self.arena, &self.parts, reports, &mut self.scratch, &mut flushed.reports);
+            }
+            self.blocked |= waits;
         }
         if self.blocked {
             self.shed(now, &mut flushed.packets);
         }
         if self.lanes().all(|lane| lane.messages.is_empty()) {
             self.blocked = false;
-            self.queued = 0;
+            self.compact_at = PARTS;
             self.parts.clear();
             self.arena.headers.clear();
             self.arena.reports.clear();
             self.arena.units.drain(..).for_each(|unit| units.put_back(unit));
-        } else if self.parts.len() > PARTS {
+        } else if self.parts.len() > self.compact_at.max(PARTS) {
             self.compact();
+            self.compact_at = self.parts.len() * 2;
         }
         flushed
     }
@@ -334,12 +354,10 @@ impl Outbox {
         let enough = waiting.min(WAITING) / 2;
         for (also_begun, importance) in ORDER {
             for lane in [&mut self.rtp6, &mut self.rtp4, &mut self.rtcp6, &mut self.rtcp4] {
-                while waiting > enough
-                    && let Some((datagrams, octets, victim)) = lane.give_up(importance, also_begun)
-                {
+                if waiting > enough {
+                    let (datagrams, octets) = lane.give_up(importance, also_begun, waiting - enough, &mut self.given_up);
                     waiting = waiting.saturating_sub(octets);
                     sent.no_room += datagrams;
-                    self.given_up.push(victim);
                 }
             }
         }
@@ -348,7 +366,6 @@ impl Outbox {
     /// Forgets octets that no message needs any more, while others still wait.
     fn compact(&mut self) {
         let (mut arena, mut parts) = (Arena::default(), Vec::new());
-        std::mem::swap(&mut arena.reports, &mut self.arena.reports);
         for lane in [&mut self.rtp6, &mut self.rtp4, &mut self.rtcp6, &mut self.rtcp4] {
             for message in &mut lane.messages {
                 let first = parts.len();
@@ -359,7 +376,11 @@ impl Outbox {
                             arena.headers.extend_from_slice(self.arena.part(*part));
                             Part { start, ..*part }
                         }
-                        REPORTS => *part,
+                        REPORTS => {
+                            let start = arena.reports.len() as u32;
+                            arena.reports.extend_from_slice(self.arena.part(*part));
+                            Part { start, ..*part }
+                        }
                         unit => {
                             let unit = &self.arena.units[(unit - UNITS) as usize];
                             if arena.units.last().is_none_or(|last| !Arc::ptr_eq(last, unit)) {
@@ -375,6 +396,13 @@ impl Outbox {
         self.arena = arena;
         self.parts = parts;
         self.written.clear();
+    }
+
+    /// Whether a random access point that came after an access unit of that branch still waits.
+    pub(crate) fn recovers(&self, tag: &Tag) -> bool {
+        let is_later =
+            |other: &Tag| (other.branch, other.importance) == (tag.branch, Importance::RandomAccess) && other.number > tag.number;
+        self.lanes().flat_map(|lane| &lane.tags).any(is_later)
     }
 
     /// Whose access units were given up since the last time.

@@ -287,6 +287,7 @@ impl Shard {
                 self.serve(slot);
             }
             self.flush();
+            self.note_given_up();
             self.look_at_bounced();
             self.tell_neighbours();
             // Also where more is due already: reports are taken in under any load.
@@ -606,6 +607,7 @@ impl Shard {
             self.steering.release_owner(Owner::Presentation(id.0), now);
         } else {
             self.slots[index] = Some(slot);
+            self.note_given_up();
             self.arm(index);
         }
     }

@@ -61,15 +61,12 @@ impl Shard {
                 counter.increment(count);
             }
         }
-        if sent.no_room > 0 {
-            self.note_given_up();
-        }
     }
 
     /// Of what was given up others may depend: a branch that lost such a picture goes on with the next random access point.
-    fn note_given_up(&mut self) {
+    pub(super) fn note_given_up(&mut self) {
         for tag in self.outbox.take_given_up() {
-            if !matches!(tag.importance, Importance::Picture | Importance::RandomAccess) {
+            if !matches!(tag.importance, Importance::Picture | Importance::RandomAccess) || self.outbox.recovers(&tag) {
                 continue;
             }
             let slot = self.index.get(&tag.presentation).and_then(|slot| self.slots.get_mut(*slot)?.as_mut());
@@ -128,7 +125,7 @@ impl Shard {
             if !wanted {
                 continue;
             }
-            if sending.audience == Audience::Live && sender.broken.contains(&branch.serial) {
+            if sender.broken.contains(&branch.serial) {
                 if !sending.random_access {
                     let lost = match branch.care_of {
                         CareOf::Interleaved { .. } => &self.counters.interleaved_full,

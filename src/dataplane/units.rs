@@ -169,7 +169,7 @@ impl Units {
 
     /// How close presentations of a title are that share what is read: so much is kept for each.
     pub(crate) fn closeness(title: &Title) -> Duration {
-        let bits: u64 = title.tracks.iter().map(Track::bitrate).sum();
+        let bits = title.tracks.iter().map(Track::bitrate).fold(0, u64::saturating_add);
         Duration::from_nanos((KEPT_EACH as u64 * 8_000_000_000).checked_div(bits).unwrap_or(u64::MAX)).min(CLOSE)
     }
 

@@ -340,8 +340,12 @@ impl Presentation {
             segment.end = end;
             self.reached = false;
             let segment = *segment;
-            for cursor in self.flows.iter_mut().filter_map(|flow| flow.live.as_mut()) {
-                cursor.segment = segment;
+            for flow in &mut self.flows {
+                // Also those who are behind go on to the new end.
+                let priming = flow.branches.iter_mut().filter_map(|state| state.priming.as_mut()).map(|priming| &mut priming.cursor);
+                for cursor in flow.live.iter_mut().chain(priming).filter(|cursor| cursor.segment.serial == segment.serial) {
+                    cursor.segment = segment;
+                }
             }
         }
         let position = self.position(now);
