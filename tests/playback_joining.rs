@@ -5,8 +5,9 @@ mod playback_rig;
 use std::time::Duration;
 
 use flowsteer::now::Mono;
-use flowsteer::playback::PresentationState;
 use flowsteer::playback::report;
+use flowsteer::playback::{NptRange, PlayRequest, PresentationState};
+use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{EndReason, Entered, JoinWay};
 use playback_rig::*;
 
@@ -217,6 +218,23 @@ fn a_delayed_branch_is_shown_where_it_is_once_it_is_the_last_one() {
     rig.assert_contiguous(2);
     assert!((at(&rig) - 17.0).abs() < 0.001, "{}", at(&rig));
     assert_eq!(rig.presentation.state(), PresentationState::Playing);
+}
+
+#[test]
+fn a_delayed_branch_goes_on_when_an_end_that_was_asked_for_is_taken_back() {
+    let (mut rig, _) = delayed(false);
+    rig.run(seconds(1.0));
+    let range = NptRange { start: None, end: Some(MediaTime::from_seconds(20.0)) };
+    rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now).expect("playable");
+    // All has been sent but to the one that is behind.
+    rig.run(seconds(4.0));
+    rig.play(None, None);
+    rig.run(seconds(60.0));
+    rig.assert_contiguous(2);
+    let got = rig.got(2, VIDEO);
+    assert_eq!((got.len(), got.last().map(|last| last.offset)), (500, Some(749 * 5000)));
+    assert_eq!(rig.byes.iter().filter(|(branch, ..)| *branch == 2).count(), 2);
+    assert!(rig.presentation.next_deadline().is_none_or(|next| next > rig.now.mono), "nothing is left to be done");
 }
 
 #[test]
