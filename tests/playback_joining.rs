@@ -222,10 +222,13 @@ fn a_delayed_branch_is_shown_where_it_is_once_it_is_the_last_one() {
 
 #[test]
 fn a_delayed_branch_goes_on_when_an_end_that_was_asked_for_is_taken_back() {
-    let (mut rig, _) = delayed(false);
-    rig.run(seconds(1.0));
+    let mut rig = watched(30, 250, false, 16.0);
     let range = NptRange { start: None, end: Some(MediaTime::from_seconds(20.0)) };
     rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now).expect("playable");
+    // The other one stays.
+    let update = rig.hand_over(1, 2, &BOTH, JoinWay::Primed, seconds(600.0));
+    rig.play(None, Some(update));
+    rig.run(seconds(1.0));
     // All has been sent but to the one that is behind.
     rig.run(seconds(4.0));
     rig.play(None, None);
