@@ -71,6 +71,35 @@ fn what_the_socket_does_not_take_is_counted_in_packets_and_not_as_sent() {
     assert_contiguous("the other's", &viewer.video().packets());
 }
 
+#[test]
+fn a_way_without_room_costs_nobody_else_anything() {
+    let Some((scene, _folder)) = scene() else { return };
+    let (operator, server) = (scene.operator(), &scene.network.server);
+    // An interface whose queue takes nothing, and somebody behind it.
+    server.ip("link add full type veth peer name behind\nlink set behind up\nlink set full up\n");
+    server.ip("addr add 2001:db8:dead::2/64 dev full nodad\nneigh add 2001:db8:dead::1 lladdr 02:00:00:00:00:01 dev full\n");
+    let queue = server.command("tc").args(["qdisc", "add", "dev", "full", "root", "pfifo", "limit", "0"]).status();
+    assert!(queue.expect("tc runs").success());
+    let viewer = Viewer::watch(&scene.network.a, &scene.url(Family::V6, "countdown.mp4"), Carriage::Udp);
+    for track in &viewer.tracks {
+        let target = format!("/api/v1/home-addresses/{}/bindings/1", track.home);
+        operator.put(&target, &json!({ "careOf": "[2001:db8:dead::1]:5000", "mode": "fork", "join": "at-once" })).json();
+    }
+    let given_up = || number(&scene, "flowsteer_dropped_packets_total{reason=\"send_buffer_full\"}");
+    wait_for("packets that are given up", SOON * 2, || (given_up() > 100.0).then_some(()));
+    // A report comes every five seconds, behind no one else's media.
+    let reports = || viewer.tracks.iter().all(|track| track.recording.so_far().rtcp.len() >= 2);
+    wait_for("reports", SOON * 2, || reports().then_some(()));
+    for track in &viewer.tracks {
+        let packets = track.packets();
+        assert_contiguous(&track.media, &packets);
+        let mut apart: Vec<_> = packets.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at)).collect();
+        apart.sort_unstable();
+        // What waits a quarter of a second to be given up would hold back nearly all.
+        assert!(apart[apart.len() * 9 / 10] < std::time::Duration::from_millis(100), "{:?}", apart.last());
+    }
+}
+
 /// A player that shares a film with another closes its sockets and says nothing.
 fn one_closes_its_sockets(family: Family) {
     let Some((scene, _folder)) = scene() else { return };

@@ -1,6 +1,7 @@
 //! What is to leave: datagrams gathered over many presentations and sent in few system calls.
 //!
-//! What the system has no room for waits here, in order, and is tried again. What waits is bounded: beyond that, whole
+//! What the system has no room for waits here, in the order of its destination, and is tried again; where only the way to some
+//! destinations is full, the others are served meanwhile. What waits is bounded: beyond that, whole
 //! access units are given up, those first that are missed least: pictures that no other refers to, other pictures, random
 //! access points, sound.
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dataplane::units::{Unit, Units};
-use crate::net::udp::{MAX_MESSAGE, MAX_SEGMENTS, Message, Octets, Part, PortPair, Scratch, Sent, UdpSocket};
+use crate::net::udp::{Left, MAX_MESSAGE, MAX_SEGMENTS, Message, Octets, Part, PortPair, Scratch, Sent, UdpSocket};
 use crate::now::Mono;
 use crate::payload::RTP_HEADER_LEN;
 use crate::playback::PresentationId;
@@ -25,6 +26,8 @@ const OCTETS: usize = 256 << 10;
 const WAITING: usize = 8 << 20;
 /// How long they may.
 const WAITS: Duration = Duration::from_millis(250);
+/// Destinations that are found to have no room in one go at most.
+const WAYS: usize = 64;
 /// Parts of messages after which those that have left are forgotten although others wait.
 const PARTS: usize = 64 << 10;
 
@@ -92,8 +95,28 @@ impl Lane {
         self.tags.push(tag);
     }
 
+    /// Whether something is for that destination.
+    fn is_for(&self, to: IpAddr) -> bool {
+        self.messages.iter().any(|message| message.to.ip() == to)
+    }
+
     fn octets(&self) -> usize {
         self.messages.iter().map(|message| message.len).sum()
+    }
+
+    /// Takes out those that are for some destinations, in their order.
+    fn take(&mut self, is_wanted: impl Fn(IpAddr) -> bool) -> Self {
+        let mut taken = Self::default();
+        let is_taken = |message: &mut Message| is_wanted(message.to.ip());
+        let mut each = self.messages.iter().map(|message| is_wanted(message.to.ip())).collect::<Vec<_>>().into_iter();
+        taken.tags.extend(self.tags.extract_if(.., |_| each.next().unwrap_or(false)));
+        taken.messages.extend(self.messages.extract_if(.., is_taken));
+        taken
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.messages.append(&mut other.messages);
+        self.tags.append(&mut other.tags);
     }
 
     /// Takes out the first `count`. What is left of an access unit that they began is no longer whole.
@@ -316,12 +339,12 @@ impl Outbox {
             (&mut sockets.rtp4, &mut self.rtp4, &mut sockets.rtcp4, &mut self.rtcp4),
         ];
         for (media_socket, media, report_socket, reports) in families {
-            let mut waits = send(media_socket.as_mut(), &self.arena, &self.parts, media, &mut self.scratch, &mut flushed.packets);
+            let mut sender = Sender { arena: &self.arena, parts: &self.parts, scratch: &mut self.scratch };
+            self.blocked |= sender.send(media_socket.as_mut(), media, &mut flushed.packets);
             // No BYE overtakes the media before it.
-            if !waits {
-                waits = send(report_socket.as_mut(), &self.arena, &self.parts, reports, &mut self.scratch, &mut flushed.reports);
-            }
-            self.blocked |= waits;
+            let behind = if media.messages.is_empty() { Lane::default() } else { reports.take(|to| media.is_for(to)) };
+            self.blocked |= sender.send(report_socket.as_mut(), reports, &mut flushed.reports);
+            reports.append(behind);
         }
         if self.blocked {
             self.shed(now, &mut flushed.packets);
@@ -346,7 +369,7 @@ impl Outbox {
 
     /// Gives up access units until what waits is within its bounds.
     fn shed(&mut self, now: Mono, sent: &mut Sent) {
-        let oldest = self.lanes().filter_map(|lane| lane.tags.first()).map(|tag| now.since(tag.since)).max();
+        let oldest = self.lanes().flat_map(|lane| &lane.tags).map(|tag| now.since(tag.since)).max();
         let mut waiting = self.lanes().map(Lane::octets).sum::<usize>();
         if waiting <= WAITING && oldest.is_none_or(|oldest| oldest < WAITS) {
             return;
@@ -411,18 +434,39 @@ impl Outbox {
     }
 }
 
-/// Sends what a lane holds; whether something is left for which there is no room.
-fn send(socket: Option<&mut UdpSocket>, arena: &Arena, parts: &[Part], lane: &mut Lane, scratch: &mut Scratch, into: &mut Sent) -> bool {
-    if lane.messages.is_empty() {
-        return false;
+/// What sending needs beside a lane and its socket.
+struct Sender<'a> {
+    arena: &'a Arena,
+    parts: &'a [Part],
+    scratch: &'a mut Scratch,
+}
+
+impl Sender<'_> {
+    /// Sends what a lane holds; whether something is left for which there is no room.
+    fn send(&mut self, mut socket: Option<&mut UdpSocket>, lane: &mut Lane, into: &mut Sent) -> bool {
+        let mut held = Lane::default();
+        for _ in 0..WAYS {
+            if lane.messages.is_empty() {
+                break;
+            }
+            let (sent, done, left) = match socket.as_mut() {
+                Some(socket) => socket.send(self.arena, self.parts, &mut lane.messages, self.scratch),
+                None => {
+                    let refused = lane.messages.iter().map(Message::datagrams).sum();
+                    (Sent { refused, ..Sent::default() }, lane.messages.len(), Left::Nothing)
+                }
+            };
+            *into = sum(*into, sent);
+            lane.done_with(done);
+            match (left, lane.messages.first().map(|message| message.to.ip())) {
+                (Left::Way, Some(full)) => held.append(lane.take(|to| to == full)),
+                _ => break,
+            }
+        }
+        // Behind the others, who are tried first the next time.
+        lane.append(held);
+        !lane.messages.is_empty()
     }
-    let (sent, done) = match socket {
-        Some(socket) => socket.send(arena, parts, &mut lane.messages, scratch),
-        None => (Sent { refused: lane.messages.iter().map(Message::datagrams).sum(), ..Sent::default() }, lane.messages.len()),
-    };
-    *into = sum(*into, sent);
-    lane.done_with(done);
-    !lane.messages.is_empty()
 }
 
 fn message(run: &Run, parts_each: usize, target: &UdpTarget) -> Message {

@@ -144,6 +144,17 @@ impl Sent {
     }
 }
 
+/// Why messages were left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// None was.
+    Nothing,
+    /// The socket's own buffer is full.
+    Socket,
+    /// The queue of the way to the first one's destination is: others may have room.
+    Way,
+}
+
 /// What became of a message that was cut apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Apart {
@@ -151,15 +162,15 @@ enum Apart {
     Fine,
     /// Not all were.
     Refused,
-    /// The system's buffers are full.
-    Full,
+    /// There is no room.
+    Full(Left),
 }
 
 /// What became of one datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Taken,
-    NoRoom,
+    NoRoom(Left),
     Refused,
 }
 
@@ -243,15 +254,15 @@ impl UdpSocket {
     }
 
     /// Sends messages in order, as many per system call as possible. Says what became of them, and how many of them are
-    /// done with: less than all where the system's buffers are full. One that was cut apart may have lost its first
-    /// datagrams then, which have left.
+    /// done with: less than all where there is no room, and why so. One that was cut apart may have lost its first datagrams
+    /// then, which have left.
     pub fn send<O: Octets + ?Sized>(
         &mut self,
         octets: &O,
         parts: &[Part],
         messages: &mut [Message],
         scratch: &mut Scratch,
-    ) -> (Sent, usize) {
+    ) -> (Sent, usize, Left) {
         let mut sent = Sent::default();
         let mut repeats = 0;
         let mut next = 0;
@@ -261,7 +272,7 @@ impl UdpSocket {
             let count = batch.iter().position(|message| self.goes_apart(message)).unwrap_or(batch.len());
             if count == 0 {
                 match self.send_apart(octets, parts, &mut messages[next], scratch, &mut sent) {
-                    Apart::Full => return (sent, next),
+                    Apart::Full(left) => return (sent, next, left),
                     Apart::Fine | Apart::Refused => next += 1,
                 }
                 continue;
@@ -277,7 +288,7 @@ impl UdpSocket {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::ENOBUFS) => return (sent, next),
+                    Some(code @ (libc::EAGAIN | libc::ENOBUFS)) => return (sent, next, no_room(code)),
                     Some(code) if may_be_another_s(code) && repeats < REPEATS => {
                         self.collect();
                         repeats += 1;
@@ -287,7 +298,7 @@ impl UdpSocket {
                         let message = &mut messages[next];
                         let (is_run, to) = (message.is_run(), message.to.ip());
                         match self.send_apart(octets, parts, message, scratch, &mut sent) {
-                            Apart::Full => return (sent, next),
+                            Apart::Full(left) => return (sent, next, left),
                             Apart::Fine if is_run => self.note_refused_run(to),
                             Apart::Fine | Apart::Refused => {}
                         }
@@ -302,7 +313,7 @@ impl UdpSocket {
                 },
             }
         }
-        (sent, next)
+        (sent, next, Left::Nothing)
     }
 
     /// Whether a message has to be cut apart here.
@@ -341,11 +352,11 @@ impl UdpSocket {
                     sent.took(&single);
                     sent.label_unavailable += self.without_label(std::slice::from_ref(&single));
                 }
-                Fate::NoRoom => {
+                Fate::NoRoom(left) => {
                     let gone = (single.parts.start - message.parts.start) / message.parts_each.max(1) * message.segment;
                     message.parts.start = single.parts.start;
                     message.len -= gone.min(message.len);
-                    return Apart::Full;
+                    return Apart::Full(left);
                 }
                 // Where the first is not taken the others are not tried.
                 Fate::Refused if single.parts.start == whole.parts.start => {
@@ -369,7 +380,7 @@ impl UdpSocket {
             let Err(error) = self.send_batch(octets, parts, std::slice::from_ref(single), scratch) else { return Fate::Taken };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
-                Some(libc::EAGAIN | libc::ENOBUFS) => return Fate::NoRoom,
+                Some(code @ (libc::EAGAIN | libc::ENOBUFS)) => return Fate::NoRoom(no_room(code)),
                 Some(code) if may_be_another_s(code) && repeats < REPEATS => {
                     self.collect();
                     repeats += 1;
@@ -495,6 +506,11 @@ impl UdpSocket {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// What has no room: with errors told as they are, an interface's queue says ENOBUFS.
+const fn no_room(code: i32) -> Left {
+    if code == libc::ENOBUFS { Left::Way } else { Left::Socket }
 }
 
 /// Whether a failure is about a datagram that was sent before, of which ICMP has told meanwhile.
@@ -712,7 +728,7 @@ mod tests {
                 let mut parts = Vec::new();
                 let mut messages = [message(&mut parts, 0..250, 100, receiver.local()), message(&mut parts, 10..20, 10, receiver.local())];
                 let sent = sender.send(octets.as_slice(), &parts, &mut messages, &mut Scratch::default());
-                assert_eq!(sent, (Sent { datagrams: 4, octets: 260, ..Sent::default() }, 2));
+                assert_eq!(sent, (Sent { datagrams: 4, octets: 260, ..Sent::default() }, 2, Left::Nothing));
                 let got = receive(&receiver, 4);
                 let expected: [&[u8]; 4] = [&octets[..100], &octets[100..200], &octets[200..], &octets[10..20]];
                 assert_eq!(got, expected);
@@ -755,7 +771,7 @@ mod tests {
                 let mut parts = Vec::new();
                 let wrong = Message { from: Some(foreign), ..message(&mut parts, range.clone(), segment, receiver.local()) };
                 let right = message(&mut parts, range, segment, receiver.local());
-                let (sent, _) = sender.send(&octets[..], &parts, &mut [wrong, right.clone()], &mut Scratch::default());
+                let (sent, ..) = sender.send(&octets[..], &parts, &mut [wrong, right.clone()], &mut Scratch::default());
                 let count = right.datagrams();
                 assert_eq!(sent, Sent { datagrams: count, octets: right.len as u64, refused: count, ..Sent::default() });
                 for _ in 0..right.datagrams() {
@@ -797,7 +813,7 @@ mod tests {
                     messages.push(message(&mut parts, at..at + 1, 1, receiver.local()));
                     messages.push(message(&mut parts, 0..20, 20, closed));
                 }
-                let (sent, _) = sender.send(octets.as_slice(), &parts, &mut messages, &mut Scratch::default());
+                let (sent, ..) = sender.send(octets.as_slice(), &parts, &mut messages, &mut Scratch::default());
                 assert_eq!(sent, Sent { datagrams: 40 * 5, octets: 40 * 271, ..Sent::default() }, "{address}");
                 let expected: Vec<Vec<u8>> = (0..40).map(|octet| vec![octet]).collect();
                 assert_eq!(receive(&receiver, 40), expected, "nothing is missing, nothing comes twice");
@@ -827,7 +843,7 @@ mod tests {
         let mut sender = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback socket");
         let mut parts = Vec::new();
         let mut messages = vec![message(&mut parts, 0..8, 8, receiver.local()); BATCH * 2 + 3];
-        let (sent, _) = sender.send(&[1; 8][..], &parts, &mut messages, &mut Scratch::default());
+        let (sent, ..) = sender.send(&[1; 8][..], &parts, &mut messages, &mut Scratch::default());
         assert_eq!(sent.datagrams, messages.len() as u64);
         assert_eq!(receive(&receiver, messages.len()).len(), messages.len());
     }
