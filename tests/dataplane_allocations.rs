@@ -3,21 +3,20 @@
 // An allocator that counts.
 #![allow(unsafe_code)]
 
+mod dataplane_fixture;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{Ipv6Addr, UdpSocket};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
-use flowsteer::library::{Library, TitlePath};
+use dataplane_fixture::{Running, title};
+use flowsteer::dataplane::DataPlaneSettings;
 use flowsteer::net::now;
-use flowsteer::playback::{Command, PlayRequest, PresentationId, Stage};
+use flowsteer::playback::{PlayRequest, PresentationId};
 use flowsteer::quantities::MediaTime;
-use flowsteer::steering::{
-    Authority, BindingCache, CareOf, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, SteeringSettings, Update,
-};
+use flowsteer::steering::{Authority, CareOf, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, Update};
 
 /// Counts what is allocated while nobody else does anything.
 struct Counting;
@@ -73,22 +72,8 @@ fn watch(span: Duration, sockets: &[UdpSocket]) -> (u64, u64) {
 #[test]
 fn a_shard_that_plays_allocates_nothing_for_what_it_sends() {
     let settings = DataPlaneSettings { port: 0, ..DataPlaneSettings::default() };
-    let prepared = DataPlane::prepare(&settings).expect("free ports");
-    let stage = Stage::new(prepared.director());
-    let told = stage.clone();
-    let steering = Arc::new(BindingCache::new(
-        SteeringSettings::new("fd00::/64".parse().expect("a prefix")),
-        Box::new(|octets| getrandom::fill(octets).expect("random octets")),
-        Box::new(move |_, player| {
-            if let Some(id) = player {
-                told.tell(Command::RouteChanged { presentation: PresentationId(id) });
-            }
-        }),
-    ));
-    let plane = prepared.start(&settings, &steering, &Arc::default(), now).expect("threads");
-    let library = Library::open(Path::new("media")).expect("the library");
-    let title = library.entry(&TitlePath::new("countdown.mp4").expect("a path")).expect("there");
-    let title = title.outcome.as_ref().map(Arc::clone).expect("playable");
+    let Running { plane, stage, steering } = Running::start(&settings, &Arc::default());
+    let title = title("countdown.mp4");
     let mut sockets = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

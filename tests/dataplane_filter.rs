@@ -1,19 +1,19 @@
 //! The running data plane and the flow filter: packets with a label that is not the authorised one do not leave, whatever
 //! route the shard holds; and media that a connection holds back while it is told to jump.
 
+mod dataplane_fixture;
+
 use std::net::{Ipv6Addr, UdpSocket};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dataplane_fixture::{Running, title};
 use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
-use flowsteer::library::{Library, TitlePath};
 use flowsteer::net::{Connections, now};
-use flowsteer::playback::{Command, NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::playback::{NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{
-    Authority, BindingCache, CareOf, ConnectionId, DropReason, Expectation, Holder, HomeAddress, Join, Mode, Owner, Proof, Reserve,
-    SteeringSettings, Update,
+    Authority, BindingCache, CareOf, ConnectionId, DropReason, Expectation, Holder, HomeAddress, Join, Mode, Owner, Proof, Reserve, Update,
 };
 use tokio::io::AsyncReadExt;
 
@@ -31,22 +31,8 @@ const OWNER: Owner = Owner::Presentation(7);
 impl Plane {
     async fn start(corrupt_label: Option<u32>, connections: &Arc<Connections>) -> Self {
         let settings = DataPlaneSettings { port: 0, corrupt_label, ..DataPlaneSettings::default() };
-        let prepared = DataPlane::prepare(&settings).expect("free ports");
-        let stage = Stage::new(prepared.director());
-        let told = stage.clone();
-        let steering = Arc::new(BindingCache::new(
-            SteeringSettings::new("fd00::/64".parse().expect("a prefix")),
-            Box::new(|octets| getrandom::fill(octets).expect("random octets")),
-            Box::new(move |_, player| {
-                if let Some(id) = player {
-                    told.tell(Command::RouteChanged { presentation: PresentationId(id) });
-                }
-            }),
-        ));
-        let plane = prepared.start(&settings, &steering, connections, now).expect("threads");
-        let library = Library::open(Path::new("media")).expect("the library");
-        let title = library.entry(&TitlePath::new("short.mp4").expect("a path")).expect("there");
-        let title = title.outcome.as_ref().map(Arc::clone).expect("playable");
+        let Running { plane, stage, steering } = Running::start(&settings, connections);
+        let title = title("short.mp4");
         stage.open(ID, title, MediaTime::ZERO, false).await.expect("room");
         let reserve = Reserve { owner: OWNER, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
         let home = steering.reserve(&reserve, now()).expect("room").home;
