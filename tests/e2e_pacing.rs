@@ -105,5 +105,6 @@ fn a_large_picture_leaves_in_pieces_and_sound_stays_with_it() {
     }
     let together = apart.iter().filter(|apart| **apart <= 20.0).count();
     assert!(together * 100 >= apart.len() * 95, "{together} of {} within 20 ms: {apart:?}", apart.len());
-    assert!(median(apart) < 5.0);
+    // Two frames of sound leave half way between their times: half of 21 ms.
+    assert!(median(apart) < 12.0);
 }

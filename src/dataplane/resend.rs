@@ -3,16 +3,18 @@
 //! They are made anew from the file, pass the flow's filter with the flow's label, and go to the branch that asked and to no
 //! other. What one may ask for, and how much of it, is [`crate::playback::rtx`]'s.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rtp::header::Header;
+use smallvec::SmallVec;
 use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::outbox::{Importance, Outbox, Tag, UdpTarget};
-use crate::dataplane::units::Unit;
-use crate::library::ReadAt;
+use crate::dataplane::units::{Unit, read_units};
+use crate::library::{AccessUnit, ReadAt};
 use crate::now::{Mono, Now};
 use crate::payload::rtx::{ORIGINAL_SEQUENCE_LEN, append_again};
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
@@ -194,16 +196,17 @@ impl Resender {
         out: &mut PacketBuffer,
         now: Mono,
     ) {
-        let SentUnit { unit, sequence, packets, timestamp, .. } = again.sent;
-        let size = unit.size as usize;
+        let SentUnit { unit, second, sequence, packets, timestamp, .. } = again.sent;
+        let units: SmallVec<[AccessUnit; 2]> = iter::once(unit).chain(second).collect();
+        let sizes: SmallVec<[usize; 2]> = units.iter().map(|unit| unit.size as usize).collect();
+        let size: usize = sizes.iter().sum();
         if !resending.reads.take(size, now) {
             self.budget.increment(again.wanted.len() as u64);
             return;
         }
-        self.unit.resize(size, 0);
         self.packets.clear();
-        let read = source.read_exact_at(&mut self.unit, unit.offset);
-        if read.is_err() || payloader.payload(&self.unit, unit.random_access, &mut self.packets).is_err() {
+        let Ok(octets) = read_units(&units, source, &mut self.unit) else { return };
+        if payloader.payload_together(octets, &sizes, unit.random_access, &mut self.packets).is_err() {
             return;
         }
         if self.packets.packets().len() != packets {

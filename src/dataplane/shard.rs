@@ -256,7 +256,8 @@ pub(super) struct Shard {
     /// When those near each other were told last.
     told: Mono,
     lateness: Arc<Lateness>,
-    pub(super) slots: Vec<Option<Slot>>,
+    /// In boxes: each is taken out while it is served.
+    pub(super) slots: Vec<Option<Box<Slot>>>,
     free: Vec<usize>,
     pub(super) index: HashMap<PresentationId, usize>,
     wheel: Wheel,
@@ -369,7 +370,7 @@ impl Shard {
                     self.slots.push(None);
                     self.slots.len() - 1
                 });
-                self.slots[slot] = Some(Slot {
+                self.slots[slot] = Some(Box::new(Slot {
                     presentation: made,
                     source,
                     opened: now.mono,
@@ -380,7 +381,7 @@ impl Shard {
                     resends: Resends::new(self.settings.rtx),
                     near: Near::default(),
                     rests: Vec::new(),
-                });
+                }));
                 self.index.insert(presentation, slot);
                 self.units.set_presentations(self.index.len());
                 self.arm(slot);
@@ -493,7 +494,7 @@ impl Shard {
         act: impl FnOnce(&mut Slot) -> Result<T, PlaybackError>,
     ) -> Result<T, PlaybackError> {
         let slot = *self.index.get(&presentation).ok_or(PlaybackError::Unknown)?;
-        let found = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(PlaybackError::Unknown)?;
+        let found = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(PlaybackError::Unknown)?;
         let outcome = act(found);
         let now = (self.clock)();
         found.follow_datagrams(&self.endpoints, &self.steering, now);
@@ -513,7 +514,8 @@ impl Shard {
         let gate = self.steering.gate(home).ok_or(PlaybackError::Unknown)?;
         let settings = self.settings.clone();
         self.with(presentation, |slot| {
-            let found = slot.presentation.title().tracks.get(track).ok_or(PlaybackError::Unknown)?;
+            let title = Arc::clone(slot.presentation.title());
+            let found = title.tracks.get(track).ok_or(PlaybackError::Unknown)?;
             let payloader = Payloader::new(&found.codec, settings.max_packet).map_err(|_| PlaybackError::Unplayable)?;
             let mut drawn = [0; 10];
             getrandom::fill(&mut drawn).map_err(|_| PlaybackError::Full)?;
@@ -531,7 +533,7 @@ impl Shard {
             let found_kind = found.kind;
             let dscp = if found.kind == MediaKind::Video { settings.dscp_video } else { settings.dscp_audio };
             let header = Header { version: 2, payload_type: facts.payload_type.bits(), ssrc: facts.ssrc.0, ..Header::default() };
-            slot.presentation.add_flow(facts, identity, now)?;
+            slot.presentation.add_flow(facts, identity, payloader.grouping(found), now)?;
             slot.senders.push(Sender {
                 gate,
                 payloader,
@@ -548,7 +550,7 @@ impl Shard {
     }
 
     fn arm(&mut self, slot: usize) {
-        let deadline = self.slots.get(slot).and_then(Option::as_ref).and_then(Slot::next_deadline);
+        let deadline = self.slots.get(slot).and_then(Option::as_deref).and_then(Slot::next_deadline);
         match deadline {
             Some(deadline) => self.wheel.arm(slot, deadline),
             None => self.wheel.disarm(slot),
@@ -564,10 +566,10 @@ impl Shard {
         self.send_rests(&mut slot, now);
         while let Some(work) = slot.presentation.poll(now) {
             match work {
-                Work::Unit { flow, unit, sequence, timestamp, due, audience } => {
+                Work::Unit { flow, unit, second, sequence, timestamp, due, audience } => {
                     self.finish_rests(&mut slot, |rest| rest.goes_before(flow, audience), now);
                     let spread = slot.spread(flow, &unit, audience);
-                    let sending = Sending { flow, unit, sequence, timestamp, random_access: unit.random_access, audience, spread };
+                    let sending = Sending { flow, unit, second, sequence, timestamp, random_access: unit.random_access, audience, spread };
                     let Some(packets) = self.fetch(&mut slot, &sending, now) else {
                         if slot.failures >= MAX_FAILURES {
                             slot.presentation.end(now);

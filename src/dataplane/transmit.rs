@@ -1,5 +1,6 @@
 //! How a shard sends: an access unit's packets through filter and map to its branches, large ones in pieces, and RTCP.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ const PRIMING_PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Sending {
     pub(super) flow: usize,
     pub(super) unit: AccessUnit,
+    /// What shares its packet.
+    pub(super) second: Option<AccessUnit>,
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) random_access: bool,
@@ -80,10 +83,11 @@ impl Shard {
     /// Reads and payloads an access unit; `None` where that failed, which is taken care of.
     pub(super) fn fetch(&mut self, slot: &mut Slot, sending: &Sending, now: Now) -> Option<Arc<Unit>> {
         let sender = slot.senders.get(sending.flow)?;
+        let units: SmallVec<[AccessUnit; 2]> = iter::once(sending.unit).chain(sending.second).collect();
         let fetched = self.units.fetch(&Wanted {
             title: slot.presentation.title(),
             track: sender.facts.track,
-            units: &[sending.unit],
+            units: &units,
             source: &*slot.source,
             payloader: &sender.payloader,
             near: slot.near,
@@ -203,7 +207,14 @@ impl Shard {
                 .collect::<SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &served, now);
-        let sent = SentUnit { unit: sending.unit, sequence: sending.sequence, packets, timestamp: sending.timestamp, at: now.mono };
+        let sent = SentUnit {
+            unit: sending.unit,
+            second: sending.second,
+            sequence: sending.sequence,
+            packets,
+            timestamp: sending.timestamp,
+            at: now.mono,
+        };
         slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.

@@ -8,6 +8,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::library::{AccessUnit, ReadAt, Title, Track};
 use crate::payload::{PacketBuffer, Payloader};
 
@@ -98,7 +100,7 @@ impl Units {
         let mut unit = self.buffer(wanted);
         // It is nobody else's: it was spare, or is new.
         let made = match Arc::get_mut(&mut unit) {
-            Some(fresh) => self.make(wanted, first, fresh),
+            Some(fresh) => self.make(wanted, fresh),
             None => Err(UnitError::Payload),
         };
         if let Err(error) = made {
@@ -130,17 +132,12 @@ impl Units {
         }
     }
 
-    fn make(&mut self, wanted: &Wanted<'_>, unit: &AccessUnit, fresh: &mut Unit) -> Result<(), UnitError> {
-        if unit.size > MAX_UNIT {
-            return Err(UnitError::Payload);
-        }
-        let size = unit.size as usize;
-        if self.read.len() < size {
-            self.read.resize(size, 0);
-        }
-        let octets = &mut self.read[..size];
-        wanted.source.read_exact_at(octets, unit.offset).map_err(UnitError::Read)?;
-        wanted.payloader.payload(octets, unit.random_access, &mut fresh.packets).map_err(|_| UnitError::Payload)?;
+    fn make(&mut self, wanted: &Wanted<'_>, fresh: &mut Unit) -> Result<(), UnitError> {
+        let octets = read_units(wanted.units, wanted.source, &mut self.read)?;
+        let sizes: SmallVec<[usize; 2]> = wanted.units.iter().map(|unit| unit.size as usize).collect();
+        let random_access = wanted.units.first().is_some_and(|unit| unit.random_access);
+        let made = wanted.payloader.payload_together(octets, &sizes, random_access, &mut fresh.packets);
+        made.map_err(|_| UnitError::Payload)?;
         fresh.disposable = wanted.payloader.is_disposable(octets);
         if self.read.len() > SMALLEST << (SIZES - 1) {
             self.read = Vec::new();
@@ -198,6 +195,26 @@ impl Units {
             spare.push(unit);
         }
     }
+}
+
+/// Reads access units one behind the other.
+pub(crate) fn read_units<'a>(units: &[AccessUnit], source: &dyn ReadAt, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], UnitError> {
+    if units.iter().any(|unit| unit.size > MAX_UNIT) {
+        return Err(UnitError::Payload);
+    }
+    let size = units.iter().map(|unit| unit.size as usize).sum();
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    }
+    let mut rest = &mut buffer[..size];
+    for run in units.chunk_by(|one, next| one.offset.checked_add(u64::from(one.size)) == Some(next.offset)) {
+        let (octets, behind) = rest.split_at_mut(run.iter().map(|unit| unit.size as usize).sum());
+        if let Some(first) = run.first() {
+            source.read_exact_at(octets, first.offset).map_err(UnitError::Read)?;
+        }
+        rest = behind;
+    }
+    Ok(&buffer[..size])
 }
 
 /// The least size that holds so many octets.

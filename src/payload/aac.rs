@@ -1,15 +1,18 @@
-//! AAC in RTP (RFC 3640), mode AAC-hbr: one access unit a packet, with one AU header; larger ones in fragments.
+//! AAC in RTP (RFC 3640), mode AAC-hbr: one access unit a packet, with one AU header, or two where [`Grouping`] says so; larger
+//! ones in fragments. No interleaving.
 //!
-//! No interleaving and no several units a packet: an access unit leaves when it is due, which a viewer who moves needs.
 //! The clock is the core's sampling frequency, also with SBR (HE-AAC): a unit then lasts 1,024 (or 960) ticks, as with
 //! GStreamer's payloader. Receivers take the clock from `a=rtpmap` and the output rate from the AudioSpecificConfig.
 //! Read first: RFC 3640 sections 3.2, 3.3.6 and 4.1.
 
-use crate::library::AacConfig;
+use crate::library::{AacConfig, Track};
+use crate::payload::grouping::Grouping;
 use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
-/// AU-headers-length (16 bits) and one AU header: 13 bits of size, 3 bits of index (RFC 3640 section 3.3.6).
-const AU_HEADER_SECTION: usize = 4;
+/// AU-headers-length: so many bits of AU headers follow.
+const AU_HEADERS_LENGTH: usize = 2;
+/// An AU header: 13 bits of size, 3 bits of index, or of its difference to the one before less one (RFC 3640 section 3.3.6).
+const AU_HEADER: usize = 2;
 /// What 13 bits hold.
 const MAX_UNIT: usize = 8191;
 
@@ -34,7 +37,7 @@ impl AacPayloader {
         }
         // Each fragment states the whole unit's size (section 3.2.3.1).
         let [high, low] = ((unit.len() as u16) << 3).to_be_bytes();
-        let mut chunks = unit.chunks(self.max_payload - AU_HEADER_SECTION).peekable();
+        let mut chunks = unit.chunks(self.max_payload - AU_HEADERS_LENGTH - AU_HEADER).peekable();
         while let Some(chunk) = chunks.next() {
             out.begin();
             out.extend(&[0, 16, high, low]);
@@ -42,6 +45,30 @@ impl AacPayloader {
             out.finish(chunks.peek().is_none());
         }
         Ok(())
+    }
+
+    /// One packet of whole access units that follow each other.
+    pub(super) fn payload_together(&self, units: &[&[u8]], out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        let size = AU_HEADERS_LENGTH + units.iter().map(|unit| AU_HEADER + unit.len()).sum::<usize>();
+        if size > self.max_payload {
+            return Err(PayloadError::TooLarge { size, limit: self.max_payload });
+        }
+        if units.iter().any(|unit| unit.is_empty()) {
+            return Err(PayloadError::Empty);
+        }
+        if let Some(unit) = units.iter().find(|unit| unit.len() > MAX_UNIT) {
+            return Err(PayloadError::TooLarge { size: unit.len(), limit: MAX_UNIT });
+        }
+        out.begin();
+        out.extend(&((units.len() * AU_HEADER * 8) as u16).to_be_bytes());
+        units.iter().for_each(|unit| out.extend(&((unit.len() as u16) << 3).to_be_bytes()));
+        units.iter().for_each(|unit| out.extend(unit));
+        out.finish(true);
+        Ok(())
+    }
+
+    pub(super) fn grouping(&self, track: &Track) -> Grouping {
+        Grouping::pairs(track, self.max_payload.saturating_sub(AU_HEADERS_LENGTH + 2 * AU_HEADER), MAX_UNIT)
     }
 
     pub(super) const fn sample_rate(&self) -> u32 {

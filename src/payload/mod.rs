@@ -5,13 +5,17 @@
 //! shorter last one is what UDP segmentation offload takes as it stands.
 
 mod aac;
+pub mod grouping;
 mod h264;
 pub mod rtx;
 
 use std::fmt;
 use std::ops::Range;
 
-use crate::library::Codec;
+use smallvec::SmallVec;
+
+use crate::library::{Codec, Track};
+use crate::payload::grouping::Grouping;
 use crate::quantities::ClockRate;
 
 /// Octets of an RTP header without contributing sources and extensions (RFC 3550 section 5.1).
@@ -200,6 +204,42 @@ impl Payloader {
             out.truncate(before);
         }
         done
+    }
+
+    /// Appends the packet of access units that share one, which are there one behind the other in `octets`, of these `sizes`;
+    /// as [`Payloader::payload`] where it is one. On an error, none.
+    ///
+    /// # Errors
+    /// An access unit is malformed, or they do not fit one packet.
+    pub fn payload_together(
+        &self,
+        octets: &[u8],
+        sizes: &[usize],
+        random_access: bool,
+        out: &mut PacketBuffer,
+    ) -> Result<(), PayloadError> {
+        match (&self.format, sizes) {
+            (Format::Aac(payloader), [_, _, ..]) => {
+                let mut rest = octets;
+                let mut units: SmallVec<[&[u8]; 4]> = SmallVec::new();
+                for size in sizes {
+                    let (unit, behind) = rest.split_at_checked(*size).ok_or(PayloadError::Empty)?;
+                    units.push(unit);
+                    rest = behind;
+                }
+                payloader.payload_together(&units, out)
+            }
+            _ => self.payload(octets, random_access, out),
+        }
+    }
+
+    /// How the access units of a track share packets.
+    pub fn grouping(&self, track: &Track) -> Grouping {
+        match &self.format {
+            // Receivers take it that frames follow each other by the same number of ticks of the RTP clock.
+            Format::Aac(payloader) if track.timescale == self.clock_rate => payloader.grouping(track),
+            _ => Grouping::default(),
+        }
     }
 
     /// Whether nothing else is decoded with the help of this access unit, so that it is missed least where not all can be

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::library::{AccessUnit, Track};
 use crate::now::Mono;
+use crate::payload::grouping::Grouping;
 use crate::playback::clock::FlowTime;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
@@ -218,6 +219,8 @@ pub struct Flow {
     pub last_lag: Duration,
     /// What the branch was sent last that was left last, until its successor has begun.
     pub left: Option<Sent>,
+    /// Which of its access units share packets.
+    pub grouping: Grouping,
     /// Its branches.
     pub branches: Vec<BranchState>,
     checkpoints: VecDeque<Checkpoint>,
@@ -227,7 +230,7 @@ pub struct Flow {
 
 impl Flow {
     /// A flow that has sent nothing.
-    pub fn new(facts: FlowFacts, identity: FlowIdentity) -> Self {
+    pub fn new(facts: FlowFacts, identity: FlowIdentity, grouping: Grouping) -> Self {
         Self {
             facts,
             timestamp_base: identity.timestamp,
@@ -238,6 +241,7 @@ impl Flow {
             shown_from: FlowTime(0),
             last_lag: Duration::ZERO,
             left: None,
+            grouping,
             branches: Vec::new(),
             checkpoints: VecDeque::new(),
             holes: VecDeque::new(),
@@ -293,10 +297,30 @@ impl Flow {
             self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
             let shown = cursor.segment.shown_at(track.presentation_time(&unit));
             self.shown_from = self.shown_from.max(shown);
-            self.shown_until = self.shown_until.max(shown.plus(duration(track, &unit)));
+            self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, track)));
         }
         self.sequence += packets;
-        self.live = Some(Cursor { unit: cursor.unit + 1, sequence: self.sequence, ..cursor });
+        self.live = Some(self.behind(&cursor, track, packets));
+    }
+
+    /// The cursor behind a packet, or several of one access unit.
+    pub fn behind(&self, cursor: &Cursor, track: &Track, packets: u64) -> Cursor {
+        let unit = cursor.unit + self.grouping.count(track, cursor.unit);
+        Cursor { unit, sequence: cursor.sequence + packets, ..*cursor }
+    }
+
+    /// When what is under a cursor is to leave.
+    pub fn due(&self, cursor: &Cursor, track: &Track) -> Option<FlowTime> {
+        cursor.due(track).map(|due| due.plus(self.grouping.hold()))
+    }
+
+    /// How long what is under a cursor lasts.
+    pub fn lasts(&self, cursor: &Cursor, track: &Track) -> Duration {
+        let Some(first) = track.access_unit(cursor.unit) else { return Duration::ZERO };
+        let last = self.grouping.second(track, cursor.unit).unwrap_or(first);
+        // Rounded where the next one begins.
+        let end = MediaTime::from_ticks(last.decode_time.saturating_add(i64::from(last.duration)), track.timescale);
+        end.since(track.decode_time(&first))
     }
 
     /// Whether the access unit under a cursor was passed over when it was due.

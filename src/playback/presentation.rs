@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::library::{AccessUnit, Title, Track};
 use crate::now::{Mono, Now};
+use crate::payload::grouping::Grouping;
 use crate::playback::clock::{FlowClock, FlowTime};
 use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
 use crate::playback::stage::{
@@ -91,6 +92,8 @@ pub enum Work {
         flow: usize,
         /// What to read.
         unit: AccessUnit,
+        /// … and what shares its packet.
+        second: Option<AccessUnit>,
         /// The sequence number of its first packet.
         sequence: u16,
         /// The timestamp of all its packets.
@@ -291,12 +294,12 @@ impl Presentation {
     ///
     /// # Errors
     /// `Full`; `Unknown` where the title has no such track.
-    pub fn add_flow(&mut self, facts: FlowFacts, identity: FlowIdentity, now: Now) -> Result<(), PlaybackError> {
+    pub fn add_flow(&mut self, facts: FlowFacts, identity: FlowIdentity, grouping: Grouping, now: Now) -> Result<(), PlaybackError> {
         let track = self.title.tracks.get(facts.track).ok_or(PlaybackError::Unknown)?;
         if self.flows.len() >= MAX_FLOWS {
             return Err(PlaybackError::Full);
         }
-        let mut flow = Flow::new(facts, identity);
+        let mut flow = Flow::new(facts, identity, grouping);
         if let Some(&segment) = self.segments.back() {
             let position = segment.media_at(self.clock.read(now.mono).max(segment.begins));
             flow.enter(segment, entry(track, position), true);
@@ -492,11 +495,13 @@ impl Presentation {
             self.flows.iter().map(|flow| self.title.tracks.get(flow.facts.track).map_or(0, |track| entry(track, start))).collect();
         let decode_times = self.flows.iter().zip(&entries).filter_map(|(flow, unit)| {
             let track = self.title.tracks.get(flow.facts.track)?;
-            track.access_unit(*unit).map(|unit| track.decode_time(&unit))
+            track.access_unit(*unit).map(|unit| track.decode_time(&unit).plus(flow.grouping.hold()))
         });
         // An edit list may place much before the beginning; that is sent at once, not waited for.
         let earliest = start.minus(Duration::from_secs(2));
-        let send_origin = decode_times.min().unwrap_or(start).clamp(earliest, start);
+        // Something leaves at once, also where all is held for a moment.
+        let latest = start.plus(self.flows.iter().map(|flow| flow.grouping.hold()).max().unwrap_or_default());
+        let send_origin = decode_times.min().unwrap_or(start).clamp(earliest, latest);
         let segment = Segment { serial: self.next_segment, begins, start, send_origin, end };
         self.next_segment = self.next_segment.wrapping_add(1);
         if jump {

@@ -30,6 +30,8 @@ const LEAST_BURST: u64 = 32 * 1024;
 pub struct SentUnit {
     /// What was sent.
     pub unit: AccessUnit,
+    /// … and what shared its packet.
+    pub second: Option<AccessUnit>,
     /// The sequence number of its first packet.
     pub sequence: u16,
     /// How many packets it was.
@@ -244,7 +246,7 @@ mod tests {
     }
 
     fn sent(offset: u64, sequence: u16, packets: usize, millis: u64) -> SentUnit {
-        SentUnit { unit: unit(offset), sequence, packets, timestamp: sequence.into(), at: at(millis) }
+        SentUnit { unit: unit(offset), second: None, sequence, packets, timestamp: sequence.into(), at: at(millis) }
     }
 
     /// Offsets of access units and which of their packets; and how many are unknown, and were sent again too often.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use flowsteer::library::{AacConfig, Codec, H264Config, Sample, SampleIndex, Title, TitlePath, Track};
 use flowsteer::now::{Mono, Now, Utc};
+use flowsteer::payload::Payloader;
+use flowsteer::payload::grouping::Grouping;
 use flowsteer::playback::flow::FlowIdentity;
 use flowsteer::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use flowsteer::playback::{FlowFacts, NptRange, PlayRequest, PresentationId};
@@ -89,6 +91,8 @@ pub struct Got {
     pub timestamp: u32,
     pub random_access: bool,
     pub offset: u64,
+    /// Access units in it.
+    pub units: usize,
 }
 
 /// A presentation with the part of the data plane played by the test.
@@ -113,12 +117,22 @@ pub struct Rig {
 }
 
 impl Rig {
+    /// One whose access units have packets of their own.
     pub fn new(title: Arc<Title>, looping: bool) -> Self {
+        Self::with(title, looping, |_| Grouping::default())
+    }
+
+    /// One in which frames of sound share packets as they do on the wire.
+    pub fn grouped(title: Arc<Title>, looping: bool) -> Self {
+        Self::with(title, looping, |track| Payloader::new(&track.codec, 1400).expect("a payload format").grouping(track))
+    }
+
+    fn with(title: Arc<Title>, looping: bool, grouping: impl Fn(&Track) -> Grouping) -> Self {
         let now = Now { mono: Mono::from_nanos(10_000_000_000), utc: Utc::from_unix_seconds(1_800_000_000) };
-        let rates: Vec<ClockRate> = title.tracks.iter().map(|track| track.timescale).collect();
+        let tracks: Vec<(ClockRate, Grouping)> = title.tracks.iter().map(|track| (track.timescale, grouping(track))).collect();
         let mut presentation = Presentation::new(PresentationId(1), title, MediaTime::ZERO, looping, PresentationSettings::default(), now);
         let mut routes = Vec::new();
-        for (track, rate) in rates.into_iter().enumerate() {
+        for (track, (rate, grouping)) in tracks.into_iter().enumerate() {
             let home = HomeAddress(format!("fd00::{}", track + 1).parse().expect("an address"));
             let facts = FlowFacts {
                 track,
@@ -129,7 +143,7 @@ impl Rig {
                 clock_rate: rate,
             };
             let identity = FlowIdentity { sequence: 65_500, timestamp: u32::MAX - 1000 };
-            presentation.add_flow(facts, identity, now).expect("room");
+            presentation.add_flow(facts, identity, grouping, now).expect("room");
             routes.push(Route {
                 epoch: 0,
                 home,
@@ -280,7 +294,7 @@ impl Rig {
                 }
                 Some(Work::Bye { flow, state }) => self.byes.push((state.branch.serial.0 / 2, flow, self.now.mono)),
                 Some(Work::Report { flow, branch }) => self.reports.push((branch.0 / 2, flow, self.now.mono)),
-                Some(Work::Unit { flow, unit, sequence, timestamp, audience, .. }) => {
+                Some(Work::Unit { flow, unit, second, sequence, timestamp, audience, .. }) => {
                     if let Audience::Priming(serial) = audience
                         && self.stalled == Some(serial.0 / 2)
                     {
@@ -298,7 +312,9 @@ impl Rig {
                     };
                     let served: Vec<BranchSerial> = branches.into_iter().filter(wanted).collect();
                     for serial in &served {
-                        let got = Got { at: self.now.mono, sequence, timestamp, random_access: unit.random_access, offset: unit.offset };
+                        let units = 1 + usize::from(second.is_some());
+                        let (at, random_access, offset) = (self.now.mono, unit.random_access, unit.offset);
+                        let got = Got { at, sequence, timestamp, random_access, offset, units };
                         self.got.entry((serial.0 / 2, flow)).or_default().push(got);
                     }
                     self.presentation.sent(flow, audience, PACKETS[flow], u64::from(unit.size), &served, self.now);

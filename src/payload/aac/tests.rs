@@ -16,8 +16,22 @@ fn depacketise(buffer: &PacketBuffer) -> Vec<Vec<u8>> {
     let (mut units, mut unit) = (Vec::new(), Vec::new());
     for packet in buffer.packets() {
         let payload = &buffer.octets()[packet.range.clone()][RTP_HEADER_LEN..];
+        let (bits, rest) = payload.split_at(2);
+        let bits = usize::from(u16::from_be_bytes([bits[0], bits[1]]));
+        assert_eq!(bits % 16, 0, "AU-headers of 16 bits");
+        let (headers, mut octets) = rest.split_at(bits / 8);
+        if bits > 16 {
+            assert!(unit.is_empty() && packet.marker, "whole access units");
+            for header in headers.chunks(2) {
+                assert_eq!(header[1] & 7, 0, "they follow each other");
+                let (one, behind) = octets.split_at(usize::from(u16::from_be_bytes([header[0], header[1]]) >> 3));
+                units.push(one.to_vec());
+                octets = behind;
+            }
+            assert!(octets.is_empty());
+            continue;
+        }
         let (section, octets) = payload.split_at(4);
-        assert_eq!(section[..2], [0, 16], "one AU-header of 16 bits");
         assert_eq!(section[3] & 7, 0, "AU-Index is zero");
         unit.extend_from_slice(octets);
         let size = usize::from(u16::from_be_bytes([section[2], section[3]]) >> 3);
@@ -37,6 +51,24 @@ fn an_access_unit_is_one_packet_with_one_au_header() {
     assert_eq!(buffer.octets()[RTP_HEADER_LEN..], [0, 16, 0, 3 << 3, 1, 2, 3]);
     assert_eq!(buffer.packets().len(), 1);
     assert!(buffer.packets()[0].marker);
+}
+
+#[test]
+fn two_access_units_share_a_packet_with_two_au_headers() {
+    let mut buffer = PacketBuffer::default();
+    payloader(1_400).payload_together(&[1, 2, 3, 4, 5], &[3, 2], true, &mut buffer).expect("fits");
+    assert_eq!(buffer.octets()[RTP_HEADER_LEN..], [0, 32, 0, 3 << 3, 0, 2 << 3, 1, 2, 3, 4, 5]);
+    assert_eq!((buffer.packets().len(), buffer.packets()[0].marker), (1, true));
+    let before = buffer.octets().to_vec();
+    for (octets, sizes, error) in [
+        (&[0; 1383][..], [700, 683], PayloadError::TooLarge { size: 1389, limit: 1388 }),
+        (&[0; 5], [5, 0], PayloadError::Empty),
+        (&[0; 5], [3, 3], PayloadError::Empty),
+    ] {
+        assert_eq!(payloader(1_400).payload_together(octets, &sizes, true, &mut buffer), Err(error));
+        assert_eq!(buffer.octets(), before);
+    }
+    payloader(1_400).payload_together(&[0; 1382], &[700, 682], true, &mut buffer).expect("fits");
 }
 
 #[test]
@@ -73,11 +105,16 @@ fn a_clock_of_zero_is_refused() {
 
 proptest! {
     #[test]
-    fn what_is_received_is_what_was_sent(units in proptest::collection::vec(1usize..=8_191, 1..6), max_packet in 64usize..3_000) {
+    fn what_is_received_is_what_was_sent(units in proptest::collection::vec(prop_oneof![1usize..=8_191, 1usize..400], 1..6), max_packet in 64usize..3_000) {
         let mut buffer = PacketBuffer::default();
         let units: Vec<Vec<u8>> = units.iter().map(|&size| (0..size).map(|at| (at * 31 + size) as u8).collect()).collect();
-        for unit in &units {
-            payloader(max_packet).payload(unit, true, &mut buffer).expect("fits");
+        for pair in units.chunks(2) {
+            let sizes: Vec<usize> = pair.iter().map(Vec::len).collect();
+            if payloader(max_packet).payload_together(&pair.concat(), &sizes, true, &mut buffer).is_err() {
+                for unit in pair {
+                    payloader(max_packet).payload(unit, true, &mut buffer).expect("fits");
+                }
+            }
         }
         prop_assert!(buffer.packets().iter().all(|packet| packet.range.len() <= max_packet));
         prop_assert_eq!(depacketise(&buffer), units);

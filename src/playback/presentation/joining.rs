@@ -17,7 +17,7 @@ use super::{INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, en
 use crate::library::Track;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent, duration};
+use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent};
 use crate::playback::stage::FlowStart;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, JoinWay, Route, UpdateId};
@@ -176,7 +176,7 @@ impl Presentation {
                     return Some(point);
                 }
             }
-            cursor.unit += 1;
+            cursor = leading.behind(&cursor, track, 0);
         }
         None
     }
@@ -214,7 +214,7 @@ impl JoinPoint {
     /// The access unit of a flow that is sent at this point, where that is still to come.
     fn entry(&self, flow: &Flow, track: &Track) -> Option<Entry> {
         let (leading, unit) = self.aligned?;
-        let unit = if flow.facts.track == leading { unit } else { entry(track, self.start) };
+        let unit = if flow.facts.track == leading { unit } else { packet_of(flow, track, entry(track, self.start)) };
         Some(Entry { segment: self.segment.serial, unit })
     }
 
@@ -227,6 +227,14 @@ impl JoinPoint {
             later: cursor.is_none(),
             rtptime: flow.timestamp_at(&self.segment, self.start),
         }
+    }
+}
+
+/// The access unit with which the packet begins, or will, that another is in.
+fn packet_of(flow: &Flow, track: &Track, unit: usize) -> usize {
+    match flow.live {
+        Some(live) if live.unit == unit => unit,
+        _ => flow.grouping.packet_of(track, unit),
     }
 }
 
@@ -281,10 +289,10 @@ pub(super) fn hand_over(flow: &mut Flow, new: BranchSerial, first: Option<Sent>)
 }
 
 impl Sent {
-    /// The access unit under a cursor, as it is sent.
-    pub(super) fn of(cursor: &Cursor, track: &Track) -> Option<Self> {
+    /// What is under a cursor, as it is sent.
+    pub(super) fn of(cursor: &Cursor, flow: &Flow, track: &Track) -> Option<Self> {
         let unit = cursor.access_unit(track)?;
         let due = cursor.segment.due_at(track.decode_time(&unit));
-        Some(Self { segment: cursor.segment.serial, due, until: due.plus(duration(track, &unit)) })
+        Some(Self { segment: cursor.segment.serial, due, until: due.plus(flow.lasts(cursor, track)) })
     }
 }

@@ -60,12 +60,13 @@ impl Presentation {
     /// Branches that have caught up become live.
     fn settle_primed(&mut self) {
         for flow in &mut self.flows {
+            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
             for position in 0..flow.branches.len() {
                 while let Some(mut priming) = flow.branches[position].priming
                     && flow.is_hole(&priming.cursor)
                 {
                     // What the others did not get took no numbers.
-                    priming.cursor.unit += 1;
+                    priming.cursor = flow.behind(&priming.cursor, track, 0);
                     flow.branches[position].priming = Some(priming);
                 }
                 if flow.branches[position].priming.is_some_and(|priming| flow.has_caught_up(&priming.cursor)) {
@@ -98,13 +99,13 @@ impl Presentation {
                     flow.branches[position].priming = Some(priming);
                 }
                 let Some(unit) = priming.cursor.access_unit(track) else { continue };
-                let due = priming.cursor.segment.due_at(track.decode_time(&unit));
-                if due > priming.reach(live) {
+                if flow.due(&priming.cursor, track).is_none_or(|due| due > priming.reach(live)) {
                     continue;
                 }
                 return Some(Work::Unit {
                     flow: index,
                     unit,
+                    second: flow.grouping.second(track, priming.cursor.unit),
                     sequence: (priming.cursor.sequence & 0xffff) as u16,
                     timestamp: flow.timestamp(&priming.cursor.segment, track, &unit),
                     due: now.mono,
@@ -120,7 +121,7 @@ impl Presentation {
         for (index, flow) in self.flows.iter().enumerate() {
             let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
             let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(track)?))) else { continue };
-            let due = cursor.segment.due_at(track.decode_time(&unit));
+            let Some(due) = flow.due(&cursor, track) else { continue };
             if due <= live && earliest.is_none_or(|(best, ..)| due < best) {
                 earliest = Some((due, index, cursor, unit));
             }
@@ -131,6 +132,7 @@ impl Presentation {
         Some(Work::Unit {
             flow: index,
             unit,
+            second: flow.grouping.second(track, cursor.unit),
             sequence: (cursor.sequence & 0xffff) as u16,
             timestamp: flow.timestamp(&cursor.segment, track, &unit),
             due: self.clock.when(due)?,
@@ -175,7 +177,7 @@ impl Presentation {
 
     /// When the next live access unit is due.
     fn live_due(&self) -> Option<FlowTime> {
-        let due = |flow: &Flow| flow.live.and_then(|cursor| cursor.due(self.title.tracks.get(flow.facts.track)?));
+        let due = |flow: &Flow| flow.live.and_then(|cursor| flow.due(&cursor, self.title.tracks.get(flow.facts.track)?));
         self.flows.iter().filter_map(due).min()
     }
 
@@ -185,7 +187,7 @@ impl Presentation {
         let last = |flow: &Flow| {
             let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
             let unit = track.access_unit(cursor.unit.checked_sub(1)?)?;
-            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit)).max(flow.shown_until))
+            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit) + flow.grouping.hold()).max(flow.shown_until))
         };
         Some(self.flows.iter().filter_map(last).max().unwrap_or(segment.begins))
     }
@@ -200,7 +202,7 @@ impl Presentation {
             Audience::Live => flow.live,
             Audience::Priming(serial) => flow.branch_mut(serial).and_then(|state| state.priming).map(|priming| priming.cursor),
         };
-        let unit = cursor.and_then(|cursor| Sent::of(&cursor, track));
+        let unit = cursor.and_then(|cursor| Sent::of(&cursor, flow, track));
         let fresh =
             |flow: &Flow, serial: BranchSerial| flow.branches.iter().any(|state| state.branch.serial == serial && state.packets == 0);
         for serial in served {
@@ -219,9 +221,9 @@ impl Presentation {
         match audience {
             Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
-                if let Some(priming) = flow.branch_mut(serial).and_then(|state| state.priming.as_mut()) {
-                    priming.cursor.unit += 1;
-                    priming.cursor.sequence += packets;
+                let behind = cursor.map(|cursor| flow.behind(&cursor, track, packets));
+                if let (Some(priming), Some(behind)) = (flow.branch_mut(serial).and_then(|state| state.priming.as_mut()), behind) {
+                    priming.cursor = behind;
                 }
             }
         }
@@ -304,7 +306,7 @@ impl Presentation {
             let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
             for state in &flow.branches {
                 let Some(priming) = &state.priming else { continue };
-                let due = match priming.cursor.due(track) {
+                let due = match flow.due(&priming.cursor, track) {
                     Some(due) => priming.reaches(due),
                     None => priming.cursor.segment.begins,
                 };
