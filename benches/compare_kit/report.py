@@ -55,6 +55,9 @@ def figures(line):
         if bare and at(line, ("branches", "further_cpu_ms_per_gigabit")) is not None:
             line["further × bare"] = line["branches"]["further_cpu_ms_per_gigabit"] / bare
     found.update({name: at(line, path) for name, path in SINGLE.items()})
+    if line.get("asked") == 1 and at(line, ("server", "cpu_running_s")) is not None:
+        # So little that it must not be counted in ticks of 10 ms.
+        found["CPU %"] = 100 * line["server"]["cpu_running_s"] / line["window_s"]
     if found["CPU %"] and found["held"]:
         found["CPU % per session"] = found["CPU %"] / found["held"]
     return {name: value for name, value in found.items() if value is not None}
