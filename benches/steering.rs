@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use divan::Bencher;
+use flowsteer::dataplane::Lateness;
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
@@ -94,6 +95,17 @@ fn pass_to_branches(bencher: Bencher<'_, '_>, branches: u16) {
     let facts = PacketFacts { source: media_source, home, label: LABEL.bits(), destination_port: 5_004, payload, media: None };
     assert_eq!(gate.pass(&facts, 20, now).expect("bound").branches.len(), usize::from(branches));
     bencher.bench_local(|| gate.pass(black_box(&facts), 20, now).expect("bound").branches.len());
+}
+
+/// What is counted of each access unit that leaves: how late it was.
+#[divan::bench]
+fn note_lateness(bencher: Bencher<'_, '_>) {
+    let lateness = Lateness::default();
+    let mut micros = 0;
+    bencher.bench_local(|| {
+        micros = (micros * 31 + 17) % 3_000;
+        lateness.note(std::time::Duration::from_micros(black_box(micros)));
+    });
 }
 
 /// From an update to the route that the data plane has then.
