@@ -174,7 +174,7 @@ fn run(options: &Options) -> std::io::Result<(Value, bool)> {
         moved: Totals::default(),
     };
     let join = if options.branches > 1 { "at-once" } else { &options.join };
-    let mut updates = options.http.as_ref().map(|url| Updates::connect(url, join, &common)).transpose()?;
+    let mut updates = options.http.as_ref().map(|url| Updates::new(url, join)).transpose()?;
     let urls = options.urls.iter().cycle().cloned();
     let mut sessions: Vec<Session> = urls.take(options.sessions).enumerate().map(|(number, url)| Session::new(number, url)).collect();
     let before = Mark::now(options, &common);

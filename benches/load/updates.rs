@@ -1,7 +1,7 @@
 //! Binding updates over the server's HTTP API, while all sessions play: further branches, and moves.
 //!
-//! One connection, one update after the other, so that what is measured of each is its own. It is for a server that tells
-//! `Home-Address` in its answers to SETUP.
+//! One update after the other, so that what is measured of each is its own; one connection at a time, made when it is needed, for
+//! servers close one on which nothing is asked. It is for a server that tells `Home-Address` in its answers to SETUP.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -34,7 +34,7 @@ pub struct Update {
 
 /// The connection, what waits for it, and what came of it.
 pub struct Updates {
-    stream: TcpStream,
+    stream: Option<TcpStream>,
     host: String,
     join: String,
     waiting: VecDeque<Update>,
@@ -48,16 +48,11 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// Connects to `http://HOST:PORT`.
-    pub fn connect(url: &str, join: &str, common: &Common) -> std::io::Result<Self> {
+    /// Asks at `http://HOST:PORT`.
+    pub fn new(url: &str, join: &str) -> std::io::Result<Self> {
         let host = url.strip_prefix("http://").ok_or(ErrorKind::InvalidInput)?.trim_end_matches('/').to_owned();
-        let address = host.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
-        let stream = TcpStream::connect_timeout(&address, CONNECT)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        common.control.add(&stream, LABEL)?;
         Ok(Self {
-            stream,
+            stream: None,
             host,
             join: join.to_owned(),
             waiting: VecDeque::new(),
@@ -67,6 +62,19 @@ impl Updates {
             refused: 0,
             failures: Vec::new(),
         })
+    }
+
+    fn connect(&mut self, common: &Common) -> std::io::Result<()> {
+        if self.stream.is_none() {
+            let address = self.host.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
+            let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            common.control.add(&stream, LABEL)?;
+            self.incoming.clear();
+            self.stream = Some(stream);
+        }
+        Ok(())
     }
 
     /// Adds updates; they are sent in this order.
@@ -92,6 +100,7 @@ impl Updates {
     }
 
     fn ask(&mut self, update: Update, sessions: &mut [Session], common: &mut Common) -> std::io::Result<()> {
+        self.connect(common)?;
         let session = sessions.get_mut(update.session).filter(|session| session.stage == Stage::Playing).ok_or(ErrorKind::NotConnected)?;
         let home = session.tracks.get(update.track).and_then(|track| track.home.clone()).ok_or(ErrorKind::Unsupported)?;
         let care_of = session.branch(update.track, update.replaces, common)?;
@@ -101,8 +110,11 @@ impl Updates {
         if let Some(branch) = further.last_mut() {
             branch.asked_at = at;
         }
-        if let Err(error) = self.stream.write_all(request.as_bytes()) {
+        if let Some(stream) = &mut self.stream
+            && let Err(error) = stream.write_all(request.as_bytes())
+        {
             further.pop();
+            self.stream = None;
             return Err(error);
         }
         self.asked = Some((update, at));
@@ -130,12 +142,12 @@ impl Updates {
     /// Takes what the connection brought.
     pub fn ready(&mut self, sessions: &mut [Session]) {
         let mut octets = [0; 4096];
-        loop {
-            match self.stream.read(&mut octets) {
-                Ok(0) => return self.broken("closed by the server"),
+        while let Some(stream) = &mut self.stream {
+            match stream.read(&mut octets) {
+                Ok(0) => self.closed("closed by the server"),
                 Ok(len) => self.incoming.extend_from_slice(&octets[..len]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return self.broken(&error.to_string()),
+                Err(error) => self.closed(&error.to_string()),
             }
         }
         let at = wall_clock();
@@ -152,10 +164,11 @@ impl Updates {
         }
     }
 
-    /// No update can be sent any more.
-    fn broken(&mut self, why: &str) {
-        self.refused += self.waiting.len() + usize::from(self.asked.take().is_some());
-        self.waiting.clear();
-        self.failures.push(format!("the API's connection: {why}"));
+    /// The connection is no more; what was asked on it has failed, and the next update makes another.
+    fn closed(&mut self, why: &str) {
+        self.stream = None;
+        if self.asked.take().is_some() {
+            self.failed(format!("the API's connection: {why}"));
+        }
     }
 }
