@@ -45,7 +45,7 @@ def figures(line):
     """Every figure that a line has, by name, with those that are worked out of others."""
     found = {name: at(line, path) for name, path in FIGURES.items()}
     bare = line.get("bare_cpu_ms_per_gigabit")
-    if line["case"] == "bare-socket":
+    if line["case"].startswith("bare"):
         found["ms/Gbit"], found["CPU %"] = line["cpu_ms_per_gigabit"], line["cpu_pct"]
     if bare and found["ms/Gbit"] and line.get("transport") == "udp" and not line["case"].startswith("gst"):
         found["× bare"] = found["ms/Gbit"] / bare
