@@ -2,10 +2,10 @@
 //! turn, by `sendmmsg` with UDP_SEGMENT, and nothing else. The floor under the server's figure of the same unit.
 //!
 //! `cargo bench --bench bare_socket -- --sockets 400 --rate 1660 --seconds 8` prints one JSON line: processor time per gigabit.
-//! Another thread empties the sockets, on a core of its own if one is named; only the sending thread's time counts. `--rate 0`
+//! Another thread waits for the sockets and empties them, on a core of its own if one is named; only the sending thread's time counts. `--rate 0`
 //! sends as fast as it goes.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
 use nix::unistd::Pid;
 
 #[derive(Parser)]
@@ -48,6 +49,11 @@ struct Options {
     bench: bool,
 }
 
+/// Datagrams taken with one call.
+const RECEIVED: usize = 256;
+/// How long the receiver waits before it looks whether it is over.
+const RECEIVE_WAIT_MS: u8 = 10;
+
 fn processor() -> f64 {
     let times = getrusage(UsageWho::RUSAGE_THREAD).map(|usage| [usage.user_time(), usage.system_time()]);
     times.map_or(0.0, |times| times.iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum())
@@ -60,24 +66,28 @@ fn stay_on(core: Option<usize>) -> std::io::Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-/// Empties sockets until told to stop: datagrams that came.
-fn receive(sinks: &[UdpSocket], core: Option<usize>, stop: &AtomicBool) -> u64 {
+/// Empties sockets until told to stop: datagrams that came. It waits for them as receivers do, so that waking it is part of sending.
+fn receive(sinks: &[UdpSocket], core: Option<usize>, stop: &AtomicBool) -> std::io::Result<u64> {
     if let Err(error) = stay_on(core) {
         eprintln!("bare_socket: core for receiving: {error}");
     }
-    let (mut head, mut received) = ([0; 64], 0);
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    for (number, sink) in sinks.iter().enumerate() {
+        epoll.add(sink, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
+    }
+    let mut events = vec![EpollEvent::empty(); sinks.len().max(1)];
+    let (mut headers, mut heads) = (MultiHeaders::<()>::preallocate(RECEIVED, None), [[0; 1]; RECEIVED]);
+    let mut received = 0;
     while !stop.load(Ordering::Relaxed) {
-        let before = received;
-        for sink in sinks {
-            while sink.recv(&mut head).is_ok() {
-                received += 1;
-            }
-        }
-        if received == before {
-            std::thread::sleep(Duration::from_micros(500));
+        let count = epoll.wait(&mut events, RECEIVE_WAIT_MS).unwrap_or(0);
+        for event in events.iter().take(count) {
+            let Some(sink) = sinks.get(event.data() as usize) else { continue };
+            let mut slices = heads.each_mut().map(|head| [IoSliceMut::new(head)]);
+            let taken = recvmmsg(sink.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
+            received += taken.map_or(0, |messages| messages.count() as u64);
         }
     }
-    received
+    Ok(received)
 }
 
 fn run(options: &Options) -> std::io::Result<serde_json::Value> {
@@ -101,7 +111,7 @@ fn run(options: &Options) -> std::io::Result<serde_json::Value> {
         // What was sent last has its time to be taken.
         std::thread::sleep(Duration::from_millis(50));
         stop.store(true, Ordering::Relaxed);
-        let received = receiver.join().unwrap_or_default();
+        let received = receiver.join().map_err(|_| std::io::Error::other("the receiver failed"))??;
         let mut line = sent?;
         line["received"] = received.into();
         Ok(line)

@@ -1,9 +1,13 @@
-//! How long access units take to become packets: `cargo bench --bench payload`.
+//! How long access units take to become packets, and packets to get their headers: `cargo bench --bench payload`.
+
+use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
 use flowsteer::library::{AacConfig, Codec, H264Config};
-use flowsteer::payload::{PacketBuffer, Payloader};
+use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
+use rtp::header::Header;
+use webrtc_util::marshal::Marshal;
 
 fn main() {
     divan::main();
@@ -47,5 +51,50 @@ fn frame_of_sound(bencher: Bencher<'_, '_>) {
         buffer.clear();
         payloader.payload(&[7; 371], true, &mut buffer).expect("a sound access unit");
         buffer.packets().len()
+    });
+}
+
+/// Packets of a picture of this film's rate.
+const PACKETS: u16 = 12;
+
+fn header(sequence_number: u16) -> Header {
+    Header { version: 2, payload_type: 96, ssrc: 0x5a5a_0001, timestamp: 90_000, sequence_number, ..Header::default() }
+}
+
+/// The headers of a picture's packets, each written by the `rtp` crate.
+#[divan::bench]
+fn headers_of_a_picture_by_the_crate(bencher: Bencher<'_, '_>) {
+    let mut arena = Vec::with_capacity(usize::from(PACKETS) * RTP_HEADER_LEN);
+    bencher.bench_local(|| {
+        arena.clear();
+        for number in 0..black_box(PACKETS) {
+            let header = Header { marker: number + 1 == PACKETS, ..header(number) };
+            let mut octets = [0; RTP_HEADER_LEN];
+            header.marshal_to(&mut octets).expect("it fits");
+            arena.extend_from_slice(&octets);
+        }
+        arena.len()
+    });
+}
+
+/// The same, the first written by the crate, the others after it as the data plane does it: they differ in number and marker.
+#[divan::bench]
+fn headers_of_a_picture_ahead(bencher: Bencher<'_, '_>) {
+    let mut arena = Vec::with_capacity(usize::from(PACKETS) * RTP_HEADER_LEN);
+    let mut template = header(0);
+    bencher.bench_local(|| {
+        arena.clear();
+        template.sequence_number = black_box(0);
+        let mut octets = [0; RTP_HEADER_LEN];
+        template.marshal_to(&mut octets).expect("it fits");
+        let [first, kind, high, low, rest @ ..] = octets;
+        let mut sequence = u16::from_be_bytes([high, low]);
+        for number in 0..black_box(PACKETS) {
+            let [high, low] = sequence.to_be_bytes();
+            arena.extend_from_slice(&[first, kind | u8::from(number + 1 == PACKETS) << 7, high, low]);
+            arena.extend_from_slice(&rest);
+            sequence = sequence.wrapping_add(1);
+        }
+        arena.len()
     });
 }

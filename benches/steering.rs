@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use divan::Bencher;
+use flowsteer::dataplane::Lateness;
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::{FlowLabel, PayloadType};
 use flowsteer::steering::{
@@ -78,6 +79,33 @@ fn pass(bencher: Bencher<'_, '_>, neighbours: usize) {
     let payload = Payload::Rtp(PayloadType::new(96).expect("seven bits"));
     let facts = PacketFacts { source: media_source, home, label: LABEL.bits(), destination_port: 5_004, payload, media: None };
     bencher.bench_local(|| gate.pass(black_box(&facts), 20, now).expect("bound").branches.len());
+}
+
+/// The same for a flow that goes to so many places.
+#[divan::bench(args = [2, 4])]
+fn pass_to_branches(bencher: Bencher<'_, '_>, branches: u16) {
+    let Setting { cache, home, now } = setting(0);
+    for branch in 2..=branches {
+        let fork = Update { binding: Some(BindingId(branch)), mode: Mode::Fork, ..update(home, branch) };
+        cache.update(&[fork], now).expect("accepted");
+    }
+    let mut gate = cache.gate(home).expect("reserved");
+    let media_source = "2001:db8:5::1".parse().expect("an address");
+    let payload = Payload::Rtp(PayloadType::new(96).expect("seven bits"));
+    let facts = PacketFacts { source: media_source, home, label: LABEL.bits(), destination_port: 5_004, payload, media: None };
+    assert_eq!(gate.pass(&facts, 20, now).expect("bound").branches.len(), usize::from(branches));
+    bencher.bench_local(|| gate.pass(black_box(&facts), 20, now).expect("bound").branches.len());
+}
+
+/// What is counted of each access unit that leaves: how late it was.
+#[divan::bench]
+fn note_lateness(bencher: Bencher<'_, '_>) {
+    let lateness = Lateness::default();
+    let mut micros = 0;
+    bencher.bench_local(|| {
+        micros = (micros * 31 + 17) % 3_000;
+        lateness.note(std::time::Duration::from_micros(black_box(micros)));
+    });
 }
 
 /// From an update to the route that the data plane has then.

@@ -8,12 +8,16 @@
 //! are stamped when they are read. Pacing is arrival against RTP timestamp since a track's first packet: of each packet, so
 //! a picture sent as a burst is on time and one that is spread over its time is not; `unit_pacing` looks at first packets alone.
 //! Of a datagram only the head is copied.
+//!
+//! `--branches` and `--moves` are for servers with this project's HTTP API: once all sessions play, each flow goes to so many
+//! places, or flows are taken over by other places one after the other, and what an update takes to be seen is measured.
 
 mod meter;
 mod process;
 mod rtsp;
 mod session;
 mod sockets;
+mod updates;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,11 +26,12 @@ use clap::Parser;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use meter::{MILLISECOND, SECOND, Stamp, Totals, distribution, number};
+use meter::{MILLISECOND, Meter, SECOND, Stamp, Totals, distribution, number};
 use process::{Core, Process};
 use rtsp::Kind;
-use session::{Common, Session, Socket, Stage};
+use session::{Common, Session, Socket, Stage, Track};
 use sockets::{Inbox, Ports, Waiting, raise_descriptors, wall_clock};
+use updates::{Update, Updates};
 
 /// Between looks at reports, keep-alives and deadlines.
 const TICK: Stamp = 200 * MILLISECOND;
@@ -39,6 +44,10 @@ const PASSES: usize = 8;
 const FIRST_PORT: u16 = 16_384;
 /// Numbers announced and numbers first seen that differ by more have nothing to do with each other.
 const LARGEST_GAP: u16 = 3000;
+/// How long the first packets of further branches are waited for.
+const BRANCHES_WITHIN: Stamp = 5 * SECOND;
+/// The part of the time measured in which moves are asked for: the last one has its time to be seen.
+const MOVING_SHARE: f64 = 0.9;
 
 /// Opens RTSP sessions, measures what they bring, prints one line of JSON.
 #[derive(Parser)]
@@ -73,6 +82,18 @@ struct Options {
     /// Microseconds between drains of the media's sockets.
     #[arg(long, default_value_t = 500)]
     batch_us: i64,
+    /// Places that each flow goes to: further ones are bound over the API once all sessions play and have been measured alone.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8), requires = "http")]
+    branches: u16,
+    /// Updates that each move one session's picture to another place, spread over the time measured.
+    #[arg(long, default_value_t = 0, requires = "http", conflicts_with = "tcp")]
+    moves: usize,
+    /// How the new place of a move joins: primed, aligned or at-once.
+    #[arg(long, default_value = "primed")]
+    join: String,
+    /// The server's HTTP API, `http://HOST:PORT`.
+    #[arg(long)]
+    http: Option<String>,
     /// The server's process, to measure its processor time and memory.
     #[arg(long)]
     server_pid: Option<u32>,
@@ -99,15 +120,15 @@ struct Mark {
 }
 
 impl Mark {
-    fn now(options: &Options, totals: &Totals) -> Self {
+    fn now(options: &Options, common: &Common) -> Self {
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
         let own = usage.map_or(0.0, |usage| {
             [usage.user_time(), usage.system_time()].iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum()
         });
         Self {
             at: wall_clock(),
-            packets: totals.packets,
-            octets: totals.octets,
+            packets: common.totals.packets + common.moved.packets,
+            octets: common.totals.octets + common.moved.octets,
             own,
             server: options.server_pid.and_then(Process::read),
             core: options.server_core.and_then(Core::read),
@@ -150,21 +171,57 @@ fn run(options: &Options) -> std::io::Result<(Value, bool)> {
         inbox: Inbox::new(),
         scratch: vec![0; 256 << 10],
         totals: Totals::default(),
+        moved: Totals::default(),
     };
+    let join = if options.branches > 1 { "at-once" } else { &options.join };
+    let mut updates = options.http.as_ref().map(|url| Updates::new(url, join)).transpose()?;
     let urls = options.urls.iter().cycle().cloned();
     let mut sessions: Vec<Session> = urls.take(options.sessions).enumerate().map(|(number, url)| Session::new(number, url)).collect();
-    let before = Mark::now(options, &common.totals);
-    let (begin, end) = play(options, &mut common, &mut sessions);
-    sessions.iter_mut().flat_map(|session| &mut session.tracks).for_each(|track| track.meter.finish(&mut common.totals));
-    Ok(report(options, &common.totals, &sessions, &before, &begin, &end))
+    let before = Mark::now(options, &common);
+    let edges = play(options, &mut common, &mut sessions, updates.as_mut());
+    for track in sessions.iter_mut().flat_map(|session| &mut session.tracks) {
+        track.meter.finish(&mut common.totals);
+        for branch in &mut track.further {
+            branch.meter.finish(if branch.replaces { &mut common.moved } else { &mut common.totals });
+        }
+    }
+    Ok(report(options, &common, &sessions, updates.as_ref(), &before, &edges))
+}
+
+/// What a run does now.
+enum Stretch {
+    /// Sessions start.
+    Starting,
+    /// Each flow goes to one place, and that is measured, to compare with more of them.
+    Alone {
+        begin: Mark,
+    },
+    /// Further branches are bound.
+    Branching {
+        since: Stamp,
+        alone: (Mark, Mark),
+    },
+    Measured {
+        begin: Mark,
+        alone: Option<(Mark, Mark)>,
+    },
+    /// Sessions are ended.
+    Farewell(Edges),
+}
+
+/// The edges of the times that are measured.
+struct Edges {
+    begin: Mark,
+    end: Mark,
+    /// While each flow went to one place, where it went to more later.
+    alone: Option<(Mark, Mark)>,
 }
 
 /// Starts all sessions, plays, ends them: the edges of the time in which all played.
-fn play(options: &Options, common: &mut Common, sessions: &mut [Session]) -> (Mark, Mark) {
+fn play(options: &Options, common: &mut Common, sessions: &mut [Session], mut updates: Option<&mut Updates>) -> Edges {
     let batch = options.batch_us.max(1) * 1000;
     let (mut next, mut start_at, mut drained_at, mut ticked_at) = (0, wall_clock(), 0, 0);
-    let mut begin: Option<Mark> = None;
-    let mut end: Option<Mark> = None;
+    let mut stretch = Stretch::Starting;
     let mut ready = Vec::new();
     loop {
         let mut now = wall_clock();
@@ -177,8 +234,16 @@ fn play(options: &Options, common: &mut Common, sessions: &mut [Session]) -> (Ma
                 start_at = (start_at + options.ramp_us * 1000).max(now - 100 * MILLISECOND);
             }
         }
+        if let Some(updates) = &mut updates {
+            updates.step(sessions, common);
+        }
         common.control.wait(Duration::from_nanos(batch.unsigned_abs()));
         common.control.ready(&mut ready);
+        if let Some(updates) = &mut updates
+            && ready.contains(&updates::LABEL)
+        {
+            updates.ready(sessions);
+        }
         serve(&ready, sessions, common);
         now = wall_clock();
         if now - drained_at >= batch {
@@ -196,42 +261,91 @@ fn play(options: &Options, common: &mut Common, sessions: &mut [Session]) -> (Ma
             ticked_at = now;
             sessions.iter_mut().for_each(|session| session.tick(now));
         }
-        match (&begin, &end) {
-            (None, _) if next == sessions.len() && sessions.iter().all(Session::is_settled) => {
-                begin = Some(Mark::now(options, &common.totals));
+        let is_over = |mark: &Mark| (now - mark.at) as f64 >= options.seconds * 1e9;
+        stretch = match stretch {
+            Stretch::Starting if next == sessions.len() && sessions.iter().all(Session::is_settled) => {
+                let begin = Mark::now(options, common);
+                if options.branches > 1 {
+                    Stretch::Alone { begin }
+                } else {
+                    if let Some(updates) = &mut updates {
+                        updates.plan(moves(options, sessions, begin.at));
+                    }
+                    Stretch::Measured { begin, alone: None }
+                }
             }
-            (Some(mark), None) if (now - mark.at) as f64 >= options.seconds * 1e9 => {
-                end = Some(Mark::now(options, &common.totals));
+            Stretch::Alone { begin } if is_over(&begin) => {
+                if let Some(updates) = &mut updates {
+                    updates.plan(branches(options, sessions, now));
+                }
+                Stretch::Branching { since: now, alone: (begin, Mark::now(options, common)) }
+            }
+            Stretch::Branching { since, alone }
+                if updates.as_ref().is_none_or(|updates| updates.is_idle())
+                    && (now - since > BRANCHES_WITHIN || meters(sessions).all(|meter| meter.first_at().is_some())) =>
+            {
+                Stretch::Measured { begin: Mark::now(options, common), alone: Some(alone) }
+            }
+            Stretch::Measured { begin, alone } if is_over(&begin) => {
+                let end = Mark::now(options, common);
                 sessions.iter_mut().for_each(Session::tear_down);
+                Stretch::Farewell(Edges { begin, end, alone })
             }
-            (Some(_), Some(mark)) if now - mark.at > FAREWELL || !sessions.iter().any(|session| session.stage == Stage::Teardown) => break,
-            _ => {}
-        }
+            Stretch::Farewell(edges)
+                if now - edges.end.at > FAREWELL || !sessions.iter().any(|session| session.stage == Stage::Teardown) =>
+            {
+                return edges;
+            }
+            same => same,
+        };
     }
-    let now = || Mark::now(options, &common.totals);
-    (begin.unwrap_or_else(now), end.unwrap_or_else(now))
+}
+
+fn meters(sessions: &[Session]) -> impl Iterator<Item = &Meter> {
+    sessions.iter().flat_map(|session| &session.tracks).flat_map(Track::meters)
+}
+
+/// Each flow to as many places as asked, branch after branch.
+fn branches(options: &Options, sessions: &[Session], due: Stamp) -> Vec<Update> {
+    let flows = || sessions.iter().flat_map(|session| (0..session.tracks.len()).map(|track| (session.number, track)));
+    (1..options.branches).flat_map(|_| flows().map(|(session, track)| Update { due, session, track, replaces: false })).collect()
+}
+
+/// Moves of one session's picture after the other, evenly over the time that is measured.
+fn moves(options: &Options, sessions: &[Session], begin: Stamp) -> Vec<Update> {
+    let apart = options.seconds * 1e9 * MOVING_SHARE / options.moves.max(1) as f64;
+    let turn = (0..sessions.len()).cycle().take(options.moves).enumerate();
+    turn.map(|(number, session)| Update { due: begin + (number as f64 * apart) as Stamp, session, track: 0, replaces: true }).collect()
 }
 
 fn serve(ready: &[u64], sessions: &mut [Session], common: &mut Common) {
-    for label in ready {
+    for label in ready.iter().filter(|label| **label != updates::LABEL) {
         let (number, socket) = Socket::of(*label);
         sessions[number].ready(socket, common);
     }
 }
 
 /// The line, and whether every session played to the end.
-fn report(options: &Options, totals: &Totals, sessions: &[Session], before: &Mark, begin: &Mark, end: &Mark) -> (Value, bool) {
+fn report(
+    options: &Options,
+    common: &Common,
+    sessions: &[Session],
+    updates: Option<&Updates>,
+    before: &Mark,
+    edges: &Edges,
+) -> (Value, bool) {
+    let (Common { totals, moved, .. }, Edges { begin, end, .. }) = (common, edges);
     let tracks = || sessions.iter().flat_map(|session| &session.tracks);
-    let sum = |count: fn(&meter::Meter) -> u64| tracks().map(|track| count(&track.meter)).sum::<u64>();
-    let of_kind = |kind| tracks().filter(|track| track.kind == kind).map(|track| track.meter.packets).sum::<u64>();
+    let sum = |count: fn(&Meter) -> u64| meters(sessions).map(count).sum::<u64>();
+    let of_kind = |kind| tracks().filter(|track| track.kind == kind).flat_map(Track::meters).map(|meter| meter.packets).sum::<u64>();
     let spans = |from: fn(&Session) -> Option<Stamp>, to: fn(&Session) -> Option<Stamp>| {
         distribution(sessions.iter().filter_map(|session| Some((to(session)? - from(session)?) as f64 / 1e6)).collect())
     };
     let established = sessions.iter().filter(|session| session.playing_at.is_some()).count();
     let dropped = sessions.iter().filter(|session| session.dropped).count();
     let has_stalled = |session: &&Session| {
-        let late = |track: &session::Track| track.meter.last_at().is_none_or(|at| end.at - at > STALLED);
-        session.playing_at.is_some() && !session.dropped && session.tracks.iter().any(late)
+        let late = |meter: &Meter| meter.last_at().is_none_or(|at| end.at - at > STALLED);
+        session.playing_at.is_some() && !session.dropped && session.tracks.iter().flat_map(Track::current).any(late)
     };
     let stalled = sessions.iter().filter(has_stalled).count();
     let errors: Vec<&String> = sessions.iter().filter_map(|session| session.failure.as_ref()).take(3).collect();
@@ -240,7 +354,7 @@ fn report(options: &Options, totals: &Totals, sessions: &[Session], before: &Mar
         .filter(|gap| *gap < LARGEST_GAP)
         .map(u64::from)
         .sum();
-    let (lost, expected) = (sum(meter::Meter::lost), sum(meter::Meter::expected));
+    let (lost, expected) = (sum(Meter::lost), sum(Meter::expected));
 
     let seconds = (end.at - begin.at) as f64 / 1e9;
     let (packets, octets) = ((end.packets - begin.packets) as f64, (end.octets - begin.octets) as f64);
@@ -264,13 +378,13 @@ fn report(options: &Options, totals: &Totals, sessions: &[Session], before: &Mar
             "busy_ms_per_gigabit": number(busy * 1e3 / gigabits),
         })
     });
-    let line = json!({
+    let mut line = json!({
         "label": options.label, "transport": if options.tcp { "tcp" } else { "udp" }, "asked": options.sessions,
         "established": established, "held": established - dropped - stalled, "dropped": dropped, "stalled": stalled, "errors": errors,
-        "packets": totals.packets, "octets": totals.octets, "video_packets": of_kind(Kind::Video), "audio_packets": of_kind(Kind::Audio),
+        "packets": totals.packets + moved.packets, "octets": totals.octets + moved.octets, "video_packets": of_kind(Kind::Video), "audio_packets": of_kind(Kind::Audio),
         "rtcp_packets": sessions.iter().map(|session| session.rtcp_packets).sum::<u64>(),
         "lost": lost, "loss_pct": number(100.0 * lost as f64 / expected as f64), "duplicates": sum(|meter| meter.duplicates),
-        "reordered": sum(|meter| meter.reordered), "too_late": sum(|meter| meter.too_late), "malformed": totals.malformed,
+        "reordered": sum(|meter| meter.reordered), "too_late": sum(|meter| meter.too_late), "malformed": totals.malformed + moved.malformed,
         "other_payload_type": sum(|meter| meter.other_payload_type), "other_source": sum(|meter| meter.other_source), "start_gap": start_gap,
         "setup_to_first_rtp_ms": spans(|session| session.setup_at, Session::first_packet_at),
         "play_to_first_rtp_ms": spans(|session| session.play_at, Session::first_packet_at),
@@ -280,5 +394,50 @@ fn report(options: &Options, totals: &Totals, sessions: &[Session], before: &Mar
         "window_s": number(seconds), "mbit_s": number(octets * 8.0 / seconds / 1e6), "packets_s": number(packets / seconds),
         "generator_cpu_pct": number(100.0 * (end.own - begin.own) / seconds), "server": server, "core": core,
     });
-    (line, established == options.sessions && dropped == 0)
+    if let Some(updates) = updates {
+        if options.branches > 1 {
+            line["branches"] = branches_report(options, sessions, updates, edges);
+        }
+        if options.moves > 0 {
+            line["moves"] = moves_report(options, sessions, updates);
+        }
+    }
+    (line, established == options.sessions && dropped == 0 && updates.is_none_or(|updates| updates.refused == 0))
+}
+
+/// What came to each branch, and what the server takes for a further one: the growth of its time over the growth of what it sends.
+fn branches_report(options: &Options, sessions: &[Session], updates: &Updates, edges: &Edges) -> Value {
+    let tracks = || sessions.iter().flat_map(|session| &session.tracks);
+    let of = |branch: usize, count: fn(&Meter) -> u64| tracks().filter_map(|track| track.meters().nth(branch)).map(count).sum::<u64>();
+    let every: Vec<usize> = (0..usize::from(options.branches)).collect();
+    let lost: Vec<u64> = every.iter().map(|branch| of(*branch, Meter::lost)).collect();
+    let expected: Vec<u64> = every.iter().map(|branch| of(*branch, Meter::expected)).collect();
+    let brought = |track: &Track| track.further.iter().filter(|branch| branch.meter.packets > 0).count();
+    // Processor time and gigabits, each by the second.
+    let pace = |begin: &Mark, end: &Mark| {
+        let seconds = (end.at - begin.at) as f64 / 1e9;
+        let processor = begin.server.zip(end.server).map_or(f64::NAN, |(begin, end)| end.processor() - begin.processor());
+        (processor / seconds, (end.octets - begin.octets) as f64 * 8e-9 / seconds)
+    };
+    let (whole, alone) = (pace(&edges.begin, &edges.end), edges.alone.as_ref().map(|(begin, end)| pace(begin, end)));
+    let (alone_cost, further_cost) = alone.map_or((f64::NAN, f64::NAN), |(processor, gigabits)| {
+        (processor * 1e3 / gigabits, (whole.0 - processor) * 1e3 / (whole.1 - gigabits))
+    });
+    json!({
+        "count": options.branches, "flows": tracks().count(), "further": tracks().map(brought).sum::<usize>(),
+        "refused": updates.refused, "failures": updates.failures, "lost": lost, "expected": expected,
+        "alone_cpu_ms_per_gigabit": number(alone_cost), "alone_mbit_s": number(alone.map_or(f64::NAN, |(_, gigabits)| gigabits * 1e3)),
+        "further_cpu_ms_per_gigabit": number(further_cost), "update_to_answer_ms": distribution(updates.answered.clone()),
+    })
+}
+
+/// From an update to the first packet at the new place.
+fn moves_report(options: &Options, sessions: &[Session], updates: &Updates) -> Value {
+    let branches = || sessions.iter().flat_map(|session| &session.tracks).flat_map(|track| &track.further);
+    let spans = branches().filter_map(|branch| Some((branch.meter.first_at()? - branch.asked_at) as f64 / 1e6)).collect();
+    json!({
+        "asked": options.moves, "refused": updates.refused, "failures": updates.failures, "join": options.join,
+        "lost_at_new": branches().map(|branch| branch.meter.lost()).sum::<u64>(),
+        "update_to_first_packet_ms": distribution(spans), "update_to_answer_ms": distribution(updates.answered.clone()),
+    })
 }

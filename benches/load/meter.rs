@@ -84,8 +84,9 @@ impl Bursts {
         self.0[class.min(self.0.len() - 1)] += 1;
     }
 
+    /// Classes up to 256 packets, and those above that there are.
     pub fn report(&self) -> Value {
-        let used = self.0.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        let used = self.0.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1).max(9);
         self.0[..used]
             .iter()
             .enumerate()

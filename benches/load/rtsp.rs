@@ -66,6 +66,15 @@ fn message(octets: &[u8]) -> Piece<'_> {
     }
 }
 
+/// Status and length of an HTTP answer, once it is there as a whole.
+pub fn http_answer(octets: &[u8]) -> Option<(u16, usize)> {
+    let end = octets.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&octets[..end]).ok()?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let len = end + header(head, "Content-Length").map_or(Some(0), |len| len.parse().ok())?;
+    (len <= octets.len()).then_some((status, len))
+}
+
 /// Host and port of an `rtsp://` URL.
 pub fn authority(url: &str) -> Option<(String, u16)> {
     let rest = url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("rtsp://")).and_then(|_| url.get(7..))?;

@@ -15,6 +15,8 @@ const KEEP_ALIVE: Stamp = 30 * SECOND;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Reads of one connection before others have their turn.
 const ROUNDS: usize = 8;
+/// Tracks of one session: a picture and a sound.
+const MAX_TRACKS: usize = 2;
 
 /// What all sessions share.
 pub struct Common {
@@ -30,6 +32,8 @@ pub struct Common {
     pub inbox: Inbox,
     pub scratch: Vec<u8>,
     pub totals: Totals,
+    /// Of branches that took a flow over: what makes up for the time since a key picture comes faster than it is shown.
+    pub moved: Totals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,28 +53,38 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub enum Socket {
     Connection,
-    Rtp(usize),
-    Rtcp(usize),
+    Rtp(Place),
+    Rtcp(Place),
+}
+
+/// One place where a track arrives: the one that SETUP named is 0, branches follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub track: usize,
+    pub branch: usize,
 }
 
 impl Socket {
+    /// Sockets of one session have numbers below it.
+    const PER_SESSION: u64 = 1 << 16;
+
     /// What epoll keeps: the session's number and the socket's.
     fn label(self, session: usize) -> u64 {
+        let number = |place: Place, is_rtcp: u64| 2 + 2 * (place.branch * MAX_TRACKS + place.track) as u64 + is_rtcp;
         let socket = match self {
             Self::Connection => 0,
-            Self::Rtp(track) => 1 + 2 * track,
-            Self::Rtcp(track) => 2 + 2 * track,
+            Self::Rtp(place) => number(place, 0),
+            Self::Rtcp(place) => number(place, 1),
         };
-        (session * 8 + socket) as u64
+        session as u64 * Self::PER_SESSION + socket
     }
 
     pub fn of(label: u64) -> (usize, Self) {
-        let (session, socket) = ((label / 8) as usize, (label % 8) as usize);
-        match socket {
-            0 => (session, Self::Connection),
-            odd if odd % 2 == 1 => (session, Self::Rtp(odd / 2)),
-            even => (session, Self::Rtcp(even / 2 - 1)),
-        }
+        let (session, socket) = ((label / Self::PER_SESSION) as usize, label % Self::PER_SESSION);
+        let Some(number) = socket.checked_sub(2) else { return (session, Self::Connection) };
+        let at = (number / 2) as usize;
+        let place = Place { track: at % MAX_TRACKS, branch: at / MAX_TRACKS };
+        (session, if number % 2 == 0 { Self::Rtp(place) } else { Self::Rtcp(place) })
     }
 }
 
@@ -79,10 +93,24 @@ pub struct Track {
     pub meter: Meter,
     /// The first sequence number, as PLAY's answer tells it.
     pub announced: Option<u16>,
+    /// The name that its flow is sent to, where SETUP's answer tells one.
+    pub home: Option<String>,
+    /// Where else it goes, in the order in which that was asked for.
+    pub further: Vec<Branch>,
     url: String,
     sockets: Option<(UdpSocket, UdpSocket)>,
     channels: (u16, u16),
     reports_to: Option<SocketAddr>,
+}
+
+/// One more place where a track arrives, once an update has said so.
+pub struct Branch {
+    pub meter: Meter,
+    /// The places before it are left.
+    pub replaces: bool,
+    /// When the update was sent.
+    pub asked_at: Stamp,
+    sockets: (UdpSocket, UdpSocket),
 }
 
 pub struct Session {
@@ -216,14 +244,15 @@ impl Session {
     pub fn ready(&mut self, socket: Socket, common: &mut Common) {
         match socket {
             Socket::Connection => self.read(common),
-            Socket::Rtp(track) => {
-                if let Some(Track { sockets: Some((rtp, _)), meter, .. }) = self.tracks.get_mut(track) {
-                    let Common { inbox, totals, .. } = common;
+            Socket::Rtp(place) => {
+                let Common { inbox, totals, moved, .. } = common;
+                if let Some((rtp, meter, replaces)) = self.tracks.get_mut(place.track).and_then(|track| track.receiver(place.branch)) {
+                    let totals = if replaces { moved } else { totals };
                     inbox.drain(rtp, |head, len, at| meter.take(head, len, at, totals));
                 }
             }
-            Socket::Rtcp(track) => {
-                if let Some(Track { sockets: Some((_, rtcp)), .. }) = self.tracks.get(track) {
+            Socket::Rtcp(place) => {
+                if let Some(rtcp) = self.tracks.get(place.track).and_then(|track| track.reports(place.branch)) {
                     while rtcp.recv(&mut common.scratch).is_ok() {
                         self.rtcp_packets += 1;
                     }
@@ -309,7 +338,7 @@ impl Session {
                     return self.fail("no track to play in the description");
                 }
                 self.aggregate = aggregate;
-                self.tracks = offered.into_iter().enumerate().map(|(index, offered)| Track::new(index, offered)).collect();
+                self.tracks = offered.into_iter().take(MAX_TRACKS).enumerate().map(|(index, offered)| Track::new(index, offered)).collect();
                 self.stage = Stage::Setup;
                 self.set_up(common);
             }
@@ -324,6 +353,8 @@ impl Session {
                 if let (Some(transport), Some(peer)) = (answer.header("Transport"), peer) {
                     self.tracks[self.set_up].agreed(transport, peer);
                 }
+                let home = answer.header("Home-Address").and_then(|value| value.split(';').next());
+                self.tracks[self.set_up].home = home.map(|home| home.trim().to_owned());
                 self.set_up += 1;
                 if self.set_up < self.tracks.len() { self.set_up(common) } else { self.play(common) }
             }
@@ -359,13 +390,30 @@ impl Session {
     }
 
     fn open(&mut self, index: usize, common: &mut Common) -> std::io::Result<u16> {
-        let address = local_address(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)?;
-        let (rtp, rtcp) = common.ports.pair(address, common.receive_buffer)?;
-        common.media.add(&rtp, Socket::Rtp(index).label(self.number))?;
-        common.media.add(&rtcp, Socket::Rtcp(index).label(self.number))?;
+        let (rtp, rtcp) = self.pair(Place { track: index, branch: 0 }, common)?;
         let port = rtp.local_addr()?.port();
         self.tracks[index].sockets = Some((rtp, rtcp));
         Ok(port)
+    }
+
+    /// Sockets that are waited for, where a track is to arrive.
+    fn pair(&self, place: Place, common: &mut Common) -> std::io::Result<(UdpSocket, UdpSocket)> {
+        let address = local_address(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)?;
+        let (rtp, rtcp) = common.ports.pair(address, common.receive_buffer)?;
+        common.media.add(&rtp, Socket::Rtp(place).label(self.number))?;
+        common.media.add(&rtcp, Socket::Rtcp(place).label(self.number))?;
+        Ok((rtp, rtcp))
+    }
+
+    /// One more place for a track, which an update is to name; its RTP address.
+    pub fn branch(&mut self, index: usize, replaces: bool, common: &mut Common) -> std::io::Result<SocketAddr> {
+        let branch = 1 + self.tracks.get(index).ok_or(ErrorKind::NotFound)?.further.len();
+        let sockets = self.pair(Place { track: index, branch }, common)?;
+        let address = sockets.0.local_addr()?;
+        let track = &mut self.tracks[index];
+        let meter = Meter::new(track.meter.clock, track.meter.payload_type);
+        track.further.push(Branch { meter, replaces, asked_at: wall_clock(), sockets });
+        Ok(address)
     }
 
     fn play(&mut self, common: &mut Common) {
@@ -467,11 +515,39 @@ impl Track {
             kind: offered.kind,
             meter: Meter::new(offered.clock, offered.payload_type),
             announced: None,
+            home: None,
+            further: Vec::new(),
             url: offered.url,
             sockets: None,
             channels: (2 * index, 2 * index + 1),
             reports_to: None,
         }
+    }
+
+    /// Socket and meter of a place, and whether it took the flow over.
+    fn receiver(&mut self, branch: usize) -> Option<(&UdpSocket, &mut Meter, bool)> {
+        match branch.checked_sub(1) {
+            None => Some((&self.sockets.as_ref()?.0, &mut self.meter, false)),
+            Some(at) => self.further.get_mut(at).map(|branch| (&branch.sockets.0, &mut branch.meter, branch.replaces)),
+        }
+    }
+
+    fn reports(&self, branch: usize) -> Option<&UdpSocket> {
+        match branch.checked_sub(1) {
+            None => Some(&self.sockets.as_ref()?.1),
+            Some(at) => self.further.get(at).map(|branch| &branch.sockets.1),
+        }
+    }
+
+    /// The meters of all places, the first one's first.
+    pub fn meters(&self) -> impl Iterator<Item = &Meter> {
+        std::iter::once(&self.meter).chain(self.further.iter().map(|branch| &branch.meter))
+    }
+
+    /// … of those that packets are to come to.
+    pub fn current(&self) -> impl Iterator<Item = &Meter> {
+        let left = self.further.iter().rposition(|branch| branch.replaces).map_or(0, |at| at + 1);
+        self.meters().skip(left)
     }
 
     fn agreed(&mut self, transport: &str, peer: IpAddr) {

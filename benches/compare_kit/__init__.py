@@ -1,0 +1,1 @@
+"""What benches/compare makes of what it measured."""
