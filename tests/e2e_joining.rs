@@ -108,6 +108,8 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     let a = Viewer::watch(&scene.network.a, &scene.url(V6, FAR), Udp);
     wait_for_pictures(&a, 110);
     let b = Viewer::watch(&scene.network.b, &url_to_take_all(&scene, &a), Udp);
+    wait_for_pictures(&b, 20);
+    let session = scene.operator().session();
     wait_for_pictures(&b, 50);
     let arrived = b.video().recording.so_far();
     let begun = arrived.rtp[0].at;
@@ -120,7 +122,6 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     }
     let (first, _) = within(&film, "B", b.video());
     assert!(b.video().units()[0].key && first == 0, "from the key picture, not {first}");
-    let session = scene.operator().session();
     let lags: Vec<u64> = session["flows"]
         .as_array()
         .expect("flows")

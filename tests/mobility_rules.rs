@@ -567,6 +567,28 @@ fn flows_that_one_device_gives_to_one_address_join_together() {
 }
 
 #[test]
+fn flows_that_go_back_and_forth_within_a_second_join_anew_each_time_and_together() {
+    let mut world = World::new();
+    let held = [world.reserve(), world.reserve()];
+    for held in &held {
+        world.steering.play_to(held.home, 7, Default::default(), None, world.now).expect("free");
+    }
+    let mut give = |held: &Held, number: u16, to| {
+        assert_eq!(world.status(&Draft::new(held.home, number).bid(number, to), held), Status::ACCEPTED);
+        let mut gate = world.steering.gate(held.home).expect("reserved");
+        world.now = world.now.after(Duration::from_millis(50));
+        gate.route().branches.iter().filter(|branch| branch.care_of.ip() == IpAddr::V6(to)).map(|branch| branch.update).max()
+    };
+    let mut last = None;
+    for (number, to) in [(1, TWO), (2, ONE), (3, TWO), (4, ONE)] {
+        let update = give(&held[0], number, to);
+        assert!(update > last, "{number}: newer than the one before");
+        assert_eq!(give(&held[1], number, to), update, "{number}: both flows");
+        last = update;
+    }
+}
+
+#[test]
 fn the_first_label_is_learned_from_what_is_expected_only() {
     let mut world = World::new();
     let held = world.reserve();

@@ -2,8 +2,10 @@
 
 mod playback_rig;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use flowsteer::library::Title;
 use flowsteer::now::Mono;
 use flowsteer::playback::report;
 use flowsteer::playback::{NptRange, PlayRequest, PresentationState};
@@ -330,4 +332,216 @@ fn what_reached_neither_is_told_as_missing() {
     let outcome = rig.handed_over[&(2, VIDEO)];
     assert_eq!(outcome.repeated, Duration::ZERO);
     assert!((0.95..1.05).contains(&outcome.missing.as_secs_f64()), "{outcome:?}");
+}
+
+/// What two branches had of a flow, one after the other: nothing twice, nothing missing.
+#[track_caller]
+fn assert_seamless(rig: &Rig, old: u64, new: u64, flow: usize) {
+    let together: Vec<u64> = offsets(rig, old, flow).into_iter().chain(offsets(rig, new, flow)).collect();
+    let distance = if flow == VIDEO { 5000 } else { 300 };
+    let seam = together.windows(2).find(|pair| pair[1] != pair[0] + distance);
+    assert_eq!(seam, None, "flow {flow}: nothing twice, nothing missing");
+    let outcome = rig.handed_over[&(new, flow)];
+    assert_eq!((outcome.entered, outcome.repeated, outcome.missing), (Entered::Aligned, Duration::ZERO, Duration::ZERO));
+}
+
+#[test]
+fn aligned_with_one_that_is_delayed_a_branch_begins_where_that_ends_and_is_as_far_behind() {
+    for flows in [&BOTH[..], &[VIDEO], &[AUDIO]] {
+        let mut rig = watched(60, 250, false, 16.0);
+        // The first one stays.
+        rig.bind(2, &BOTH, 2000);
+        rig.run(seconds(5.0));
+        rig.hand_over(2, 3, flows, JoinWay::Aligned, Duration::ZERO);
+        rig.run(seconds(12.0));
+        for &flow in flows {
+            assert_seamless(&rig, 2, 3, flow);
+            rig.assert_contiguous(3);
+            assert!(rig.handed_over[&(3, flow)].lag.abs_diff(seconds(6.0)) < seconds(0.05));
+            let (first, live) = (rig.got(3, flow)[0], rig.got(1, flow));
+            let twin = live.iter().find(|twin| twin.offset == first.offset).expect("sent to the first as well");
+            assert_eq!((twin.sequence, twin.timestamp), (first.sequence, first.timestamp));
+            assert!(first.at.since(twin.at).abs_diff(seconds(6.0)) < seconds(0.05), "{:?}", first.at.since(twin.at));
+        }
+        if flows.contains(&VIDEO) {
+            assert_eq!(rig.got(3, VIDEO)[0].offset, 500 * 5000);
+        }
+    }
+}
+
+#[test]
+fn aligned_with_one_that_shows_the_film_late_a_branch_shows_it_as_late() {
+    for (flows, window, made_up) in [(&BOTH[..], 0.0, 5.0), (&[VIDEO], 0.0, 5.0), (&BOTH[..], 0.0, 0.2), (&BOTH[..], 2.0, 5.0)] {
+        let mut rig = watched(60, 50, false, 5.3);
+        rig.bind(2, &BOTH, 2000);
+        rig.run(seconds(made_up));
+        // It has had all, and shows it 1.3 s after the first one.
+        rig.hand_over(2, 3, flows, JoinWay::Aligned, seconds(window));
+        rig.run(seconds(8.0));
+        for &flow in flows {
+            assert_seamless(&rig, 2, 3, flow);
+            rig.assert_contiguous(3);
+            let (first, live) = (rig.got(3, flow)[0], rig.got(1, flow));
+            let twin = live.iter().find(|twin| twin.offset == first.offset).expect("sent to the first as well");
+            assert_eq!((twin.sequence, twin.timestamp), (first.sequence, first.timestamp));
+            assert!(first.at.since(twin.at).abs_diff(seconds(1.27)) < seconds(0.05), "{:?}", first.at.since(twin.at));
+        }
+    }
+}
+
+#[test]
+fn the_last_delayed_branch_becomes_the_flow() {
+    let (mut rig, begun) = delayed(false);
+    let line = |rig: &Rig| {
+        let flow = &rig.presentation.flows()[VIDEO];
+        let state = flow.branches.last().expect("a branch");
+        let report = report::sender_report(&rig.presentation, flow, state, "c", false, rig.now);
+        let field = |at: usize| u32::from_be_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
+        (f64::from(field(8)) + f64::from(field(12)) / 2f64.powi(32), field(16))
+    };
+    rig.run(seconds(1.9));
+    let before = line(&rig);
+    rig.run(seconds(0.2));
+    let after = line(&rig);
+    assert!((after.0 - before.0 - 0.2).abs() < 1e-6);
+    assert!(after.1.wrapping_sub(before.1).abs_diff(18_000) <= 1, "the line of its reports stays");
+    for flow in rig.presentation.flows() {
+        assert!(flow.branches.iter().all(|state| state.priming.is_none() && state.lag < seconds(0.05)), "all of it is live");
+    }
+    rig.run(seconds(30.0));
+    rig.assert_contiguous(2);
+    for (number, got) in rig.got(2, VIDEO).iter().enumerate() {
+        assert!(near(got.at.since(begun), number as f64 * 0.04), "picture {number} at {:?}", got.at.since(begun));
+    }
+    assert_eq!(rig.got(2, VIDEO).len(), 500);
+    assert_eq!(rig.byes.iter().filter(|(branch, ..)| *branch == 2).count(), 2);
+    // Where it is, another one joins.
+    let (mut rig, _) = delayed(true);
+    rig.run(seconds(40.0));
+    rig.bind(3, &BOTH, 2000);
+    rig.run(seconds(20.0));
+    for branch in [2, 3] {
+        rig.assert_contiguous(branch);
+        for got in rig.got(branch, VIDEO) {
+            let of = |other| rig.got(other, VIDEO).iter().find(|twin| twin.sequence == got.sequence);
+            assert!(of(5 - branch).is_none_or(|twin| (twin.offset, twin.timestamp) == (got.offset, got.timestamp)));
+        }
+    }
+}
+
+#[test]
+fn a_point_that_lies_too_far_back_is_not_primed_from_where_another_comes_in_time() {
+    for (at, first, entered) in [(48.0, 750, Entered::Delayed), (54.0, 1500, Entered::Aligned)] {
+        let mut rig = watched(90, 750, false, at);
+        rig.hand_over(1, 2, &BOTH, JoinWay::Primed, Duration::ZERO);
+        rig.run(seconds(15.0));
+        assert_eq!((rig.got(2, VIDEO)[0].offset, rig.handed_over[&(2, VIDEO)].entered), (first * 5000, entered), "at {at}");
+        rig.assert_contiguous(2);
+    }
+    // None comes in time: there is nothing else that could be shown.
+    let mut rig = watched(120, 1500, false, 25.0);
+    rig.hand_over(1, 2, &BOTH, JoinWay::Primed, Duration::ZERO);
+    rig.run(seconds(1.0));
+    assert_eq!(rig.got(2, VIDEO)[0].offset, 0);
+}
+
+#[test]
+fn a_rate_that_was_asked_for_is_obeyed() {
+    for (distance, rate) in [(50, 1000), (250, 1000), (250, 4000)] {
+        let mut rig = watched(60, distance, false, 15.3);
+        rig.fixed = true;
+        let begun = rig.now.mono;
+        rig.bind(2, &BOTH, rate);
+        rig.run(seconds(1.0));
+        let sent = rig.got(2, VIDEO).len();
+        let expected = 25 * usize::from(rate) / 1000;
+        assert!(sent.abs_diff(expected) <= 1, "{sent} of {expected} at {rate}");
+        assert_eq!(rig.got(2, VIDEO)[0].at, begun);
+        rig.run(seconds(10.0));
+        rig.assert_contiguous(2);
+        let behind = rig.got(1, VIDEO).len() - (rig.got(2, VIDEO).last().expect("pictures").offset / 5000 + 1) as usize;
+        assert_eq!(behind > 0, rate == 1000, "{behind}");
+    }
+}
+
+#[test]
+fn after_the_end_of_a_range_nothing_comes_at_once_though_somebody_was_behind() {
+    for (wait, rate) in [(4.0, 2000), (30.0, 2000), (3.2, 1010)] {
+        let mut rig = watched(60, if rate == 2000 { 250 } else { 50 }, false, 17.9);
+        let range = NptRange { start: None, end: Some(MediaTime::from_seconds(20.0)) };
+        rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now).expect("playable");
+        rig.bind(2, &BOTH, rate);
+        rig.run(seconds(wait));
+        let sent = [rig.got(1, VIDEO).len(), rig.got(2, VIDEO).len()];
+        let playing = rig.play(None, None);
+        assert!(playing.start.since(MediaTime::from_seconds(20.0)) < seconds(0.1), "{:?}", playing.start);
+        rig.run(seconds(1.0));
+        for (branch, before) in [(1, sent[0]), (2, sent[1])] {
+            let came = rig.got(branch, VIDEO).len() - before;
+            assert!((23..=28).contains(&came), "branch {branch} after {wait}: {came} pictures in a second");
+        }
+        rig.run(seconds(60.0));
+        for branch in [1, 2] {
+            rig.assert_contiguous(branch);
+            assert_eq!(rig.got(branch, VIDEO).last().expect("pictures").offset, 1499 * 5000);
+        }
+    }
+}
+
+/// A film with open groups of pictures.
+fn open(distance: i64) -> Arc<Title> {
+    title_of(MediaTime::from_seconds(60.0), open_groups(60, distance), 48_000, sound(60))
+}
+
+#[test]
+fn leading_pictures_are_left_out_for_who_begins_with_their_random_access_point() {
+    for (distance, way, first) in [(51, JoinWay::Primed, 357), (252, JoinWay::Primed, 252), (51, JoinWay::Aligned, 408)] {
+        let mut rig = Rig::new(open(distance), false);
+        rig.bind(1, &BOTH, 2000);
+        rig.play(None, None);
+        rig.run(seconds(16.0));
+        rig.hand_over(1, 2, &BOTH, way, seconds(60.0));
+        rig.run(seconds(30.0));
+        let got = offsets(&rig, 2, VIDEO);
+        assert_eq!(got[..2], [first * 5000, (first + 3) * 5000], "{way:?} {distance}");
+        assert!(got[1..].windows(2).all(|pair| pair[1] == pair[0] + 5000), "no other picture is");
+        rig.assert_contiguous(1);
+        for got in rig.got(2, VIDEO) {
+            let twin = rig.got(1, VIDEO).iter().find(|twin| twin.offset == got.offset).expect("sent to the first as well");
+            assert_eq!((twin.sequence, twin.timestamp), (got.sequence, got.timestamp), "all keep their numbers");
+        }
+    }
+}
+
+#[test]
+fn after_a_jump_to_an_open_group_its_leading_pictures_are_sent_to_nobody_and_have_no_numbers() {
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(Some((21.0, None)), None);
+    rig.run(seconds(1.0));
+    rig.bind(2, &BOTH, 2000);
+    rig.run(seconds(4.0));
+    for branch in [1, 2] {
+        let got = offsets(&rig, branch, VIDEO);
+        assert_eq!(got[..3], [510 * 5000, 513 * 5000, 514 * 5000]);
+        rig.assert_contiguous(branch);
+    }
+    assert_eq!(rig.got(1, VIDEO)[1].sequence, rig.got(2, VIDEO)[1].sequence);
+}
+
+#[test]
+fn a_delayed_branch_of_a_player_that_takes_bursts_has_the_first_second_at_once() {
+    let mut rig = watched(60, 250, false, 16.0);
+    let begun = rig.now.mono;
+    rig.bind(2, &BOTH, 8000);
+    rig.run(seconds(20.0));
+    rig.assert_contiguous(2);
+    for (number, got) in rig.got(2, VIDEO).iter().enumerate() {
+        let expected = if number <= 25 { number as f64 * 0.005 } else { 0.125 + (number - 25) as f64 * 0.04 };
+        assert!((got.at.since(begun).as_secs_f64() - expected).abs() < 0.002, "picture {number} at {:?}", got.at.since(begun));
+    }
+    let flow = &rig.presentation.flows()[VIDEO];
+    let state = flow.branches.last().expect("a branch");
+    assert_eq!(state.entered, Entered::Delayed);
+    assert!(state.behind.abs_diff(seconds(5.125)) < seconds(0.05) && state.lag.abs_diff(seconds(6.0)) < seconds(0.05), "{state:?}");
 }

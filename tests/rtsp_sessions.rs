@@ -815,8 +815,8 @@ fn settings_and_urls_say_how_a_player_joins() {
         assert_eq!(joins.len(), 2);
         joins[0]
     };
-    assert_eq!(join_of_second(""), Join { way: JoinWay::AtOnce, rate_milli: 4000, rtx: false });
-    assert_eq!(join_of_second("&join=primed"), Join { way: JoinWay::Primed, rate_milli: 4000, rtx: false });
+    assert_eq!(join_of_second(""), Join { way: JoinWay::AtOnce, rate_milli: 4000, fixed: true, rtx: false });
+    assert_eq!(join_of_second("&join=primed"), Join { way: JoinWay::Primed, rate_milli: 4000, fixed: true, rtx: false });
 }
 
 #[test]

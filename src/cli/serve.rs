@@ -144,7 +144,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
             max_packet: config.rtp.mtu,
             transition: Duration::from_millis(config.steering.transition_ms),
             context: Duration::from_secs(config.steering.context_s),
-            join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli), rtx: false },
+            join: join(config),
             media_source: config.steering.media_source,
             limits: Limits {
                 connections: config.http.connections,
@@ -277,7 +277,7 @@ pub(super) fn responder_settings(config: &Config) -> ResponderSettings {
         close_enough: Duration::from_secs(config.mobility.close_enough_s),
         remote_homes: config.mobility.remote_homes,
         max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
-        join: Join { way: join_way(config), rate_milli: prime_rate(config).unwrap_or(Join::default().rate_milli), rtx: false },
+        join: join(config),
         media_source: config.steering.media_source,
         media_source_for_loopback: Some(media_source(None, std::net::Ipv6Addr::LOCALHOST.into())),
     }
@@ -358,6 +358,12 @@ const fn join_way(config: &Config) -> JoinWay {
         JoinDefault::Aligned => JoinWay::Aligned,
         JoinDefault::AtOnce => JoinWay::AtOnce,
     }
+}
+
+fn join(config: &Config) -> Join {
+    let rate = prime_rate(config);
+    let unknown = Join::default();
+    Join { way: join_way(config), rate_milli: rate.unwrap_or(unknown.rate_milli), fixed: rate.is_some(), ..unknown }
 }
 
 const fn prime_rate(config: &Config) -> Option<u16> {

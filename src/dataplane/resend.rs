@@ -57,10 +57,18 @@ impl Resends {
         presentation: &Presentation,
         branches: &[Branch],
         served: &[BranchSerial],
+        left_out: &[BranchSerial],
     ) {
         // A connection loses nothing.
         let asked = |branch: &&Branch| branch.join.rtx && matches!(branch.care_of, CareOf::Udp { .. });
-        for branch in branches.iter().filter(asked).filter(|branch| served.contains(&branch.serial)) {
+        for branch in branches.iter().filter(asked) {
+            if let Some((_, resending)) = self.branches.iter_mut().find(|(serial, _)| *serial == branch.serial && left_out.contains(serial))
+            {
+                resending.history.note_left_out(*sent, presentation.jumps());
+            }
+            if !served.contains(&branch.serial) {
+                continue;
+            }
             let position = self.branches.iter().position(|(serial, _)| *serial == branch.serial);
             let position = position.unwrap_or_else(|| {
                 self.branches.push((branch.serial, self.begin(facts, presentation, sent.at)));

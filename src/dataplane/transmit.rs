@@ -120,13 +120,13 @@ impl Shard {
             return;
         };
         let mut served: SmallVec<[BranchSerial; 4]> = SmallVec::new();
+        let mut left_out: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         let mut datagrams: SmallVec<[(BranchSerial, UdpTarget); 4]> = SmallVec::new();
         for branch in &route.branches {
-            let wanted = match sending.audience {
-                Audience::Live => slot.presentation.is_live(sending.flow, branch.serial, now),
-                Audience::Priming(serial) => branch.serial == serial,
-            };
-            if !wanted {
+            if slot.presentation.leaves_out(sending.flow, sending.audience, branch.serial) {
+                left_out.push(branch.serial);
+            }
+            if !slot.presentation.is_for(sending.flow, sending.audience, branch.serial, now) {
                 continue;
             }
             if sender.broken.contains(&branch.serial) {
@@ -215,7 +215,7 @@ impl Shard {
             timestamp: sending.timestamp,
             at: now.mono,
         };
-        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served);
+        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served, &left_out);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
             if let Some(since) = since.filter(|since| *since >= slot.opened) {

@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
+
+/// Leading pictures that a random access point has at most: as many as a decoder can hold back.
+const MAX_LEADING: usize = 16;
 
 /// Random access to a file's octets. Reads are positioned (`pread`), so that one open file serves every session, and a
 /// file that was truncated meanwhile gives an error instead of a signal.
@@ -155,6 +159,15 @@ impl Track {
     pub fn random_access_at_or_before(&self, at: MediaTime) -> Option<usize> {
         let limit = at.to_ticks(self.timescale);
         self.index.random_access_at_or_before(limit)
+    }
+
+    /// The leading pictures of a random access point, which follow it in sending order and are shown before it: what they
+    /// refer to may lie before it. Their positions; empty where it has none, and after a picture that is no such point.
+    pub fn leading_pictures(&self, position: usize) -> Range<usize> {
+        let first = position.saturating_add(1);
+        let Some(point) = self.access_unit(position).filter(|unit| unit.random_access) else { return first..first };
+        let leads = |unit: &usize| self.access_unit(*unit).is_some_and(|unit| unit.presentation_time < point.presentation_time);
+        first..first + (first..first.saturating_add(MAX_LEADING)).take_while(leads).count()
     }
 
     /// The position of the first access unit in sending order that is still shown at `at`, that is, whose presentation

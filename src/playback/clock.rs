@@ -83,6 +83,12 @@ impl FlowClock {
         self.running_since = self.running_since.map(|since| since.max(now));
     }
 
+    /// Sets it `span` back. What it reads from then on has the NTP timestamps that `span` more would have had.
+    pub fn set_back(&mut self, span: Duration) {
+        self.played = self.played.minus(span);
+        self.origin = self.origin.map(|origin| origin + span);
+    }
+
     /// When it will read `time`; `None` while it stands.
     pub fn when(&self, time: FlowTime) -> Option<Mono> {
         self.running_since.map(|since| since + time.since(self.played))
@@ -139,6 +145,17 @@ mod tests {
         clock.skip(Duration::from_millis(100), at(1_030).mono);
         assert_eq!(clock.read(at(1_030).mono), FlowTime(120_000_000));
         assert_eq!(clock.when(FlowTime(121_000_000)), Some(at(1_031).mono));
+    }
+
+    #[test]
+    fn set_back_it_reads_less_and_its_ntp_timestamps_go_on() {
+        let mut clock = FlowClock::new();
+        clock.start(Duration::ZERO, at(1_000));
+        let before = clock.ntp(clock.read(at(9_000).mono));
+        clock.set_back(Duration::from_secs(6));
+        assert_eq!(clock.read(at(9_000).mono), FlowTime(2_000_000_000));
+        assert_eq!(clock.ntp(clock.read(at(9_000).mono)), before);
+        assert_eq!(clock.when(FlowTime(3_000_000_000)), Some(at(10_000).mono));
     }
 
     #[test]

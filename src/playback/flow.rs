@@ -1,6 +1,7 @@
 //! One track being played: its RTP identity, the point up to which it was sent, and its branches.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::library::{AccessUnit, Track};
@@ -15,6 +16,8 @@ use crate::steering::{Branch, Entered};
 const CHECKPOINTS: usize = 2048;
 /// How many access units that could not be sent a flow remembers at most.
 const HOLES: usize = 64;
+/// Of so many access units one may be shown last that was not sent last.
+const REORDERED: usize = 32;
 
 /// What is drawn at random for a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,24 @@ impl Cursor {
         track.access_unit(self.unit).filter(|unit| track.decode_time(unit) < self.segment.end)
     }
 
+    /// Whether it is at an access unit or beyond.
+    pub fn has_reached(&self, entry: &Entry) -> bool {
+        match self.segment.serial.wrapping_sub(entry.segment) {
+            0 => self.unit >= entry.unit,
+            ahead => ahead < u32::MAX / 2,
+        }
+    }
+
+    /// Whether it is beyond an access unit.
+    pub fn is_beyond(&self, entry: &Entry) -> bool {
+        self.has_reached(entry) && !self.is_at(entry)
+    }
+
+    /// Whether it is at an access unit.
+    pub const fn is_at(&self, entry: &Entry) -> bool {
+        self.segment.serial == entry.segment && self.unit == entry.unit
+    }
+
     /// When that access unit is due.
     pub fn due(&self, track: &Track) -> Option<FlowTime> {
         self.access_unit(track).map(|unit| self.segment.due_at(track.decode_time(&unit)))
@@ -99,27 +120,33 @@ pub struct Priming {
     pub joined: FlowTime,
     /// Thousandths of real time.
     pub rate_milli: u16,
+    /// It is made up only until it lies so far behind the live position.
+    pub delay: Duration,
 }
 
 impl Priming {
     /// Up to where it may have been sent at the live flow time `live`.
     pub fn reach(&self, live: FlowTime) -> FlowTime {
         let gone = i128::from(live.0.saturating_sub(self.joined.0).max(0)) * i128::from(self.rate_milli) / 1000;
-        FlowTime(self.from.0.saturating_add(i64::try_from(gone).unwrap_or(i64::MAX))).min(live)
+        FlowTime(self.from.0.saturating_add(i64::try_from(gone).unwrap_or(i64::MAX))).min(live.minus(self.delay))
+    }
+
+    /// Whether it has not come as near to the live position as it is to.
+    pub fn is_making_up(&self, live: FlowTime) -> bool {
+        self.reach(live) < live.minus(self.delay)
     }
 
     /// When, on the live flow clock, `due` comes into reach.
     pub fn reaches(&self, due: FlowTime) -> FlowTime {
         let ahead = i128::from(due.0.saturating_sub(self.from.0).max(0)) * 1000;
         let rate = i128::from(self.rate_milli.max(1));
-        FlowTime(self.joined.0.saturating_add(i64::try_from((ahead + rate - 1) / rate).unwrap_or(i64::MAX)))
+        let made_up = FlowTime(self.joined.0.saturating_add(i64::try_from((ahead + rate - 1) / rate).unwrap_or(i64::MAX)));
+        made_up.max(due.plus(self.delay))
     }
-}
 
-impl Priming {
     /// Whether it never catches up.
     pub const fn is_delayed(&self) -> bool {
-        self.rate_milli <= 1000
+        !self.delay.is_zero()
     }
 }
 
@@ -130,6 +157,8 @@ pub struct Entry {
     pub segment: u32,
     /// The access unit's position in the track.
     pub unit: usize,
+    /// How long after the live ones the branch is sent it, and all that follow.
+    pub delay: Duration,
 }
 
 /// An access unit that was sent.
@@ -163,6 +192,8 @@ pub struct BranchState {
     pub priming: Option<Priming>,
     /// Set until the access unit has come with which it begins.
     pub awaits: Option<Entry>,
+    /// Access units that it is not sent, for it has not had what they refer to: the stretch, and the positions.
+    pub left_out: Option<(u32, Range<usize>)>,
     /// How it has entered.
     pub entered: Entered,
     /// How much later than the live ones its packets leave. Constant, for its Sender Reports go by it.
@@ -195,6 +226,22 @@ impl BranchState {
     /// Whether it is served behind the others for good.
     pub fn is_delayed(&self) -> bool {
         self.priming.is_some_and(|priming| priming.is_delayed())
+    }
+
+    /// How long after the live ones its packets leave, or will.
+    pub fn delay(&self) -> Duration {
+        let awaited = || self.awaits.map(|entry| entry.delay);
+        self.priming.map(|priming| priming.delay).or_else(awaited).unwrap_or_default()
+    }
+
+    /// Whether it is not sent the access unit under a cursor.
+    pub fn leaves_out(&self, cursor: &Cursor) -> bool {
+        self.left_out.as_ref().is_some_and(|(segment, units)| *segment == cursor.segment.serial && units.contains(&cursor.unit))
+    }
+
+    /// Lets it be served from an access unit on that is due at `due`, `delay` later.
+    pub fn follow(&mut self, cursor: Cursor, due: FlowTime, delay: Duration) {
+        self.priming = Some(Priming { cursor, from: due, joined: due.plus(delay), rate_milli: 1000, delay });
     }
 }
 
@@ -339,27 +386,68 @@ impl Flow {
 
     /// Whether the live cursor is at an access unit or beyond.
     pub fn has_reached(&self, entry: &Entry) -> bool {
-        self.live.is_some_and(|live| match live.segment.serial.wrapping_sub(entry.segment) {
-            0 => live.unit >= entry.unit,
-            ahead => ahead < u32::MAX / 2,
-        })
+        self.live.is_some_and(|live| live.has_reached(entry))
     }
 
     /// Whether an access unit has been sent to those who are served live, or passed over.
     pub fn is_beyond(&self, entry: &Entry) -> bool {
-        self.has_reached(entry) && self.live.is_some_and(|live| (live.segment.serial, live.unit) != (entry.segment, entry.unit))
+        self.live.is_some_and(|live| live.is_beyond(entry))
     }
 
-    /// Whether a branch that began with its flow's random access point has taken over from one whose window is over.
-    pub fn is_succeeded(&self, old: &Branch, now: Mono) -> bool {
-        let begun = |state: &BranchState| {
+    /// What a branch is sent next.
+    pub fn next_of(&self, state: &BranchState) -> Option<Cursor> {
+        state.priming.map(|priming| priming.cursor).or(self.live)
+    }
+
+    /// Whether a branch awaits an access unit that has not come yet.
+    pub fn is_waiting(&self, state: &BranchState) -> bool {
+        state.awaits.is_some_and(|entry| !entry.delay.is_zero() || !self.has_reached(&entry))
+    }
+
+    /// From when on a branch gets nothing more because another that began with a random access point has taken over there:
+    /// the end of its window; at once where the other lies further behind, for it has yet to show what it has.
+    pub fn succeeded_at(&self, old: &BranchState) -> Option<Mono> {
+        if !old.branch.leaving {
+            return None;
+        }
+        let next = self.next_of(old);
+        let begun = |state: &&BranchState| {
             let branch = &state.branch;
             !branch.leaving
-                && branch.update > old.update
+                && branch.update > old.branch.update
                 && state.entered == Entered::Aligned
-                && state.awaits.is_none_or(|entry| self.has_reached(&entry))
+                && state.awaits.is_none_or(|entry| next.is_some_and(|next| next.has_reached(&entry)))
         };
-        old.leaving && old.until.is_some_and(|until| until <= now) && self.branches.iter().any(begun)
+        let ends = |new: &BranchState| if new.delay() > old.delay() { Some(Mono::default()) } else { old.branch.until };
+        self.branches.iter().filter(begun).filter_map(ends).min()
+    }
+
+    /// Whether another branch has taken over from this one.
+    pub fn is_succeeded(&self, old: &BranchState, now: Mono) -> bool {
+        self.succeeded_at(old).is_some_and(|at| at <= now)
+    }
+
+    /// Puts the live cursor back to where a branch is, as though nothing behind it had been sent.
+    pub fn rewind(&mut self, cursor: Cursor, track: &Track) {
+        let is_behind = |segment: u32, unit: usize| cursor.is_beyond(&Entry { segment, unit, delay: Duration::ZERO });
+        self.checkpoints.retain(|point| is_behind(point.segment, point.unit as usize));
+        self.holes.retain(|(segment, unit)| is_behind(*segment, *unit));
+        self.live = Some(cursor);
+        self.sequence = cursor.sequence;
+        self.left = self.left.filter(|sent| sent.segment == cursor.segment.serial);
+        let sent = (cursor.unit.saturating_sub(REORDERED)..cursor.unit).filter_map(|unit| track.access_unit(unit));
+        (self.shown_from, self.shown_until) = sent.fold((cursor.segment.begins, cursor.segment.begins), |(from, until), unit| {
+            let shown = cursor.segment.shown_at(track.presentation_time(&unit));
+            (from.max(shown), until.max(shown.plus(duration(track, &unit))))
+        });
+        if let Some(unit) = cursor.unit.checked_sub(1).and_then(|unit| track.access_unit(unit)) {
+            self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
+        }
+    }
+
+    /// Passes over access units that nobody will be sent: they take no numbers.
+    pub fn pass_over(&mut self, segment: u32, units: Range<usize>) {
+        self.holes.extend(units.take(HOLES / 2).map(|unit| (segment, unit)));
     }
 
     /// Drops what lies further back than `max_prime`, but keeps the newest one that does.

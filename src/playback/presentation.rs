@@ -11,7 +11,9 @@
 //! How a branch joins a flow that runs (*primed*): it is sent the access units from the last random access point shown
 //! at or before the live position less the lag of the branch that is left, faster than real time, with their first
 //! sequence numbers and timestamps, until it has caught up; from then on it gets what all get.
+//! Leading pictures of the random access point that it begins with are left out: what they refer to it has not had.
 
+mod delayed;
 mod joining;
 mod schedule;
 
@@ -142,9 +144,18 @@ struct JoinPoint {
     segment: Segment,
     start: MediaTime,
     from: FlowTime,
-    /// The track and the access unit with which its pictures begin, where that was still to come.
-    aligned: Option<(usize, usize)>,
+    /// With what its pictures begin, where that was still to come.
+    aligned: Option<Aligned>,
     starts: Vec<FlowStart>,
+}
+
+/// An access unit with which branches begin that was still to come for the branch that is left.
+#[derive(Clone, Copy, Debug)]
+struct Aligned {
+    track: usize,
+    unit: usize,
+    /// How far behind the live position they are served.
+    delay: Duration,
 }
 
 /// A title being played.
@@ -260,12 +271,6 @@ impl Presentation {
         }
     }
 
-    /// How far behind the live position all are that are served; zero where somebody is not.
-    fn common_delay(&self) -> Duration {
-        let delay = |state: &BranchState| if state.is_delayed() { state.behind } else { Duration::ZERO };
-        self.flows.iter().flat_map(|flow| &flow.branches).map(delay).min().unwrap_or_default()
-    }
-
     /// All that the API shows of it. Drops are known to the filter, and are left empty.
     pub fn snapshot(&self, now: Now) -> PresentationSnapshot {
         let flow = |flow: &Flow| {
@@ -336,9 +341,13 @@ impl Presentation {
         }
         if let Some(start) = fresh {
             self.jump(start, end, now);
-        } else if (range.end.is_some() || self.reached)
-            && let Some(segment) = self.segments.back_mut()
-        {
+        } else if (range.end.is_some() || self.reached) && !self.segments.is_empty() {
+            if self.reached {
+                // The clock has run on for those who are behind; all go on from where they are.
+                let over = self.over_at().unwrap_or_default();
+                self.set_back(self.clock.read(now.mono).since(over), now);
+            }
+            let Some(segment) = self.segments.back_mut() else { return Err(PlaybackError::Unknown) };
             // Without an end it keeps the one that it has, but goes on from there to the title's.
             segment.end = end;
             self.reached = false;
@@ -441,6 +450,9 @@ impl Presentation {
             }
         }
         self.prime_the_waiting(now);
+        if self.incomplete.is_empty() {
+            self.follow_those_behind(now);
+        }
         if !self.incomplete.is_empty() {
             self.routes.extend_from_slice(routes);
         }
@@ -481,6 +493,7 @@ impl Presentation {
                 // Whoever was still catching up, behind, or waiting is where all are now.
                 state.priming = None;
                 state.awaits = None;
+                state.left_out = None;
                 state.newest = None;
                 state.lag = Duration::ZERO;
             }
@@ -513,6 +526,9 @@ impl Presentation {
         }
         for (flow, unit) in self.flows.iter_mut().zip(entries) {
             flow.enter(segment, unit, jump);
+            if let Some(track) = self.title.tracks.get(flow.facts.track).filter(|_| jump) {
+                flow.pass_over(segment.serial, track.leading_pictures(unit));
+            }
         }
         self.reached = false;
         self.finished = false;

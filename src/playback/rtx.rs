@@ -87,6 +87,14 @@ impl History {
         self.packets
     }
 
+    /// Notes what was left out for this branch: it has numbers, but is not sent again.
+    pub fn note_left_out(&mut self, sent: SentUnit, jumps: u32) {
+        self.note(sent, jumps);
+        if let Some(kept) = self.kept.back_mut().filter(|kept| kept.sent.sequence == sent.sequence) {
+            kept.times = vec![MAX_TIMES; sent.packets];
+        }
+    }
+
     /// Notes what was sent. `jumps` counts the jumps of the presentation: nothing from before one is sent again.
     pub fn note(&mut self, sent: SentUnit, jumps: u32) {
         let follows =
@@ -247,6 +255,18 @@ mod tests {
 
     fn sent(offset: u64, sequence: u16, packets: usize, millis: u64) -> SentUnit {
         SentUnit { unit: unit(offset), second: None, sequence, packets, timestamp: sequence.into(), at: at(millis) }
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_sent_again_and_what_came_before_and_after_is() {
+        let mut history = History::new(KEEP);
+        history.note(sent(1, 100, 3, 0), 0);
+        history.note_left_out(sent(2, 103, 2, 1), 0);
+        history.note(sent(3, 105, 2, 2), 0);
+        let (again, declined) = history.find(&[102, 103, 104, 105], 0, at(10));
+        let found: Vec<(u64, Vec<usize>)> = again.iter().map(|again| (again.sent.unit.offset, again.wanted.to_vec())).collect();
+        assert_eq!(found, [(1, vec![2]), (3, vec![0])]);
+        assert_eq!(declined, Declined { unknown: 0, repeated: 2 });
     }
 
     /// Offsets of access units and which of their packets; and how many are unknown, and were sent again too often.

@@ -48,8 +48,18 @@ impl BindingCache {
         let Some(player) = state.player() else { return fresh() };
         let mut recent = lock(&self.hand_overs);
         recent.retain(|other| now.mono.since(other.at) < HAND_OVER);
-        if let Some(same) = recent.iter().find(|other| other.common == common && other.player == player) {
-            return same.update;
+        // A flow that has moved by it, or since, and now moves again: that is another hand-over.
+        let has_moved = |update: UpdateId| {
+            let moved = |binding: &&Binding| state.carries(binding.id) && binding.update >= update && binding.since != now.mono;
+            state.bindings.iter().any(|binding| moved(&binding))
+        };
+        let same = recent.iter().position(|other| other.common == common && other.player == player);
+        match same.and_then(|position| recent.get(position)) {
+            Some(same) if !has_moved(same.update) => return same.update,
+            _ => {}
+        }
+        if let Some(position) = same {
+            recent.remove(position);
         }
         let update = fresh();
         if recent.len() >= MAX_HAND_OVERS {

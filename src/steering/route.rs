@@ -23,15 +23,17 @@ pub struct BranchSerial(pub u64);
 pub struct Join {
     /// From where.
     pub way: JoinWay,
-    /// How fast the way to the live position is made up, in thousandths of real time; above 1000.
+    /// How fast the way to the live position is made up, in thousandths of real time; with 1000 it is not.
     pub rate_milli: u16,
+    /// Whether that rate was asked for: then it holds also where the way is long.
+    pub fixed: bool,
     /// Whether its receiver asked for retransmission (RFC 4588): then it is sent again what it says it has not got.
     pub rtx: bool,
 }
 
 impl Default for Join {
     fn default() -> Self {
-        Self { way: JoinWay::Primed, rate_milli: 2000, rtx: false }
+        Self { way: JoinWay::Primed, rate_milli: 2000, fixed: false, rtx: false }
     }
 }
 
@@ -51,7 +53,7 @@ pub enum JoinWay {
 pub enum Entered {
     /// From the last random access point, made up faster than real time.
     Primed,
-    /// From the last random access point, which lies so far back that the branch stays that much behind.
+    /// From the last random access point, which lies so far back that the branch stays behind.
     Delayed,
     /// From the next random access point.
     Aligned,

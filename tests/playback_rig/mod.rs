@@ -44,6 +44,17 @@ pub fn pictures(seconds: i64, distance: i64) -> SampleIndex {
     SampleIndex::new(samples.collect(), 3600)
 }
 
+/// 25 pictures a second in decode order I P B B P B B …, a random access point every `distance` (a multiple of three) that
+/// follows in the order of decoding, and not in that of showing, the picture before the two shown before it.
+pub fn open_groups(seconds: i64, distance: i64) -> SampleIndex {
+    let samples = (0..seconds * 25).map(|number| {
+        let shift = if number == 0 { 1 } else { [3, 0, 0][number as usize % 3] };
+        let access = number % distance == 0;
+        Sample::new((number * 5000) as u64, if access { 4000 } else { 1000 }, number * 3600, shift * 3600, access).expect("small")
+    });
+    SampleIndex::new(samples.collect(), 3600)
+}
+
 pub fn sound(seconds: i64) -> SampleIndex {
     let count = seconds * 48_000 / 1024;
     let samples = (0..count).map(|number| Sample::new(1_000_000 + (number * 300) as u64, 300, number * 1024, 0, true).expect("small"));
@@ -108,6 +119,8 @@ pub struct Rig {
     pub updates: u64,
     /// How branches are to enter.
     pub way: JoinWay,
+    /// Whether their rate was asked for.
+    pub fixed: bool,
     /// What hand-overs came to, by new branch and flow.
     pub handed_over: BTreeMap<(u64, usize), HandedOver>,
     /// A branch whose connection takes nothing.
@@ -164,6 +177,7 @@ impl Rig {
             ended: false,
             updates: 0,
             way: JoinWay::Primed,
+            fixed: false,
             handed_over: BTreeMap::new(),
             stalled: None,
             unreadable: Vec::new(),
@@ -190,7 +204,7 @@ impl Rig {
                 care_of: CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None },
                 update,
                 together,
-                join: Join { way: self.way, rate_milli, rtx: false },
+                join: Join { way: self.way, rate_milli, fixed: self.fixed, rtx: false },
                 leaving: false,
                 until: None,
                 since: self.now.mono,
@@ -306,10 +320,7 @@ impl Rig {
                         continue;
                     }
                     let branches: Vec<BranchSerial> = self.routes[flow].branches.iter().map(|branch| branch.serial).collect();
-                    let wanted = |serial: &BranchSerial| match audience {
-                        Audience::Live => self.presentation.is_live(flow, *serial, self.now),
-                        Audience::Priming(only) => only == *serial,
-                    };
+                    let wanted = |serial: &BranchSerial| self.presentation.is_for(flow, audience, *serial, self.now);
                     let served: Vec<BranchSerial> = branches.into_iter().filter(wanted).collect();
                     for serial in &served {
                         let units = 1 + usize::from(second.is_some());

@@ -4,26 +4,34 @@
 //! left, faster than real time, until it has caught up.
 //!
 //! *Delayed*: where that point lies more than [`DELAYED_BEYOND`] back, at real time: such a branch stays that much behind,
-//! with its own Sender Reports. It is no other than a branch that is primed and never catches up.
+//! with its own Sender Reports. It is no other than a branch that is primed and never catches up. Players that take bursts
+//! are given the first second at once. A rate that was asked for is obeyed however far back the point lies; 1 is real time.
 //!
-//! *Aligned*: with the next random access point, so that nothing comes twice and nothing is missing. Where none comes in
-//! time, or nobody is there who is served until then, it is primed.
+//! *Aligned*: with the next random access point as the branch that is left comes to it, and as far behind as that shows the
+//! film, so that nothing comes twice and nothing is missing. Where none comes in time, or nobody is there who is served until
+//! then, it is primed. So enters a branch for which the last point lies too far back to be primed; where none comes in time,
+//! from that all the same: there is nothing else that could be shown.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, entry};
+use super::{Aligned, INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, entry};
 use crate::library::Track;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent};
 use crate::playback::stage::FlowStart;
 use crate::quantities::{MediaKind, MediaTime};
-use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, JoinWay, Route, UpdateId};
+use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, Join, JoinWay, Route, UpdateId};
 
 /// A random access point further back than this is not made up: players lose packets or sound in a long burst.
 const DELAYED_BEYOND: Duration = Duration::from_secs(2);
+/// Players that take this rate are given [`HEAD_START`] of media at it also where they stay behind: they show nothing before.
+const FAST: u16 = 4000;
+/// … and take bursts of that length.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// Real time, in thousandths of it.
 const REAL_TIME: u16 = 1000;
 /// An aligned branch begins so much before the wait of its predecessor would be over at the latest.
@@ -59,7 +67,12 @@ impl Presentation {
             None if is_asked(JoinWay::Aligned) => {
                 self.next_point(update, arrivals, live, now).or_else(|| self.join_point(update, arrivals, live))
             }
-            None => self.join_point(update, arrivals, live),
+            None => {
+                let point = self.join_point(update, arrivals, live);
+                let is_too_far = point.as_ref().is_some_and(|point| live.since(point.from) > self.settings.max_prime);
+                let next = if is_too_far { self.next_point(update, arrivals, live, now) } else { None };
+                next.or(point)
+            }
         };
         for (index, branch) in arrivals {
             let Some(flow) = self.flows.get_mut(*index) else { continue };
@@ -67,6 +80,7 @@ impl Presentation {
                 branch: *branch,
                 priming: None,
                 awaits: None,
+                left_out: None,
                 entered: Entered::AtOnce,
                 behind: Duration::ZERO,
                 newest: None,
@@ -83,10 +97,9 @@ impl Presentation {
             };
             if let (Some(point), Some(track)) = (&mut point, self.title.tracks.get(flow.facts.track)) {
                 let entry = point.entry(flow, track);
-                if let Some(entry) = entry.filter(|entry| !flow.is_beyond(entry)) {
-                    state.awaits = Some(entry);
-                    state.entered = Entered::Aligned;
-                    point.starts.push(point.start_of(flow, None));
+                let cursor = entry.map(|entry| align(&mut state, flow, track, &self.segments, point, &entry, live));
+                if state.awaits.is_some() {
+                    point.starts.push(point.start_of(flow, cursor.flatten()));
                 } else if let Some(cursor) = prime(&mut state, flow, track, &self.segments, point, live) {
                     point.starts.push(point.start_of(flow, Some(cursor)));
                 } else if let Some(cursor) = flow.live {
@@ -109,7 +122,7 @@ impl Presentation {
     /// they awaited has turned out to be unreadable.
     pub(super) fn prime_the_waiting(&mut self, now: Now) {
         let is_alone = |flow: &Flow| {
-            let waits = |state: &BranchState| state.awaits.is_some_and(|entry| !flow.has_reached(&entry));
+            let waits = |state: &BranchState| flow.is_waiting(state);
             flow.branches.iter().find(|state| waits(state)).filter(|_| flow.branches.iter().all(waits)).map(|state| state.branch.update)
         };
         while let Some(update) = self.flows.iter().find_map(is_alone) {
@@ -131,7 +144,10 @@ impl Presentation {
             let Some(position) = flow.branches.iter().position(|state| state.branch.serial == branch.serial) else { continue };
             let mut state = flow.branches.remove(position);
             state.awaits = None;
+            state.priming = None;
+            state.left_out = None;
             state.entered = Entered::AtOnce;
+            (state.behind, state.lag) = (Duration::ZERO, Duration::ZERO);
             if let (Some(point), Some(track)) = (&point, self.title.tracks.get(flow.facts.track)) {
                 prime(&mut state, flow, track, &self.segments, point, live);
             }
@@ -140,37 +156,35 @@ impl Presentation {
         self.joins.retain(|join| join.update != update);
     }
 
-    /// The next random access point at which all flows of an update can begin.
+    /// The next random access point, as the branch that is left comes to it, at which all flows of an update can begin.
     fn next_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime, now: Now) -> Option<JoinPoint> {
         let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
         // Until then somebody else must be served.
-        let is_served = |flow: &Flow| flow.branches.iter().any(|state| state.awaits.is_none() && !state.is_delayed());
-        if !flows().all(is_served) {
+        if !flows().all(|flow| predecessor(flow, update).is_some()) {
             return None;
         }
+        // Not before the branch that is left has had what lies before.
+        let behind = |flow: &Flow| predecessor(flow, update).map(BranchState::delay).unwrap_or_default();
+        let delay = flows().map(|flow| lag_of(flow, update).max(behind(flow))).max().unwrap_or_default();
         let wait = arrivals.iter().map(|(_, branch)| not_before(branch, now)).max().unwrap_or(now.mono).since(now.mono);
         let (earliest, latest) = (live.plus(wait), live.plus(self.settings.max_window.saturating_sub(IN_TIME)));
         let leading = self.leading(arrivals)?;
         let track = self.title.tracks.get(leading.facts.track)?;
-        let mut cursor = leading.live?;
+        let mut cursor = leading.next_of(predecessor(leading, update)?)?;
         while let Some(unit) = cursor.access_unit(track) {
             let from = cursor.segment.due_at(track.decode_time(&unit));
-            if from > latest {
+            let begins = from.plus(delay);
+            if begins > latest {
                 return None;
             }
-            if unit.random_access && from >= earliest {
+            if unit.random_access && begins >= earliest {
                 let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
-                let point = JoinPoint {
-                    update,
-                    segment: cursor.segment,
-                    start,
-                    from,
-                    aligned: Some((leading.facts.track, cursor.unit)),
-                    starts: Vec::new(),
-                };
+                let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
+                let point = JoinPoint { update, segment: cursor.segment, start, from, aligned, starts: Vec::new() };
                 let is_ahead = |flow: &Flow| {
                     let entry = self.title.tracks.get(flow.facts.track).and_then(|track| point.entry(flow, track));
-                    entry.is_some_and(|entry| !flow.is_beyond(&entry))
+                    let next = predecessor(flow, update).and_then(|old| flow.next_of(old));
+                    entry.is_some_and(|entry| next.is_some_and(|next| !next.is_beyond(&entry)))
                 };
                 if flows().all(is_ahead) {
                     return Some(point);
@@ -190,12 +204,8 @@ impl Presentation {
     /// The last random access point at or before what the branch that is left shows.
     fn join_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime) -> Option<JoinPoint> {
         let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
-        let lag = |flow: &Flow| {
-            let newest = flow.branches.iter().rev().find(|state| state.report_due.is_some() || state.priming.is_some());
-            newest.map_or(flow.last_lag, |state| state.lag)
-        };
-        let lag = flows().map(lag).max().unwrap_or_default();
-        let limit = FlowTime(live.0.saturating_sub(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
+        let lag = flows().map(|flow| lag_of(flow, update)).max().unwrap_or_default();
+        let limit = live.minus(lag);
         let leading = self.leading(arrivals)?;
         let track = self.title.tracks.get(leading.facts.track)?;
         let cursor = leading.checkpoint(track, &self.segments, limit)?;
@@ -213,9 +223,9 @@ impl Presentation {
 impl JoinPoint {
     /// The access unit of a flow that is sent at this point, where that is still to come.
     fn entry(&self, flow: &Flow, track: &Track) -> Option<Entry> {
-        let (leading, unit) = self.aligned?;
+        let Aligned { track: leading, unit, delay } = self.aligned?;
         let unit = if flow.facts.track == leading { unit } else { packet_of(flow, track, entry(track, self.start)) };
-        Some(Entry { segment: self.segment.serial, unit })
+        Some(Entry { segment: self.segment.serial, unit, delay })
     }
 
     /// What the answer to the request says of a flow's first packet, which is under `cursor` or still to come.
@@ -257,16 +267,77 @@ fn prime(
 ) -> Option<Cursor> {
     let shown = point.segment.shown_at(point.start);
     let cursor = flow.checkpoint(track, segments, shown)?;
-    let back = live.since(point.from);
-    let (entered, behind, rate_milli) = match back > DELAYED_BEYOND {
-        true => (Entered::Delayed, back, REAL_TIME),
-        false => (Entered::Primed, Duration::ZERO, state.branch.join.rate_milli.max(REAL_TIME + 1)),
-    };
-    state.entered = entered;
-    state.behind = behind;
+    let (rate_milli, delay) = pace(&state.branch.join, live.since(point.from));
+    state.entered = if delay.is_zero() { Entered::Primed } else { Entered::Delayed };
+    state.behind = delay;
     state.lag = live.since(shown);
-    state.priming = Some(Priming { cursor, from: point.from, joined: live, rate_milli });
+    state.left_out = left_out(&cursor, track);
+    state.priming = Some(Priming { cursor, from: point.from, joined: live, rate_milli, delay });
     Some(cursor)
+}
+
+/// How fast a branch is served that begins `back` behind the live position, and how far behind it stays.
+fn pace(join: &Join, back: Duration) -> (u16, Duration) {
+    let rate = join.rate_milli.max(REAL_TIME);
+    if rate == REAL_TIME {
+        (REAL_TIME, back)
+    } else if join.fixed || back <= DELAYED_BEYOND {
+        (rate, Duration::ZERO)
+    } else if rate >= FAST {
+        // While it is sent that much, at its rate, the live position goes on.
+        (rate, back.saturating_sub(HEAD_START * u32::from(rate - REAL_TIME) / u32::from(rate)))
+    } else {
+        (REAL_TIME, back)
+    }
+}
+
+/// The pictures that are left out for a branch that begins under a cursor.
+fn left_out(cursor: &Cursor, track: &Track) -> Option<(u32, Range<usize>)> {
+    let units = track.leading_pictures(cursor.unit);
+    (!units.is_empty()).then_some((cursor.segment.serial, units))
+}
+
+/// Lets a branch await an access unit, unless it is too late for that; where that is known, from where.
+fn align(
+    state: &mut BranchState,
+    flow: &Flow,
+    track: &Track,
+    segments: &VecDeque<Segment>,
+    point: &JoinPoint,
+    entry: &Entry,
+    live: FlowTime,
+) -> Option<Cursor> {
+    let delay = entry.delay;
+    let next = Cursor { segment: point.segment, unit: entry.unit, sequence: flow.sequence };
+    let due = next.due(track)?;
+    let mut cursor = None;
+    if flow.is_beyond(entry) {
+        let unit = next.access_unit(track)?;
+        let shown = point.segment.shown_at(track.presentation_time(&unit));
+        let sent = flow.checkpoint(track, segments, shown).filter(|sent| sent.is_at(entry))?;
+        if due.plus(delay) < live {
+            return None;
+        }
+        state.follow(sent, due, delay);
+        cursor = Some(sent);
+    }
+    state.awaits = Some(*entry);
+    state.entered = Entered::Aligned;
+    (state.behind, state.lag) = (delay, delay);
+    state.left_out = left_out(&next, track);
+    cursor
+}
+
+/// The branch that a new one takes over from: of those that leave the one that came last, else the one that came last.
+fn predecessor(flow: &Flow, update: UpdateId) -> Option<&BranchState> {
+    let served = || flow.branches.iter().rev().filter(|state| state.branch.update != update && !flow.is_waiting(state));
+    served().find(|state| state.branch.leaving).or_else(|| served().next())
+}
+
+/// How far the branch that a new one takes over from lies behind the live position, or did.
+fn lag_of(flow: &Flow, update: UpdateId) -> Duration {
+    let begun = |state: &&BranchState| state.report_due.is_some() || state.priming.is_some();
+    predecessor(flow, update).filter(begun).map_or(flow.last_lag, |state| state.lag)
 }
 
 /// What a hand-over comes to that `new` begins with `first`; `None` where nobody is left.

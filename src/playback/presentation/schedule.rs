@@ -5,7 +5,7 @@ use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Sent, duration};
+use crate::playback::flow::{BranchState, Cursor, Flow, Sent, duration};
 use crate::quantities::MediaTime;
 use crate::steering::{BranchSerial, HandedOver};
 
@@ -36,6 +36,8 @@ impl Presentation {
         }
         let live = self.clock.read(now.mono);
         self.settle_primed();
+        self.follow_those_behind(now);
+        let live = self.clock.read(now.mono).min(live);
         if let Some(work) = self.poll_priming(live, now) {
             return Some(work);
         }
@@ -58,9 +60,13 @@ impl Presentation {
     }
 
     /// Branches that have caught up become live.
-    fn settle_primed(&mut self) {
+    pub(super) fn settle_primed(&mut self) {
         for flow in &mut self.flows {
             let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            while let Some(live) = flow.live.filter(|live| flow.is_hole(live)) {
+                // What nobody is sent.
+                flow.live = Some(flow.behind(&live, track, 0));
+            }
             for position in 0..flow.branches.len() {
                 while let Some(mut priming) = flow.branches[position].priming
                     && flow.is_hole(&priming.cursor)
@@ -99,7 +105,8 @@ impl Presentation {
                     flow.branches[position].priming = Some(priming);
                 }
                 let Some(unit) = priming.cursor.access_unit(track) else { continue };
-                if flow.due(&priming.cursor, track).is_none_or(|due| due > priming.reach(live)) {
+                let Some(due) = flow.due(&priming.cursor, track) else { continue };
+                if due > priming.reach(live) || is_over(flow, &flow.branches[position], self.clock.when(priming.reaches(due))) {
                     continue;
                 }
                 return Some(Work::Unit {
@@ -182,7 +189,7 @@ impl Presentation {
     }
 
     /// The flow time at which the last access unit of the stretch has been shown.
-    fn over_at(&self) -> Option<FlowTime> {
+    pub(super) fn over_at(&self) -> Option<FlowTime> {
         let segment = self.segments.back()?;
         let last = |flow: &Flow| {
             let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
@@ -213,11 +220,19 @@ impl Presentation {
                 self.handed_over.push_back((index, *serial, outcome));
             }
         }
-        // An access unit that cannot be read is none to begin with.
-        let spoilt = cursor.filter(|_| packets == 0 && audience == Audience::Live).and_then(|cursor| {
-            let entry = Entry { segment: cursor.segment.serial, unit: cursor.unit };
-            flow.branches.iter().find(|state| state.awaits == Some(entry)).map(|state| state.branch.update)
-        });
+        let mut spoilt = None;
+        let due = cursor.and_then(|cursor| cursor.due(track));
+        if let (Audience::Live, Some(cursor), Some(due)) = (audience, cursor, due) {
+            for state in flow.branches.iter_mut().filter(|state| state.priming.is_none()) {
+                match state.awaits.filter(|entry| cursor.is_at(entry)) {
+                    // An access unit that cannot be read is none to begin with.
+                    Some(_) if packets == 0 => spoilt = Some(state.branch.update),
+                    // Its numbers are known now.
+                    Some(entry) if !entry.delay.is_zero() => state.follow(cursor, due, entry.delay),
+                    _ => {}
+                }
+            }
+        }
         match audience {
             Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
@@ -263,8 +278,28 @@ impl Presentation {
         let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
         state.priming.is_none()
             && (state.not_before <= now.mono || state.packets > 0)
-            && state.awaits.is_none_or(|entry| flow.has_reached(&entry))
-            && !flow.is_succeeded(&state.branch, now.mono)
+            && !flow.is_waiting(state)
+            && !flow.live.is_some_and(|live| state.leaves_out(&live))
+            && !flow.is_succeeded(state, now.mono)
+    }
+
+    /// Whether `serial` gets what is next for an audience.
+    pub fn is_for(&self, flow: usize, audience: Audience, serial: BranchSerial, now: Now) -> bool {
+        match audience {
+            Audience::Live => self.is_live(flow, serial, now),
+            Audience::Priming(only) => only == serial && !self.leaves_out(flow, audience, serial),
+        }
+    }
+
+    /// Whether `serial` is not sent what is next for an audience although it is one of them: it has not had what that refers to.
+    pub fn leaves_out(&self, flow: usize, audience: Audience, serial: BranchSerial) -> bool {
+        let Some(flow) = self.flows.get(flow) else { return false };
+        let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
+        let next = match audience {
+            Audience::Live => flow.live.filter(|_| state.priming.is_none()),
+            Audience::Priming(only) => state.priming.filter(|_| only == serial).map(|priming| priming.cursor),
+        };
+        next.is_some_and(|next| state.leaves_out(&next))
     }
 
     /// The reading of the flow clock, and the NTP timestamp that belongs to it.
@@ -310,7 +345,7 @@ impl Presentation {
                     Some(due) => priming.reaches(due),
                     None => priming.cursor.segment.begins,
                 };
-                if let Some(when) = self.clock.when(due) {
+                if let Some(when) = self.clock.when(due).filter(|when| !is_over(flow, state, Some(*when))) {
                     let when = when.max(state.not_before);
                     primed = Some(primed.map_or(when, |best| best.min(when)));
                 }
@@ -320,6 +355,11 @@ impl Presentation {
         let bye = if self.reached && self.finished { states().filter_map(bye_at).min() } else { None };
         [live, primed, bye].into_iter().flatten().min()
     }
+}
+
+/// Whether another has taken over from a branch by the time at which its next access unit is due.
+fn is_over(flow: &Flow, state: &BranchState, due: Option<Mono>) -> bool {
+    flow.succeeded_at(state).is_some_and(|at| due.is_none_or(|due| at <= due))
 }
 
 /// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.

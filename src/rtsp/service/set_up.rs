@@ -290,7 +290,8 @@ fn join_of(user_agent: &str, asked: Option<&str>, settings: &RtspSettings) -> Jo
         Some("primed") => JoinWay::Primed,
         _ => settings.join,
     };
-    Join { way, rate_milli: settings.prime_rate_milli.unwrap_or(by_player), rtx: false }
+    let asked = settings.prime_rate_milli;
+    Join { way, rate_milli: asked.unwrap_or(by_player), fixed: asked.is_some(), rtx: false }
 }
 
 #[cfg(test)]
@@ -304,9 +305,10 @@ mod tests {
             [("Lavf61.7.100", 8000), ("libmpv", 8000), ("GStreamer/1.26.2", 1500), ("LibVLC/3.0.21 (LIVE555)", 2000), ("", 2000)]
         {
             let settings = RtspSettings::default();
-            assert_eq!(join_of(agent, None, &settings), Join { way: JoinWay::Primed, rate_milli: rate, rtx: false }, "{agent}");
+            assert_eq!(join_of(agent, None, &settings), Join { rate_milli: rate, ..Join::default() }, "{agent}");
             let settings = RtspSettings { prime_rate_milli: Some(3000), ..settings };
-            assert_eq!(join_of(agent, None, &settings).rate_milli, 3000, "{agent}");
+            let fixed = join_of(agent, None, &settings);
+            assert_eq!((fixed.rate_milli, fixed.fixed), (3000, true), "{agent}");
         }
     }
 
