@@ -11,6 +11,6 @@ pub mod rtx;
 pub mod stage;
 
 pub use stage::{
-    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NptRange, Perform, PlayRequest, PlaybackError, Playing, PresentationId,
-    PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,
+    Awaited, BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NewFlow, NptRange, Opening, Perform, PlayRequest, PlaybackError,
+    Playing, PresentationId, PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,
 };
