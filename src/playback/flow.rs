@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use crate::library::{AccessUnit, Track};
 use crate::now::Mono;
+use crate::playback::checkpoints::{Checkpoint, Checkpoints};
 use crate::playback::clock::FlowTime;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
 use crate::steering::{Branch, Entered};
 
-/// How many random access points a flow remembers at most.
-const CHECKPOINTS: usize = 2048;
 /// How many access units that could not be sent a flow remembers at most.
 const HOLES: usize = 64;
 
@@ -77,14 +76,6 @@ impl Cursor {
     pub fn due(&self, track: &Track) -> Option<FlowTime> {
         self.access_unit(track).map(|unit| self.segment.due_at(track.decode_time(&unit)))
     }
-}
-
-/// A random access point that has been sent.
-#[derive(Clone, Copy, Debug)]
-struct Checkpoint {
-    segment: u32,
-    unit: u32,
-    sequence: u64,
 }
 
 /// The way of a new branch to the live position.
@@ -220,7 +211,7 @@ pub struct Flow {
     pub left: Option<Sent>,
     /// Its branches.
     pub branches: Vec<BranchState>,
-    checkpoints: VecDeque<Checkpoint>,
+    checkpoints: Checkpoints,
     /// Access units (stretch and position) that were passed over and took no numbers.
     holes: VecDeque<(u32, usize)>,
 }
@@ -239,7 +230,7 @@ impl Flow {
             last_lag: Duration::ZERO,
             left: None,
             branches: Vec::new(),
-            checkpoints: VecDeque::new(),
+            checkpoints: Checkpoints::default(),
             holes: VecDeque::new(),
         }
     }
@@ -287,7 +278,7 @@ impl Flow {
         } else if let Some(unit) = cursor.access_unit(track) {
             if unit.random_access {
                 let unit = u32::try_from(cursor.unit).unwrap_or(u32::MAX);
-                self.checkpoints.push_back(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
+                self.checkpoints.push(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
                 self.forget_checkpoints(track, &cursor, segments, max_prime);
             }
             self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
@@ -344,12 +335,12 @@ impl Flow {
             let segment = segments.iter().find(|segment| segment.serial == point.segment)?;
             track.access_unit(point.unit as usize).map(|unit| segment.due_at(track.decode_time(&unit)))
         };
-        while self.checkpoints.len() > CHECKPOINTS || self.checkpoints.front().is_some_and(|first| due(first).is_none()) {
-            self.checkpoints.pop_front();
+        while self.checkpoints.oldest().is_some_and(|oldest| due(&oldest).is_none()) {
+            self.checkpoints.pop_oldest();
         }
         let now = live.due(track).unwrap_or(self.shown_until);
-        while self.checkpoints.get(1).is_some_and(|second| due(second).is_none_or(|due| now.since(due) >= max_prime)) {
-            self.checkpoints.pop_front();
+        while self.checkpoints.second().is_some_and(|second| due(&second).is_none_or(|due| now.since(due) >= max_prime)) {
+            self.checkpoints.pop_oldest();
         }
     }
 
@@ -360,7 +351,7 @@ impl Flow {
 
     /// The newest random access point sent that is shown at `limit` or before, else the oldest one remembered.
     pub fn checkpoint(&self, track: &Track, segments: &VecDeque<Segment>, limit: FlowTime) -> Option<Cursor> {
-        let cursors = self.checkpoints.iter().rev().filter_map(|point| {
+        let cursors = self.checkpoints.newest_first().filter_map(|point| {
             let segment = *segments.iter().find(|segment| segment.serial == point.segment)?;
             Some(Cursor { segment, unit: point.unit as usize, sequence: point.sequence })
         });

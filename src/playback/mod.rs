@@ -2,6 +2,7 @@
 //!
 //! Pure. A [`Stage`] is how carriages reach the presentations, wherever these run.
 
+pub mod checkpoints;
 pub mod clock;
 pub mod feedback;
 pub mod flow;
