@@ -372,7 +372,8 @@ impl Shard {
                     // Nothing old is sent after a seek.
                     self.finish(presentation, now);
                 }
-                let outcome = self.with(presentation, |slot| {
+                // The first packets leave by the timer, as late as all others: receivers and meters take them for the origin.
+                let outcome = self.change(presentation, |slot| {
                     slot.sync(now);
                     let jumps = slot.presentation.jumps();
                     let outcome = slot.presentation.play(request, now);
@@ -381,6 +382,9 @@ impl Shard {
                     }
                     outcome
                 });
+                if let Some(&slot) = self.index.get(&presentation) {
+                    self.arm(slot);
+                }
                 reply(outcome);
             }
             Command::Pause { presentation, reply } => {
@@ -466,13 +470,25 @@ impl Shard {
         presentation: PresentationId,
         act: impl FnOnce(&mut Slot) -> Result<T, PlaybackError>,
     ) -> Result<T, PlaybackError> {
+        let outcome = self.change(presentation, act);
+        if let Some(&slot) = self.index.get(&presentation) {
+            self.serve(slot);
+        }
+        outcome
+    }
+
+    /// Does something to a presentation; what it wants done after that is up to the caller.
+    fn change<T>(
+        &mut self,
+        presentation: PresentationId,
+        act: impl FnOnce(&mut Slot) -> Result<T, PlaybackError>,
+    ) -> Result<T, PlaybackError> {
         let slot = *self.index.get(&presentation).ok_or(PlaybackError::Unknown)?;
         let found = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(PlaybackError::Unknown)?;
         let outcome = act(found);
         let now = (self.clock)();
         found.follow_datagrams(&self.endpoints, &self.steering, now);
         self.neighbours.note(slot, found.place(now));
-        self.serve(slot);
         outcome
     }
 
