@@ -195,7 +195,6 @@ impl Service {
     }
 
     /// A new session, and what is to be opened for it.
-
     async fn open_session(&self, url: &RtspUrl, request: &Request, link: &mut Link) -> Result<(SharedSession, Option<Opening>), Refusal> {
         link.made.retain(|id| self.sessions.holds(*id));
         if link.made.len() >= self.settings.sessions_per_connection {
