@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use dataplane_fixture::{Running, title};
 use flowsteer::dataplane::{DataPlane, DataPlaneSettings};
 use flowsteer::net::{Connections, now};
-use flowsteer::playback::{NptRange, PlayRequest, PresentationId, PresentationSnapshot, Stage};
-use flowsteer::quantities::MediaTime;
+use flowsteer::playback::{Awaited, NewFlow, NptRange, Opening, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::quantities::{FlowLabel, MediaTime};
 use flowsteer::steering::{
     Authority, BindingCache, CareOf, ConnectionId, DropReason, Expectation, Holder, HomeAddress, Join, Mode, Owner, Proof, Reserve, Update,
 };
@@ -58,6 +58,30 @@ impl Plane {
         self.steering.update(&[update], now()).expect("bound");
         self.stage.play(ID, PlayRequest::default()).await.expect("playing");
     }
+}
+
+#[test]
+fn what_cannot_be_set_up_is_not_opened() {
+    runtime().block_on(async {
+        let settings = DataPlaneSettings { port: 0, ..DataPlaneSettings::default() };
+        let Running { plane, stage, steering } = Running::start(&settings, &Arc::default());
+        let opening = || Some(Opening { title: title("short.mp4"), start: MediaTime::ZERO, looping: false });
+        let reserve = Reserve { owner: OWNER, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
+        let home = steering.reserve(&reserve, now()).expect("room").home;
+        let flow = |track, home| NewFlow { track, home, label: FlowLabel::new(5).expect("a label") };
+        let care_of =
+            CareOf::Udp { rtp: "[::1]:5000".parse().expect("an address"), rtcp: "[::1]:5001".parse().expect("an address"), source: None };
+        let awaited = Awaited { holder: Holder(1), care_of };
+        for flow in [flow(0, HomeAddress(Ipv6Addr::LOCALHOST)), flow(9, home)] {
+            assert_eq!(stage.set_up(ID, opening(), flow, awaited).await, Err(PlaybackError::Unknown));
+            assert_eq!(stage.snapshots().await.map(|all| all.len()), Ok(0), "{flow:?}");
+        }
+        let home = steering.reserve(&reserve, now()).expect("room").home;
+        stage.set_up(ID, opening(), flow(0, home), awaited).await.expect("all is there");
+        assert_eq!(stage.set_up(ID, opening(), flow(0, home), awaited).await, Err(PlaybackError::Full), "it is there already");
+        assert_eq!(stage.snapshots().await.map(|all| all.len()), Ok(1));
+        plane.stop();
+    });
 }
 
 fn runtime() -> tokio::runtime::Runtime {

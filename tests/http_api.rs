@@ -123,6 +123,7 @@ impl Perform for Presentations {
                 let found: Vec<_> = shown.map(|snapshot| self.shown(snapshot)).collect();
                 reply(if presentation.is_some() && found.is_empty() { Err(PlaybackError::Unknown) } else { Ok(found) });
             }
+            Command::SetUp { reply, .. } => reply(Err(PlaybackError::Unknown)),
             Command::Await { reply, .. } | Command::Ping { reply } => reply(Ok(())),
             Command::EndTitle { .. } | Command::RouteChanged { .. } | Command::Rtcp { .. } | Command::Bounced { .. } => {}
         }

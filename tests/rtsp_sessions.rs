@@ -166,6 +166,32 @@ fn pipelined_requests_are_answered_in_order_and_find_the_session_being_made() {
 }
 
 #[test]
+fn a_request_waits_once_for_who_plays() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let waits = || server.watched.waits.load(std::sync::atomic::Ordering::Relaxed);
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    assert_eq!(waits(), 2, "once for each track");
+    play(&mut player, &url, &[("Range", "npt=1-3")]);
+    assert_eq!(waits(), 3);
+}
+
+#[test]
+fn players_that_stop_before_play_keep_nobody_from_starting() {
+    let server = Server::start();
+    let silent: Vec<Player> = (0..40)
+        .map(|_| {
+            let mut player = Player::connect(&server);
+            player.post("DESCRIBE", &server.url("short.mp4"), &[]);
+            player
+        })
+        .collect();
+    let (player, url) = playing(&server, "short.mp4", [UDP, UDP_TWO]);
+    drop((player, url, silent));
+}
+
+#[test]
 fn a_play_without_session_means_the_only_one_of_the_connection() {
     let server = Server::start();
     let url = server.url("short.mp4");

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
@@ -23,6 +23,7 @@ use crate::library::{Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
 use crate::net::{Connections, Refusals, labels, media_source, now, process};
+use crate::now::Mono;
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
@@ -38,6 +39,7 @@ use crate::store::{FileStore, NoStore, Store, unique_local};
 /// What keeps it from starting.
 pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
     let config = &loaded.config;
+    process::keep_little_memory();
     let set_level = log(config)?;
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("other processes of this user may read this one's memory: {error}");
@@ -91,7 +93,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let prepared = DataPlane::prepare(&settings).with_context(|| format!("RTP port {}", config.rtp.port))?;
     let director = prepared.director();
     let stage = Stage::new(director);
-    let steering = Arc::new(steering(config, prefix, &stage));
+    let steering_changed = Arc::new(Notify::new());
+    let steering = Arc::new(steering(config, prefix, &stage, &steering_changed));
     keep_names(config, &steering, &mut kept)?;
     store.save(&kept)?;
     let connections = Arc::new(Connections::default());
@@ -156,7 +159,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));
     let rtsp_task = tokio::spawn(crate::rtsp::server::serve(listener, Arc::clone(&service), Arc::clone(&connections), stopped));
     let upkeep_task = tokio::spawn(keep_metrics(recorder));
-    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone()));
+    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), steering_changed));
     let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
 
     let mut out = std::io::stdout().lock();
@@ -231,7 +234,7 @@ fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
     Ok(Box::new(FileStore::open(&folder)?))
 }
 
-fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCache {
+fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage, changes: &Arc<Notify>) -> BindingCache {
     let settings = SteeringSettings {
         default_window: Duration::from_millis(config.steering.transition_ms),
         max_window: Duration::from_millis(config.steering.max_window_ms),
@@ -247,12 +250,13 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage) -> BindingCa
         rules: rules(config),
         ..SteeringSettings::new(prefix)
     };
-    let stage = stage.clone();
+    let (stage, changes) = (stage.clone(), Arc::clone(changes));
     let random = |octets: &mut [u8]| getrandom::fill(octets).expect("the system gives random octets once it has given some");
     let changed = move |_: HomeAddress, player: Option<u64>| {
         if let Some(id) = player {
             stage.tell(Command::RouteChanged { presentation: PresentationId(id) });
         }
+        changes.notify_one();
     };
     BindingCache::new(settings, Box::new(random), Box::new(changed))
 }
@@ -403,21 +407,15 @@ async fn keep_metrics(recorder: metrics_exporter_prometheus::PrometheusHandle) {
     }
 }
 
-/// Ends windows, lifetimes and silence when they are over.
-async fn tend(steering: Arc<BindingCache>, announcer: Announcer) {
-    /// A deadline may come closer at any time; it is noticed after this at the latest.
+/// Ends windows, lifetimes and silence when they are over. `changed` is told when there may be something to do before.
+async fn tend(steering: Arc<BindingCache>, announcer: Announcer, changed: Arc<Notify>) {
+    /// Changes are looked at so often at most.
     const TICK: Duration = Duration::from_millis(5);
-    const IDLE: Duration = Duration::from_millis(50);
     loop {
         let now = now();
-        let pause = match steering.poll_timeout() {
-            Some(deadline) if deadline <= now.mono => {
-                steering.handle_timeout(now);
-                Duration::ZERO
-            }
-            Some(deadline) => deadline.since(now.mono).clamp(Duration::from_millis(1), TICK),
-            None => IDLE,
-        };
+        if steering.poll_timeout().is_some_and(|deadline| deadline <= now.mono) {
+            steering.handle_timeout(now);
+        }
         while let Some(event) = steering.poll_event() {
             tracing::debug!(?event, "steering");
             match event.kind {
@@ -427,8 +425,18 @@ async fn tend(steering: Arc<BindingCache>, announcer: Announcer) {
             }
             announcer.tell(ApiEvent::from(&event));
         }
-        tokio::time::sleep(pause).await;
+        let pause = pause(steering.poll_timeout(), now.mono);
+        if tokio::time::timeout(pause, changed.notified()).await.is_ok() {
+            tokio::time::sleep(TICK.min(pause)).await;
+        }
     }
+}
+
+/// How long there is nothing to do, unless something changes.
+fn pause(deadline: Option<Mono>, now: Mono) -> Duration {
+    /// Nothing should need it; whoever forgot to tell of a change is late by this.
+    const LONGEST: Duration = Duration::from_secs(1);
+    deadline.map_or(LONGEST, |deadline| deadline.since(now).clamp(Duration::from_millis(1), LONGEST))
 }
 
 fn handover(kind: &'static str, event: &Event) {
@@ -476,6 +484,14 @@ async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steering_is_looked_at_when_something_ends_and_seldom_otherwise() {
+        let at = |millis| Mono::default() + Duration::from_millis(millis);
+        for (deadline, millis) in [(None, 1000), (Some(at(5300)), 300), (Some(at(5000)), 1), (Some(at(10)), 1), (Some(at(90_000)), 1000)] {
+            assert_eq!(pause(deadline, at(5000)), Duration::from_millis(millis), "{deadline:?}");
+        }
+    }
 
     #[test]
     fn a_title_in_the_place_of_a_home_address_is_found() {

@@ -159,6 +159,7 @@ impl Perform for Director {
         let presentation = match &command {
             Command::Open { presentation, .. }
             | Command::AddFlow { presentation, .. }
+            | Command::SetUp { presentation, .. }
             | Command::Await { presentation, .. }
             | Command::Play { presentation, .. }
             | Command::Pause { presentation, .. }

@@ -33,9 +33,9 @@ use crate::payload::Payloader;
 use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
-use crate::playback::{Command, FlowFacts, Perform, PlaybackError, PresentationId, ReportOrigin};
-use crate::quantities::{FlowLabel, MediaKind, PayloadType, Ssrc};
-use crate::steering::{BindingCache, EndReason, HomeAddress, Owner};
+use crate::playback::{Awaited, Command, FlowFacts, NewFlow, Opening, Perform, PlaybackError, PresentationId, ReportOrigin};
+use crate::quantities::{MediaKind, MediaTime, PayloadType, Ssrc};
+use crate::steering::{BindingCache, EndReason, Owner};
 
 /// What the data plane goes by.
 #[derive(Clone, Debug)]
@@ -354,40 +354,14 @@ impl Shard {
         let now = (self.clock)();
         match command {
             Command::Open { presentation, title, start, looping, reply } => {
-                if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
-                    return reply(Err(PlaybackError::Full));
-                }
-                let source = match title.source.open() {
-                    Ok(source) => source,
-                    Err(error) => {
-                        tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
-                        return reply(Err(PlaybackError::Unplayable));
-                    }
-                };
-                let start = start.clamp(crate::quantities::MediaTime::ZERO, title.duration);
-                let made = Presentation::new(presentation, title, start, looping, self.settings.presentation, now);
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.slots.push(None);
-                    self.slots.len() - 1
-                });
-                self.slots[slot] = Some(Box::new(Slot {
-                    presentation: made,
-                    source,
-                    opened: now.mono,
-                    senders: Vec::new(),
-                    failures: 0,
-                    ways: Ways::default(),
-                    unreachable: Unreachable::default(),
-                    resends: Resends::new(self.settings.rtx),
-                    near: Near::default(),
-                    rests: Vec::new(),
-                }));
-                self.index.insert(presentation, slot);
-                self.units.set_presentations(self.index.len());
-                self.arm(slot);
-                reply(Ok(()));
+                reply(self.open(presentation, Opening { title, start, looping }, now));
             }
-            Command::AddFlow { presentation, track, home, label, reply } => reply(self.add_flow(presentation, track, home, label, now)),
+            Command::AddFlow { presentation, track, home, label, reply } => {
+                reply(self.add_flow(presentation, NewFlow { track, home, label }, now));
+            }
+            Command::SetUp { presentation, opening, flow, awaited, reply } => {
+                reply(self.set_up(presentation, opening, flow, awaited, now));
+            }
             Command::Await { presentation, home, holder, care_of, reply } => {
                 let endpoints = Arc::clone(&self.endpoints);
                 reply(self.with(presentation, |slot| slot.await_datagrams(&endpoints, home, holder, care_of, now)));
@@ -399,7 +373,8 @@ impl Shard {
                     // Nothing old is sent after a seek.
                     self.finish(presentation, now);
                 }
-                let outcome = self.with(presentation, |slot| {
+                // The first packets leave by the timer, as late as all others: receivers and meters take them for the origin.
+                let outcome = self.change(presentation, |slot| {
                     slot.sync(now);
                     let jumps = slot.presentation.jumps();
                     let outcome = slot.presentation.play(request, now);
@@ -408,6 +383,9 @@ impl Shard {
                     }
                     outcome
                 });
+                if let Some(&slot) = self.index.get(&presentation) {
+                    self.arm(slot);
+                }
                 reply(outcome);
             }
             Command::Pause { presentation, reply } => {
@@ -493,24 +471,93 @@ impl Shard {
         presentation: PresentationId,
         act: impl FnOnce(&mut Slot) -> Result<T, PlaybackError>,
     ) -> Result<T, PlaybackError> {
+        let outcome = self.change(presentation, act);
+        if let Some(&slot) = self.index.get(&presentation) {
+            self.serve(slot);
+        }
+        outcome
+    }
+
+    /// Does something to a presentation; what it wants done after that is up to the caller.
+    fn change<T>(
+        &mut self,
+        presentation: PresentationId,
+        act: impl FnOnce(&mut Slot) -> Result<T, PlaybackError>,
+    ) -> Result<T, PlaybackError> {
         let slot = *self.index.get(&presentation).ok_or(PlaybackError::Unknown)?;
         let found = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(PlaybackError::Unknown)?;
         let outcome = act(found);
         let now = (self.clock)();
         found.follow_datagrams(&self.endpoints, &self.steering, now);
         self.neighbours.note(slot, found.place(now));
-        self.serve(slot);
         outcome
     }
 
-    fn add_flow(
+    /// Makes a presentation.
+    fn open(&mut self, presentation: PresentationId, opening: Opening, now: Now) -> Result<(), PlaybackError> {
+        let Opening { title, start, looping } = opening;
+        if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
+            return Err(PlaybackError::Full);
+        }
+        let source = title.source.open().map_err(|error| {
+            tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
+            PlaybackError::Unplayable
+        })?;
+        let start = start.clamp(MediaTime::ZERO, title.duration);
+        let made = Presentation::new(presentation, title, start, looping, self.settings.presentation, now);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(Box::new(Slot {
+            presentation: made,
+            source,
+            opened: now.mono,
+            senders: Vec::new(),
+            failures: 0,
+            ways: Ways::default(),
+            unreachable: Unreachable::default(),
+            resends: Resends::new(self.settings.rtx),
+            near: Near::default(),
+            rests: Vec::new(),
+        }));
+        self.index.insert(presentation, slot);
+        self.units.set_presentations(self.index.len());
+        self.arm(slot);
+        Ok(())
+    }
+
+    /// Adds a flow and awaits its branch, in a presentation that is made for it where `opening` says so.
+    fn set_up(
         &mut self,
         presentation: PresentationId,
-        track: usize,
-        home: HomeAddress,
-        label: FlowLabel,
+        opening: Option<Opening>,
+        flow: NewFlow,
+        awaited: Awaited,
         now: Now,
     ) -> Result<FlowFacts, PlaybackError> {
+        let opens = opening.is_some();
+        if let Some(opening) = opening {
+            self.open(presentation, opening, now)?;
+        }
+        let endpoints = Arc::clone(&self.endpoints);
+        let outcome = self.add_flow(presentation, flow, now).and_then(|facts| {
+            let Awaited { holder, care_of } = awaited;
+            self.with(presentation, |slot| slot.await_datagrams(&endpoints, facts.home, holder, care_of, now))?;
+            Ok(facts)
+        });
+        if outcome.is_err() && opens {
+            // It was just made, and ends as any other does.
+            let _ = self.with(presentation, |slot| {
+                slot.presentation.end(now);
+                Ok(())
+            });
+        }
+        outcome
+    }
+
+    fn add_flow(&mut self, presentation: PresentationId, flow: NewFlow, now: Now) -> Result<FlowFacts, PlaybackError> {
+        let NewFlow { track, home, label } = flow;
         let gate = self.steering.gate(home).ok_or(PlaybackError::Unknown)?;
         let settings = self.settings.clone();
         self.with(presentation, |slot| {

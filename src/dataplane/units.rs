@@ -25,8 +25,10 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Buffers hold 2 KB, 4 KB, 8 KB, …; what needs more than the last of them is not used again.
 const SIZES: usize = 8;
 const SMALLEST: usize = 2 << 10;
-/// Buffers of a size that wait to be used again at most.
+/// Buffers of a size that wait to be used again at most …
 const SPARE: usize = 64;
+/// … and octets in them: large access units are rare, and what holds one goes back to the system.
+const SPARE_OCTETS: usize = 128 << 10;
 
 /// An access unit as packets.
 #[derive(Debug, Default)]
@@ -189,8 +191,9 @@ impl Units {
         }
         // By what it holds at least.
         let capacity = unit.packets.capacity();
-        if let Some(spare) = capacity.checked_div(SMALLEST).filter(|of| *of > 0).and_then(|of| self.spare.get_mut(of.ilog2() as usize))
-            && spare.len() < SPARE
+        let Some(class) = (capacity / SMALLEST).checked_ilog2() else { return };
+        if let Some(spare) = self.spare.get_mut(class as usize)
+            && spare.len() < (SPARE_OCTETS / (SMALLEST << class)).clamp(1, SPARE)
         {
             spare.push(unit);
         }
@@ -318,6 +321,16 @@ mod tests {
         assert_eq!(reader.reads(), before);
         reader.fetch(&title, 0, 1000, (true, false)).expect("read");
         assert_eq!(reader.reads(), before + 1);
+    }
+
+    #[test]
+    fn of_large_buffers_few_are_kept() {
+        let mut units = Units::default();
+        let unit = |capacity| Arc::new(Unit { packets: PacketBuffer::with_capacity(capacity), disposable: false });
+        for (class, most) in [(0, 64), (1, 32), (5, 2), (7, 1)] {
+            (0..100).for_each(|_| units.put_back(unit(SMALLEST << class)));
+            assert_eq!(units.spare[class].len(), most, "of {} octets", SMALLEST << class);
+        }
     }
 
     #[test]

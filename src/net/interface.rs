@@ -3,15 +3,47 @@
 #![allow(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::net::clock::now;
+use crate::now::Mono;
+
+/// For so long the system's answer is believed: it takes as long as all else that a SETUP does.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+static REACHABLE: Remembered = Remembered::new();
 
 /// The address that packets to home addresses pretend to come from: the configured one, else the one that was asked; one of
 /// another interface where that is loopback and there is any.
 pub fn media_source(configured: Option<Ipv6Addr>, asked: IpAddr) -> Ipv6Addr {
-    let chosen = if asked.is_loopback() { preferred(addresses()).unwrap_or(asked) } else { asked };
+    let chosen = if asked.is_loopback() { REACHABLE.get(now().mono, || preferred(addresses())).unwrap_or(asked) } else { asked };
     configured.unwrap_or(match chosen {
         IpAddr::V6(v6) => v6,
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
     })
+}
+
+/// The address that was found, and when.
+struct Remembered(Mutex<Option<(Mono, Option<IpAddr>)>>);
+
+impl Remembered {
+    const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// What was found lately, else what is found now.
+    fn get(&self, now: Mono, find: impl FnOnce() -> Option<IpAddr>) -> Option<IpAddr> {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *remembered {
+            Some((at, found)) if now.since(at) < BELIEVED => found,
+            _ => {
+                let found = find();
+                *remembered = Some((now, found));
+                found
+            }
+        }
+    }
 }
 
 /// The address under which others reach this machine, if it has one: IPv6 before IPv4, then the lowest.
@@ -60,6 +92,17 @@ fn addresses() -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_system_is_asked_once_a_second_at_most_and_what_has_changed_is_seen_then() {
+        let (remembered, at) = (Remembered::new(), |millis| Mono::default() + Duration::from_millis(millis));
+        let address = |last| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+        assert_eq!(remembered.get(at(500), || address(1)), address(1));
+        assert_eq!(remembered.get(at(1499), || address(2)), address(1), "the answer is believed");
+        assert_eq!(remembered.get(at(1500), || address(2)), address(2), "it is asked again");
+        assert_eq!(remembered.get(at(2500), || None), None);
+        assert_eq!(remembered.get(at(2501), || address(3)), None, "that there is none is an answer as well");
+    }
 
     #[test]
     fn an_address_that_others_reach_comes_before_loopback() {

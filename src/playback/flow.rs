@@ -7,13 +7,12 @@ use std::time::Duration;
 use crate::library::{AccessUnit, Track};
 use crate::now::Mono;
 use crate::payload::grouping::Grouping;
+use crate::playback::checkpoints::{Checkpoint, Checkpoints};
 use crate::playback::clock::FlowTime;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
 use crate::steering::{Branch, Entered};
 
-/// How many random access points a flow remembers at most.
-const CHECKPOINTS: usize = 2048;
 /// How many access units that could not be sent a flow remembers at most.
 const HOLES: usize = 64;
 /// Of so many access units one may be shown last that was not sent last.
@@ -99,14 +98,6 @@ impl Cursor {
     pub fn due(&self, track: &Track) -> Option<FlowTime> {
         self.access_unit(track).map(|unit| self.segment.due_at(track.decode_time(&unit)))
     }
-}
-
-/// A random access point that has been sent.
-#[derive(Clone, Copy, Debug)]
-struct Checkpoint {
-    segment: u32,
-    unit: u32,
-    sequence: u64,
 }
 
 /// The way of a new branch to the live position.
@@ -270,7 +261,7 @@ pub struct Flow {
     pub grouping: Grouping,
     /// Its branches.
     pub branches: Vec<BranchState>,
-    checkpoints: VecDeque<Checkpoint>,
+    checkpoints: Checkpoints,
     /// Access units (stretch and position) that were passed over and took no numbers.
     holes: VecDeque<(u32, usize)>,
 }
@@ -290,7 +281,7 @@ impl Flow {
             left: None,
             grouping,
             branches: Vec::new(),
-            checkpoints: VecDeque::new(),
+            checkpoints: Checkpoints::default(),
             holes: VecDeque::new(),
         }
     }
@@ -338,7 +329,7 @@ impl Flow {
         } else if let Some(unit) = cursor.access_unit(track) {
             if unit.random_access {
                 let unit = u32::try_from(cursor.unit).unwrap_or(u32::MAX);
-                self.checkpoints.push_back(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
+                self.checkpoints.push(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
                 self.forget_checkpoints(track, &cursor, segments, max_prime);
             }
             self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
@@ -430,7 +421,9 @@ impl Flow {
     /// Puts the live cursor back to where a branch is, as though nothing behind it had been sent.
     pub fn rewind(&mut self, cursor: Cursor, track: &Track) {
         let is_behind = |segment: u32, unit: usize| cursor.is_beyond(&Entry { segment, unit, delay: Duration::ZERO });
-        self.checkpoints.retain(|point| is_behind(point.segment, point.unit as usize));
+        while self.checkpoints.newest().is_some_and(|newest| !is_behind(newest.segment, newest.unit as usize)) {
+            self.checkpoints.pop_newest();
+        }
         self.holes.retain(|(segment, unit)| is_behind(*segment, *unit));
         self.live = Some(cursor);
         self.sequence = cursor.sequence;
@@ -456,12 +449,12 @@ impl Flow {
             let segment = segments.iter().find(|segment| segment.serial == point.segment)?;
             track.access_unit(point.unit as usize).map(|unit| segment.due_at(track.decode_time(&unit)))
         };
-        while self.checkpoints.len() > CHECKPOINTS || self.checkpoints.front().is_some_and(|first| due(first).is_none()) {
-            self.checkpoints.pop_front();
+        while self.checkpoints.oldest().is_some_and(|oldest| due(&oldest).is_none()) {
+            self.checkpoints.pop_oldest();
         }
         let now = live.due(track).unwrap_or(self.shown_until);
-        while self.checkpoints.get(1).is_some_and(|second| due(second).is_none_or(|due| now.since(due) >= max_prime)) {
-            self.checkpoints.pop_front();
+        while self.checkpoints.second().is_some_and(|second| due(&second).is_none_or(|due| now.since(due) >= max_prime)) {
+            self.checkpoints.pop_oldest();
         }
     }
 
@@ -472,7 +465,7 @@ impl Flow {
 
     /// The newest random access point sent that is shown at `limit` or before, else the oldest one remembered.
     pub fn checkpoint(&self, track: &Track, segments: &VecDeque<Segment>, limit: FlowTime) -> Option<Cursor> {
-        let cursors = self.checkpoints.iter().rev().filter_map(|point| {
+        let cursors = self.checkpoints.newest_first().filter_map(|point| {
             let segment = *segments.iter().find(|segment| segment.serial == point.segment)?;
             Some(Cursor { segment, unit: point.unit as usize, sequence: point.sequence })
         });

@@ -2,6 +2,7 @@
 //!
 //! Pure. A [`Stage`] is how carriages reach the presentations, wherever these run.
 
+pub mod checkpoints;
 pub mod clock;
 pub mod feedback;
 pub mod flow;
@@ -11,6 +12,6 @@ pub mod rtx;
 pub mod stage;
 
 pub use stage::{
-    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NptRange, Perform, PlayRequest, PlaybackError, Playing, PresentationId,
-    PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,
+    Awaited, BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NewFlow, NptRange, Opening, Perform, PlayRequest, PlaybackError,
+    Playing, PresentationId, PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,
 };

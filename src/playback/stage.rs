@@ -223,6 +223,37 @@ pub struct ReportOrigin {
     pub branch: BranchSerial,
 }
 
+/// How a presentation is made.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// What is played.
+    pub title: Arc<Title>,
+    /// Where it stands at first.
+    pub start: MediaTime,
+    /// Whether it begins again at its end.
+    pub looping: bool,
+}
+
+/// A flow to be; home address and label are reserved and authorised already.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFlow {
+    /// The track's index in the title.
+    pub track: usize,
+    /// Its home address.
+    pub home: HomeAddress,
+    /// Its authorised label.
+    pub label: FlowLabel,
+}
+
+/// Where a branch will be.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited {
+    /// Which session.
+    pub holder: Holder,
+    /// Where it will be; interleaved where no datagram is to be waited for any more.
+    pub care_of: CareOf,
+}
+
 /// Takes the answer to a command.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, PlaybackError>) + Send>;
 
@@ -251,6 +282,20 @@ pub enum Command {
         home: HomeAddress,
         /// The flow's authorised label.
         label: FlowLabel,
+        /// Its facts.
+        reply: Reply<FlowFacts>,
+    },
+    /// A SETUP of a track that has no flow yet, in one step: what `Open` (where `opening` says so), `AddFlow` and `Await` do.
+    /// Where one of them fails, nothing is opened.
+    SetUp {
+        /// To which presentation.
+        presentation: PresentationId,
+        /// Set where the presentation is yet to be made.
+        opening: Option<Opening>,
+        /// The new flow.
+        flow: NewFlow,
+        /// Where its branch will be.
+        awaited: Awaited,
         /// Its facts.
         reply: Reply<FlowFacts>,
     },
@@ -337,7 +382,7 @@ impl Command {
     pub fn refuse(self, error: PlaybackError) {
         match self {
             Self::Open { reply, .. } | Self::Await { reply, .. } | Self::End { reply, .. } | Self::Ping { reply } => reply(Err(error)),
-            Self::AddFlow { reply, .. } => reply(Err(error)),
+            Self::AddFlow { reply, .. } | Self::SetUp { reply, .. } => reply(Err(error)),
             Self::Play { reply, .. } => reply(Err(error)),
             Self::Pause { reply, .. } => reply(Err(error)),
             Self::Snapshot { reply, .. } => reply(Err(error)),
@@ -405,6 +450,20 @@ impl Stage {
         label: FlowLabel,
     ) -> Result<FlowFacts, PlaybackError> {
         self.ask(|reply| Command::AddFlow { presentation, track, home, label, reply }).await
+    }
+
+    /// See [`Command::SetUp`].
+    ///
+    /// # Errors
+    /// `Unknown`, `Full`, `Unplayable`.
+    pub async fn set_up(
+        &self,
+        presentation: PresentationId,
+        opening: Option<Opening>,
+        flow: NewFlow,
+        awaited: Awaited,
+    ) -> Result<FlowFacts, PlaybackError> {
+        self.ask(|reply| Command::SetUp { presentation, opening, flow, awaited, reply }).await
     }
 
     /// See [`Command::Await`].

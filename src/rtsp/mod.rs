@@ -10,4 +10,5 @@ pub mod message;
 pub mod server;
 pub mod service;
 pub mod session;
+mod turns;
 pub mod url;

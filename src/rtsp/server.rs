@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::net::{Connection, Connections, Places, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::{Link, Service, count_refusal};
+use crate::rtsp::turns::{LAPSE, Turn, Turns};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);
 /// How often sessions are looked at.
 const SWEEP: Duration = Duration::from_millis(500);
-/// Octets that are read at once.
-const READ: usize = 16 * 1024;
+/// Octets that are read at once, from the stack: requests are smaller.
+const READ: usize = 4 * 1024;
 /// Octets of answers that wait for a connection, beside its media, before nothing more is read from it.
 const ANSWERS: usize = 256 * 1024;
 
@@ -35,6 +36,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let places = Arc::new(Places::default());
+    let turns = Arc::new(Turns::default());
     let sweeper = tokio::spawn(sweep(Arc::clone(&service), Arc::clone(&connections)));
     loop {
         let accepted = tokio::select! {
@@ -53,7 +55,7 @@ pub async fn serve(
         let peer = canonical(peer);
         let place = places.enter(peer.ip(), service.settings.connections, service.settings.connections_per_address);
         let service = Arc::clone(&service);
-        let connections = Arc::clone(&connections);
+        let (connections, turns) = (Arc::clone(&connections), Arc::clone(&turns));
         tokio::spawn(async move {
             let _place = match place {
                 Ok(place) => place,
@@ -62,7 +64,7 @@ pub async fn serve(
                     return refuse(&stream).await;
                 }
             };
-            if let Err(error) = connection(stream, peer, &service, &connections).await {
+            if let Err(error) = connection(stream, peer, &service, &connections, &turns).await {
                 tracing::debug!(%peer, "connection ended: {error}");
             }
         });
@@ -100,37 +102,40 @@ async fn sweep(service: Arc<Service>, connections: Arc<Connections>) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, service: &Service, connections: &Connections) -> io::Result<()> {
+async fn connection(stream: TcpStream, peer: SocketAddr, service: &Service, connections: &Connections, turns: &Turns) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let local = canonical(stream.local_addr()?);
     let stream = Arc::new(stream);
     let sending = connections.register(Arc::clone(&stream), service.settings.interleaved_queue, now().mono);
     let mut link = Link::new(sending.id(), peer, local);
     let outcome = tokio::select! {
-        outcome = converse(&stream, service, &mut link, &sending) => outcome,
+        outcome = converse(&stream, service, &mut link, &sending, turns) => outcome,
         outcome = sending.drain(|| now().mono) => outcome,
     };
     sending.close();
     connections.forget(sending.id());
-    service.connection_closed(&link).await;
+    Box::pin(service.connection_closed(&link)).await;
     outcome
 }
 
 /// Reads requests and packets, in order, until the player closes.
-async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sending: &Arc<Connection>) -> io::Result<()> {
+async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sending: &Arc<Connection>, turns: &Turns) -> io::Result<()> {
     let settings = &service.settings;
     let mut decoder = Decoder::new(settings.message);
-    let mut received = vec![0; READ];
     let holds = Arc::new(AtomicU64::new(0));
     // By when the request that has begun must be there.
     let mut deadline = None;
+    let mut turn = Turn::default();
     loop {
         loop {
             match decoder.next_item() {
                 Ok(None) => break,
-                Ok(Some(Item::Packet { channel, octets })) => service.interleaved(link, channel, &octets).await,
+                Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
                 Ok(Some(Item::Request(request))) => {
-                    answer(&request, service, link, sending, &holds).await;
+                    turn.before(&request.method, turns).await;
+                    // What answering needs is there only meanwhile.
+                    Box::pin(answer(&request, service, link, sending, &holds)).await;
+                    turn.after(&request.method);
                     if sending.is_closed() {
                         return Ok(());
                     }
@@ -147,6 +152,9 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             true => *deadline.get_or_insert_with(|| Instant::now() + settings.request_timeout),
             false => Instant::now() + settings.session_timeout,
         };
+        if turn.is_taken() && timeout(LAPSE, stream.readable()).await.is_err() {
+            turn.lapse();
+        }
         match timeout_at(until, stream.readable()).await {
             Ok(readable) => readable?,
             Err(_) if decoder.is_partial() => {
@@ -158,12 +166,22 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             Err(_) if service.has_sessions(link) => continue,
             Err(_) => return Ok(()),
         }
-        match stream.try_read(&mut received) {
-            Ok(0) => return Ok(()),
-            Ok(count) => decoder.push(&received[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        if !read(stream, &mut decoder)? {
+            return Ok(());
         }
+    }
+}
+
+/// Takes in what is there; whether more may come.
+fn read(stream: &TcpStream, decoder: &mut Decoder) -> io::Result<bool> {
+    let mut received = [0; READ];
+    match stream.try_read(&mut received) {
+        Ok(count) => {
+            decoder.push(received.get(..count).unwrap_or_default());
+            Ok(count > 0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
+use crate::library::Title;
 use crate::now::{Allowance, Mono};
 use crate::playback::{FlowFacts, PresentationId};
 use crate::rtsp::header::session::SessionId;
@@ -132,6 +133,10 @@ pub struct Session {
     pub target: Target,
     /// What it controls.
     pub presentation: PresentationId,
+    /// What that plays.
+    pub title: Arc<Title>,
+    /// The flows that it has added to it; they stay when their tracks are torn down.
+    pub added: Vec<FlowFacts>,
     /// How it came about.
     pub role: Role,
     /// The device, as steering knows it.
@@ -421,7 +426,7 @@ mod tests {
 
     use super::*;
     use crate::library::TitlePath;
-    use crate::quantities::{ClockRate, FlowLabel, PayloadType, Ssrc};
+    use crate::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
     use crate::steering::{Branch, ConnectionId, EndReason, Ended, UpdateId};
 
     fn at(seconds: u64) -> Mono {
@@ -453,12 +458,19 @@ mod tests {
         CareOf::Interleaved { connection: ConnectionId(connection), peer, rtp_channel: 0, rtcp_channel: 1 }
     }
 
+    fn title() -> Arc<Title> {
+        let path = TitlePath::new("a.mp4").expect("a path");
+        Arc::new(Title { path, duration: MediaTime::ZERO, tracks: Vec::new(), remark: None, source: Arc::new(Vec::new()) })
+    }
+
     fn session(role: Role) -> Session {
         Session {
             id: SessionId::from_random(1),
             peer: IpAddr::V6(Ipv6Addr::LOCALHOST),
             target: Target::Title(TitlePath::new("a.mp4").expect("a path")),
             presentation: PresentationId(1),
+            title: title(),
+            added: Vec::new(),
             role,
             holder: Holder(1),
             join: Join::default(),

@@ -31,6 +31,8 @@ pub struct Watched {
     director: Arc<Director>,
     /// Reports of receivers that were handed over.
     pub reports: AtomicUsize,
+    /// Commands that somebody waited for.
+    pub waits: AtomicUsize,
     /// As if too many commands waited.
     pub full: AtomicBool,
 }
@@ -39,6 +41,8 @@ impl Perform for Watched {
     fn perform(&self, command: Command) {
         if matches!(command, Command::Rtcp { .. }) {
             self.reports.fetch_add(1, Ordering::Relaxed);
+        } else if !matches!(command, Command::RouteChanged { .. }) {
+            self.waits.fetch_add(1, Ordering::Relaxed);
         }
         match self.full.load(Ordering::Relaxed) {
             true => command.refuse(PlaybackError::Busy),
@@ -74,7 +78,12 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let settings = DataPlaneSettings { port: 0, shards: 1, ..DataPlaneSettings::default() };
         let prepared = DataPlane::prepare(&settings).expect("free ports");
-        let watched = Arc::new(Watched { director: prepared.director(), reports: AtomicUsize::new(0), full: AtomicBool::new(false) });
+        let watched = Arc::new(Watched {
+            director: prepared.director(),
+            reports: AtomicUsize::new(0),
+            waits: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+        });
         let stage = Stage::new(Arc::clone(&watched) as Arc<dyn Perform>);
         let told = stage.clone();
         let changed = move |_: HomeAddress, player: Option<u64>| {

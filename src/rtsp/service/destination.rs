@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use crate::net::now;
-use crate::playback::{FlowFacts, PresentationSnapshot};
+use crate::playback::{FlowFacts, Opening};
 use crate::quantities::PayloadType;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::transport::TransportError;
@@ -38,8 +38,8 @@ impl Service {
     /// The flow of a track that goes to a home address of a key holder.
     pub(super) async fn aim(
         &self,
-        session: &Session,
-        snapshot: &PresentationSnapshot,
+        session: &mut Session,
+        opening: Option<Opening>,
         track: usize,
         home: HomeAddress,
         ports: Option<(u16, u16)>,
@@ -50,9 +50,12 @@ impl Service {
         match session.tracks.iter().find(|set_up| set_up.facts.track == track) {
             Some(known) if known.aimed && known.facts.home == home => return Ok(known.facts),
             Some(_) => return Err(SessionError::State.into()),
-            None if snapshot.flows.iter().any(|flow| flow.facts.track == track) => return Err(SessionError::State.into()),
-            None if snapshot.title.tracks.get(track).is_none() => return Err(SessionError::NoSuchTrack.into()),
+            None if session.added.iter().any(|flow| flow.track == track) => return Err(SessionError::State.into()),
+            None if session.title.tracks.get(track).is_none() => return Err(SessionError::NoSuchTrack.into()),
             None => {}
+        }
+        if let Some(Opening { title, start, looping }) = opening {
+            self.stage.open(session.presentation, title, start, looping).await?;
         }
         let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
         let label = self.steering.play_to(home, session.presentation.0, expectation, ports, now())?;
@@ -60,7 +63,9 @@ impl Service {
         if added.is_err() {
             self.steering.leave(home, session.presentation.0, now());
         }
-        Ok(added?)
+        let facts = added?;
+        session.added.push(facts);
+        Ok(facts)
     }
 
     /// Where a session stands by the flows that it plays to home addresses; `None` without any.

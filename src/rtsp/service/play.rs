@@ -41,7 +41,7 @@ impl Service {
             Standing::Unbound | Standing::Current => {
                 let opened_at_a_position = url.query.start.is_some();
                 let range = range.filter(|range| !is_habit(&session, range, opened_at_a_position));
-                let range = self.playable(&session, range).await?;
+                let range = range.map(|range| playable(&session, range)).transpose()?;
                 if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
                     hold_media();
                 }
@@ -60,19 +60,6 @@ impl Service {
             response = response.with("Speed", "1.0");
         }
         Ok(response)
-    }
-
-    /// The range that can be played; one that cannot moves nothing. One that begins at or behind the title's end
-    /// means its last random access point: every player ends with the title. Where 457 refuses it, FFmpeg hangs
-    /// and GStreamer fails.
-    async fn playable(&self, session: &Session, range: Option<NptRange>) -> Result<Option<NptRange>, Refusal> {
-        let Some(range) = range else { return Ok(None) };
-        if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
-            return Err(PlaybackError::InvalidRange.into());
-        }
-        let duration = self.stage.snapshot(session.presentation).await?.title.duration;
-        let start = range.start.map(|start| start.min(duration));
-        Ok(Some(NptRange { start, end: range.end.filter(|end| Some(*end) > start) }))
     }
 
     async fn bind_and_play(&self, session: &mut Session, range: Option<NptRange>, link: &Link) -> Result<Playing, Refusal> {
@@ -168,6 +155,17 @@ impl Service {
         session.tracks.clear();
         Ok(Response::new(Status::OK))
     }
+}
+
+/// The range that can be played; one that cannot moves nothing. One that begins at or behind the title's end
+/// means its last random access point: every player ends with the title. Where 457 refuses it, FFmpeg hangs
+/// and GStreamer fails.
+fn playable(session: &Session, range: NptRange) -> Result<NptRange, PlaybackError> {
+    if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
+        return Err(PlaybackError::InvalidRange);
+    }
+    let start = range.start.map(|start| start.min(session.title.duration));
+    Ok(NptRange { start, end: range.end.filter(|end| Some(*end) > start) })
 }
 
 /// Players ask for the beginning by themselves. Who joins something that runs, or opened a title at a position, means

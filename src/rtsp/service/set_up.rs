@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::net::{media_source, now};
-use crate::playback::{FlowFacts, PresentationId, PresentationSnapshot};
+use crate::playback::{Awaited, FlowFacts, NewFlow, Opening, PresentationId};
 use crate::quantities::{MediaTime, PayloadType};
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
@@ -35,16 +35,17 @@ impl Service {
             Offered::Udp { .. } | Offered::Interleaved { .. } => Vec::new(),
         };
         let named = self.named_session(request, link).await?;
-        let (shared, made) = match named {
-            Some(session) => (session, false),
-            None => (self.open_session(&url, request, link).await?, true),
+        let made = named.is_none();
+        let (shared, opening) = match named {
+            Some(session) => (session, None),
+            None => self.open_session(&url, request, link).await?,
         };
         let others = match offered {
             Offered::Interleaved { .. } => self.channels_beside(&shared, link).await,
             Offered::Udp { .. } | Offered::Home { .. } => Vec::new(),
         };
         let mut session = shared.lock().await;
-        let outcome = self.set_up_track(&mut session, &url, request, &offered, &others, link, hold_media).await;
+        let outcome = self.set_up_track(&mut session, opening, &url, request, &offered, &others, link, hold_media).await;
         if outcome.is_err() && made {
             // A session without a track is none.
             self.forget(&session).await;
@@ -72,6 +73,7 @@ impl Service {
     async fn set_up_track(
         &self,
         session: &mut Session,
+        opening: Option<Opening>,
         url: &RtspUrl,
         request: &Request,
         offered: &Offered,
@@ -81,13 +83,13 @@ impl Service {
     ) -> Result<Response, Refusal> {
         session.may_set_up()?;
         session.named_by(&url.target)?;
-        let snapshot = self.stage.snapshot(session.presentation).await?;
+        let flows = self.flows(session).await?;
         let track = match url.track {
             Some(track) => track,
-            None => only_track(session, &snapshot)?,
+            None => only_track(session, &flows)?,
         };
         if let Offered::Home { protocol, home, ports } = *offered {
-            let facts = self.aim(session, &snapshot, track, HomeAddress(home), ports).await?;
+            let facts = self.aim(session, opening, track, HomeAddress(home), ports).await?;
             let (rtp, rtcp) = ports.unwrap_or_default();
             let to = |port| SocketAddr::from((home, port));
             session.aim(facts, &request.uri, CareOf::Udp { rtp: to(rtp), rtcp: to(rtcp), source: Some(link.local.ip()) }, now().mono);
@@ -104,15 +106,16 @@ impl Service {
         }
         let care_of = care_of(session, track, offered, others, link)?;
         let set_up = session.tracks.iter().find(|set_up| set_up.facts.track == track).map(|set_up| set_up.facts);
-        let flowing =
-            snapshot.flows.iter().find(|flow| flow.facts.track == track && session.may_take(flow.facts.home)).map(|flow| flow.facts);
-        let facts = match (set_up.or(flowing), &session.role) {
-            (Some(facts), _) => facts,
-            (None, Role::Taker { .. }) => return Err(SessionError::NoSuchTrack.into()),
-            (None, Role::Opener { name }) => self.reserve_flow(session.presentation, name.as_deref(), &snapshot, track, link).await?,
-        };
+        let flowing = flows.into_iter().find(|flow| flow.track == track && session.may_take(flow.home));
         // Before the answer: players open the way through a NAT as soon as they have it.
-        self.stage.await_datagrams(session.presentation, facts.home, session.holder, care_of).await?;
+        let awaited = Awaited { holder: session.holder, care_of };
+        let facts = match set_up.or(flowing) {
+            Some(facts) => {
+                self.stage.await_datagrams(session.presentation, facts.home, awaited.holder, awaited.care_of).await?;
+                facts
+            }
+            None => self.reserve_flow(session, opening, track, awaited, link).await?,
+        };
         session.set_up(facts, &request.uri, care_of, now().mono);
         session.retransmit(track, matches!(offered, Offered::Udp { feedback: true, .. }));
         self.note_peer(session, link);
@@ -141,19 +144,33 @@ impl Service {
         format!(";server_port={rtp}-{rtcp};source={};ssrc={:08X}", link.local.ip(), facts.ssrc.0)
     }
 
-    /// A new home address with a flow of its own.
+    /// The flows that a session's presentation has. A session that opened its title has added all of them.
+    async fn flows(&self, session: &Session) -> Result<Vec<FlowFacts>, Refusal> {
+        match session.role {
+            Role::Opener { .. } => Ok(session.added.clone()),
+            Role::Taker { .. } => {
+                let snapshot = self.stage.snapshot(session.presentation).await?;
+                Ok(snapshot.flows.iter().map(|flow| flow.facts).collect())
+            }
+        }
+    }
+
+    /// A new home address with a flow of its own. All that the shard has to do for it is asked at once: each wait for it
+    /// is two changes of threads.
     async fn reserve_flow(
         &self,
-        presentation: PresentationId,
-        name: Option<&str>,
-        snapshot: &PresentationSnapshot,
+        session: &mut Session,
+        opening: Option<Opening>,
         track: usize,
+        awaited: Awaited,
         link: &Link,
     ) -> Result<FlowFacts, Refusal> {
-        let found = snapshot.title.tracks.get(track).ok_or(SessionError::NoSuchTrack)?;
+        let Role::Opener { name } = &session.role else { return Err(SessionError::NoSuchTrack.into()) };
+        let presentation = session.presentation;
+        let found = session.title.tracks.get(track).ok_or(SessionError::NoSuchTrack)?;
         let media_source = media_source(self.settings.media_source, link.local.ip());
         let reserve = |address| Reserve { owner: Owner::Presentation(presentation.0), address, lifetime: None, media_source };
-        let kept = name.and_then(|name| self.steering.named(&kept_name(name, found.kind)));
+        let kept = name.as_deref().and_then(|name| self.steering.named(&kept_name(name, found.kind)));
         let kept = kept.and_then(|home| self.steering.reserve(&reserve(Some(home)), now()).ok());
         let reserved = match kept {
             Some(reservation) => reservation,
@@ -163,25 +180,30 @@ impl Service {
         let label = self.steering.draw_label();
         let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
         let outcome = match self.steering.authorise(reserved.home, label, expectation) {
-            Ok(()) => self.stage.add_flow(presentation, track, reserved.home, label).await.map_err(Refusal::from),
+            Ok(()) => {
+                let flow = NewFlow { track, home: reserved.home, label };
+                self.stage.set_up(presentation, opening, flow, awaited).await.map_err(Refusal::from)
+            }
             Err(error) => Err(error.into()),
         };
-        if outcome.is_err() {
+        match &outcome {
+            Ok(facts) => session.added.push(*facts),
             // Released by the presentation's end meanwhile is released as well.
-            let _ = self.steering.release(reserved.home, now());
+            Err(_) => drop(self.steering.release(reserved.home, now())),
         }
         outcome
     }
 
-    async fn open_session(&self, url: &RtspUrl, request: &Request, link: &mut Link) -> Result<SharedSession, Refusal> {
+    /// A new session, and what is to be opened for it.
+    async fn open_session(&self, url: &RtspUrl, request: &Request, link: &mut Link) -> Result<(SharedSession, Option<Opening>), Refusal> {
         link.made.retain(|id| self.sessions.holds(*id));
         if link.made.len() >= self.settings.sessions_per_connection {
             return Err(Refusal::because(503, "too many sessions on this connection"));
         }
-        let (presentation, role) = match self.find(url, request, link).await? {
+        let (presentation, title, role, opening) = match self.find(url, request, link).await? {
             Found::Flows { snapshot, grants } => {
                 let mode = if url.query.fork { Mode::Fork } else { Mode::Move };
-                (snapshot.id, Role::Taker { grants, mode })
+                (snapshot.id, snapshot.title, Role::Taker { grants, mode }, None)
             }
             Found::Title { title, name } => {
                 let start = url.query.start.unwrap_or(MediaTime::ZERO);
@@ -189,8 +211,8 @@ impl Service {
                     return Err(Refusal::because(457, "the title is shorter"));
                 }
                 let presentation = PresentationId(u64::from_be_bytes(random()?));
-                self.stage.open(presentation, title, start, url.query.looping).await?;
-                (presentation, Role::Opener { name })
+                let opening = Opening { title: Arc::clone(&title), start, looping: url.query.looping };
+                (presentation, title, Role::Opener { name }, Some(opening))
             }
         };
         let id = SessionId::from_random(u128::from_be_bytes(random()?));
@@ -199,6 +221,8 @@ impl Service {
             peer: link.peer.ip(),
             target: url.target.clone(),
             presentation,
+            title,
+            added: Vec::new(),
             role,
             holder: Holder(u64::from_be_bytes(random()?)),
             join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref(), &self.settings),
@@ -215,7 +239,7 @@ impl Service {
             link.pipelined.push((number, id));
         }
         link.made.push(id);
-        Ok(self.sessions.insert(session))
+        Ok((self.sessions.insert(session), opening))
     }
 }
 
@@ -237,14 +261,14 @@ fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
 }
 
 /// The track that the URL of the whole names where there is only one.
-fn only_track(session: &Session, snapshot: &PresentationSnapshot) -> Result<usize, SessionError> {
+fn only_track(session: &Session, flows: &[FlowFacts]) -> Result<usize, SessionError> {
     match &session.role {
-        Role::Opener { .. } if snapshot.title.tracks.len() == 1 => Ok(0),
+        Role::Opener { .. } if session.title.tracks.len() == 1 => Ok(0),
         Role::Opener { .. } => Err(SessionError::NoAggregate),
         Role::Taker { .. } => {
-            let mut granted = snapshot.flows.iter().filter(|flow| session.may_take(flow.facts.home));
+            let mut granted = flows.iter().filter(|flow| session.may_take(flow.home));
             match (granted.next(), granted.next()) {
-                (Some(only), None) => Ok(only.facts.track),
+                (Some(only), None) => Ok(only.track),
                 _ => Err(SessionError::NoAggregate),
             }
         }
