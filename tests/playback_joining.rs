@@ -461,6 +461,8 @@ fn a_rate_that_was_asked_for_is_obeyed() {
         rig.assert_contiguous(2);
         let behind = rig.got(1, VIDEO).len() - (rig.got(2, VIDEO).last().expect("pictures").offset / 5000 + 1) as usize;
         assert_eq!(behind > 0, rate == 1000, "{behind}");
+        let state = rig.presentation.flows()[VIDEO].branches.last().expect("a branch");
+        assert_eq!((state.entered == Entered::Delayed, !state.behind.is_zero()), (rate == 1000, rate == 1000), "its reports as well");
     }
 }
 
