@@ -547,3 +547,17 @@ fn a_delayed_branch_of_a_player_that_takes_bursts_has_the_first_second_at_once()
     assert_eq!(state.entered, Entered::Delayed);
     assert!(state.behind.abs_diff(seconds(5.125)) < seconds(0.05) && state.lag.abs_diff(seconds(6.0)) < seconds(0.05), "{state:?}");
 }
+
+#[test]
+fn one_that_lies_behind_by_less_than_a_picture_stays_behind() {
+    let mut rig = watched(60, 50, false, 0.05);
+    rig.bind(2, &BOTH, 2000);
+    rig.run(seconds(0.5));
+    rig.hand_over(2, 3, &BOTH, JoinWay::Aligned, seconds(4.0));
+    rig.run(seconds(10.0));
+    for flow in BOTH {
+        assert_seamless(&rig, 2, 3, flow);
+    }
+    rig.assert_contiguous(2);
+    rig.assert_contiguous(3);
+}

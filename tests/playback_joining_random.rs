@@ -62,6 +62,10 @@ fn is_bound(rig: &Rig, serial: u64) -> bool {
     rig.routes.iter().flat_map(|route| &route.branches).any(|branch| branch.serial.0 / 2 == serial && !branch.leaving)
 }
 
+fn is_handing_over(rig: &Rig) -> bool {
+    rig.routes.iter().flat_map(|route| &route.branches).any(|branch| branch.leaving)
+}
+
 /// Does what a step says.
 fn take(rig: &mut Rig, known: &mut Vec<Known>, step: &Step) {
     let bound: Vec<u64> = known.iter().map(|branch| branch.serial).filter(|serial| is_bound(rig, *serial)).collect();
@@ -76,12 +80,12 @@ fn take(rig: &mut Rig, known: &mut Vec<Known>, step: &Step) {
         Step::HandOver { which, way, window, flows } if known.len() < 20 && !bound.is_empty() => {
             rig.fixed = false;
             let old = bound[which % bound.len()];
-            let leaves = rig.routes.iter().flat_map(|route| &route.branches).any(|branch| branch.leaving);
-            let alone = !leaves && BOTH.iter().all(|flow| !rig.got(old, *flow).is_empty());
+            let alone = !is_handing_over(rig) && BOTH.iter().all(|flow| !rig.got(old, *flow).is_empty());
             known.push(Known { alone, ..new(way, 2000, rig) });
             rig.hand_over(old, serial, [&BOTH[..], &[VIDEO], &[AUDIO]][flows], way, seconds(window));
         }
-        Step::Unbind(which) if bound.len() > 1 => rig.unbind(bound[which % bound.len()], EndReason::Removed),
+        // Who is left ends at once where its successor goes, which this rig does not do.
+        Step::Unbind(which) if bound.len() > 1 && !is_handing_over(rig) => rig.unbind(bound[which % bound.len()], EndReason::Removed),
         Step::Seek(to) => drop(rig.play(Some((to, None)), None)),
         Step::Pause => drop(rig.presentation.pause(rig.now)),
         Step::Play => drop(rig.play(None, None)),

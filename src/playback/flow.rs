@@ -388,9 +388,8 @@ impl Flow {
         }
         let next = self.next_of(old);
         let begun = |state: &&BranchState| {
-            let branch = &state.branch;
-            !branch.leaving
-                && branch.update > old.branch.update
+            // Also one that is about to leave itself.
+            state.branch.update > old.branch.update
                 && state.entered == Entered::Aligned
                 && state.awaits.is_none_or(|entry| next.is_some_and(|next| next.has_reached(&entry)))
         };
