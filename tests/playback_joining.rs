@@ -461,6 +461,8 @@ fn a_rate_that_was_asked_for_is_obeyed() {
         rig.assert_contiguous(2);
         let behind = rig.got(1, VIDEO).len() - (rig.got(2, VIDEO).last().expect("pictures").offset / 5000 + 1) as usize;
         assert_eq!(behind > 0, rate == 1000, "{behind}");
+        let state = rig.presentation.flows()[VIDEO].branches.last().expect("a branch");
+        assert_eq!((state.entered == Entered::Delayed, !state.behind.is_zero()), (rate == 1000, rate == 1000), "its reports as well");
     }
 }
 
@@ -544,4 +546,18 @@ fn a_delayed_branch_of_a_player_that_takes_bursts_has_the_first_second_at_once()
     let state = flow.branches.last().expect("a branch");
     assert_eq!(state.entered, Entered::Delayed);
     assert!(state.behind.abs_diff(seconds(5.125)) < seconds(0.05) && state.lag.abs_diff(seconds(6.0)) < seconds(0.05), "{state:?}");
+}
+
+#[test]
+fn one_that_lies_behind_by_less_than_a_picture_stays_behind() {
+    let mut rig = watched(60, 50, false, 0.05);
+    rig.bind(2, &BOTH, 2000);
+    rig.run(seconds(0.5));
+    rig.hand_over(2, 3, &BOTH, JoinWay::Aligned, seconds(4.0));
+    rig.run(seconds(10.0));
+    for flow in BOTH {
+        assert_seamless(&rig, 2, 3, flow);
+    }
+    rig.assert_contiguous(2);
+    rig.assert_contiguous(3);
 }

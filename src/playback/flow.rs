@@ -11,7 +11,7 @@ use crate::playback::checkpoints::{Checkpoint, Checkpoints};
 use crate::playback::clock::FlowTime;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
-use crate::steering::{Branch, Entered};
+use crate::steering::{Branch, Entered, UpdateId};
 
 /// How many access units that could not be sent a flow remembers at most.
 const HOLES: usize = 64;
@@ -185,6 +185,8 @@ pub struct BranchState {
     pub awaits: Option<Entry>,
     /// Access units that it is not sent, for it has not had what they refer to: the stretch, and the positions.
     pub left_out: Option<(u32, Range<usize>)>,
+    /// The newest update when it began to leave: that which it leaves by.
+    pub left_by: Option<UpdateId>,
     /// How it has entered.
     pub entered: Entered,
     /// How much later than the live ones its packets leave. Constant, for its Sender Reports go by it.
@@ -403,9 +405,9 @@ impl Flow {
         }
         let next = self.next_of(old);
         let begun = |state: &&BranchState| {
-            let branch = &state.branch;
-            !branch.leaving
-                && branch.update > old.branch.update
+            // Also one that is about to leave itself, but none that came before the hand-over.
+            old.left_by.is_some_and(|by| state.branch.update >= by)
+                && state.branch.update > old.branch.update
                 && state.entered == Entered::Aligned
                 && state.awaits.is_none_or(|entry| next.is_some_and(|next| next.has_reached(&entry)))
         };

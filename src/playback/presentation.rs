@@ -419,9 +419,11 @@ impl Presentation {
         self.routes.clear();
         for (index, (flow, route)) in self.flows.iter_mut().zip(routes).enumerate() {
             let mut kept = Vec::with_capacity(route.branches.len());
+            let newest = || route.branches.iter().map(|branch| branch.update).max();
             for mut state in flow.branches.drain(..) {
                 if let Some(branch) = route.branches.iter().find(|branch| branch.serial == state.branch.serial) {
                     state.branch = *branch;
+                    state.left_by = if branch.leaving { state.left_by.or_else(newest) } else { None };
                     kept.push(state);
                     continue;
                 }

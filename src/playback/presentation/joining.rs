@@ -81,6 +81,7 @@ impl Presentation {
                 priming: None,
                 awaits: None,
                 left_out: None,
+                left_by: None,
                 entered: Entered::AtOnce,
                 behind: Duration::ZERO,
                 newest: None,

@@ -5,7 +5,7 @@ use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::{BranchState, Cursor, Flow, Sent, duration};
+use crate::playback::flow::{BranchState, Cursor, Flow, Priming, Sent, duration};
 use crate::quantities::MediaTime;
 use crate::steering::{BranchSerial, HandedOver};
 
@@ -67,6 +67,7 @@ impl Presentation {
                 // What nobody is sent.
                 flow.live = Some(flow.behind(&live, track, 0));
             }
+            let track = self.title.tracks.get(flow.facts.track);
             for position in 0..flow.branches.len() {
                 while let Some(mut priming) = flow.branches[position].priming
                     && flow.is_hole(&priming.cursor)
@@ -75,7 +76,10 @@ impl Presentation {
                     priming.cursor = flow.behind(&priming.cursor, track, 0);
                     flow.branches[position].priming = Some(priming);
                 }
-                if flow.branches[position].priming.is_some_and(|priming| flow.has_caught_up(&priming.cursor)) {
+                // Who is delayed waits at the live cursor where an access unit lasts longer than its delay; not at the end.
+                let has_ended = !self.looping && flow.live.zip(track).is_some_and(|(live, track)| live.access_unit(track).is_none());
+                let settles = |priming: Priming| flow.has_caught_up(&priming.cursor) && (has_ended || !priming.is_delayed());
+                if flow.branches[position].priming.is_some_and(settles) {
                     flow.branches[position].priming = None;
                 }
             }
@@ -343,6 +347,8 @@ impl Presentation {
                 let Some(priming) = &state.priming else { continue };
                 let due = match flow.due(&priming.cursor, track) {
                     Some(due) => priming.reaches(due),
+                    // A loop's next round may not have begun.
+                    None if self.segments.back().is_some_and(|last| last.serial == priming.cursor.segment.serial) => continue,
                     None => priming.cursor.segment.begins,
                 };
                 if let Some(when) = self.clock.when(due).filter(|when| !is_over(flow, state, Some(*when))) {
