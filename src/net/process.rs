@@ -50,6 +50,14 @@ pub fn keep_little_memory() {
     }
 }
 
+/// Has the calling thread give way to those that send media where both want the same processor. Anybody may lower its own
+/// priority; where the system refuses, it stays.
+pub fn give_way() {
+    const NICE: libc::c_int = 5;
+    // SAFETY: takes numbers only; on Linux zero is the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
 /// Asks a child process to end (SIGTERM). One that has ended is left alone.
 pub fn terminate(child: &std::process::Child) {
     if let Ok(id) = libc::pid_t::try_from(child.id()) {
@@ -61,6 +69,23 @@ pub fn terminate(child: &std::process::Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_gives_way_alone() {
+        // The 17th field behind the name in parentheses.
+        let nice = |of: &str| {
+            let shown = std::fs::read_to_string(format!("/proc/{of}/stat")).expect("Linux");
+            let fields = shown.rsplit(')').next().unwrap_or_default().to_owned();
+            fields.split_whitespace().nth(16).and_then(|nice| nice.parse::<i32>().ok()).expect("listed")
+        };
+        let before = nice("thread-self");
+        let lowered = std::thread::spawn(move || {
+            give_way();
+            nice("thread-self")
+        });
+        assert_eq!(lowered.join().expect("it ends"), before.max(5));
+        assert_eq!(nice("thread-self"), before);
+    }
 
     #[test]
     fn the_limit_is_raised_to_what_is_allowed() {
