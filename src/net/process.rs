@@ -42,10 +42,13 @@ pub fn keep_little_memory() {
     {
         const LARGE: libc::c_int = 64 << 10;
         const HEAPS: libc::c_int = 2;
+        const SPARE: libc::c_int = 1 << 20;
         // SAFETY: takes numbers only, and is called before there are other threads.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
             libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+            // What is free at a heap's end is soon asked for again.
+            libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
         }
     }
 }
