@@ -27,8 +27,10 @@ const SIZES: usize = 8;
 const SMALLEST: usize = 2 << 10;
 /// Buffers of a size that wait to be used again at most …
 const SPARE: usize = 64;
-/// … and octets in them: large access units are rare, and what holds one goes back to the system.
-const SPARE_OCTETS: usize = 128 << 10;
+/// … and octets in them for each presentation, and in all: as many as are under way at a time, for those that are given back
+/// and asked for again cost page faults. Large access units are rare, and what holds one goes back to the system.
+const SPARE_EACH: usize = 4 << 10;
+const SPARE_OCTETS: usize = 1 << 20;
 
 /// An access unit as packets.
 #[derive(Debug, Default)]
@@ -87,6 +89,8 @@ pub(crate) struct Units {
     index: HashMap<Key, Arc<Unit>>,
     octets: usize,
     limit: usize,
+    /// Octets of a size that wait to be used again at most.
+    spare_octets: usize,
 }
 
 impl Units {
@@ -182,6 +186,7 @@ impl Units {
     /// So many presentations there are.
     pub(crate) fn set_presentations(&mut self, count: usize) {
         self.limit = (count * KEPT_EACH).min(KEPT);
+        self.spare_octets = (count * SPARE_EACH).min(SPARE_OCTETS);
     }
 
     /// Takes back what is no longer needed, to be used again.
@@ -193,7 +198,7 @@ impl Units {
         let capacity = unit.packets.capacity();
         let Some(class) = (capacity / SMALLEST).checked_ilog2() else { return };
         if let Some(spare) = self.spare.get_mut(class as usize)
-            && spare.len() < (SPARE_OCTETS / (SMALLEST << class)).clamp(1, SPARE)
+            && spare.len() < (self.spare_octets / (SMALLEST << class)).clamp(1, SPARE)
         {
             spare.push(unit);
         }
@@ -326,6 +331,7 @@ mod tests {
     #[test]
     fn of_large_buffers_few_are_kept() {
         let mut units = Units::default();
+        units.set_presentations(32);
         let unit = |capacity| Arc::new(Unit { packets: PacketBuffer::with_capacity(capacity), disposable: false });
         for (class, most) in [(0, 64), (1, 32), (5, 2), (7, 1)] {
             (0..100).for_each(|_| units.put_back(unit(SMALLEST << class)));

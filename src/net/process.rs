@@ -42,12 +42,23 @@ pub fn keep_little_memory() {
     {
         const LARGE: libc::c_int = 64 << 10;
         const HEAPS: libc::c_int = 2;
+        const SPARE: libc::c_int = 1 << 20;
         // SAFETY: takes numbers only, and is called before there are other threads.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
             libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+            // What is free at a heap's end is soon asked for again.
+            libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
         }
     }
+}
+
+/// Has the calling thread give way to those that send media where both want the same processor. Anybody may lower its own
+/// priority; where the system refuses, it stays.
+pub fn give_way() {
+    const NICE: libc::c_int = 5;
+    // SAFETY: takes numbers only; on Linux zero is the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// Asks a child process to end (SIGTERM). One that has ended is left alone.
@@ -61,6 +72,23 @@ pub fn terminate(child: &std::process::Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_gives_way_alone() {
+        // The 17th field behind the name in parentheses.
+        let nice = |of: &str| {
+            let shown = std::fs::read_to_string(format!("/proc/{of}/stat")).expect("Linux");
+            let fields = shown.rsplit(')').next().unwrap_or_default().to_owned();
+            fields.split_whitespace().nth(16).and_then(|nice| nice.parse::<i32>().ok()).expect("listed")
+        };
+        let before = nice("thread-self");
+        let lowered = std::thread::spawn(move || {
+            give_way();
+            nice("thread-self")
+        });
+        assert_eq!(lowered.join().expect("it ends"), before.max(5));
+        assert_eq!(nice("thread-self"), before);
+    }
 
     #[test]
     fn the_limit_is_raised_to_what_is_allowed() {

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Connections that have a turn at a time: enough that the processor has something to do while their players think.
-const TURNS: usize = 8;
+const TURNS: usize = 4;
 /// A player that lets the server wait for so long is slow.
 pub(crate) const LAPSE: Duration = Duration::from_millis(4);
 /// The longest that a connection waits for its turn.

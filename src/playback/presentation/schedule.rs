@@ -67,7 +67,6 @@ impl Presentation {
                 // What nobody is sent.
                 flow.live = Some(flow.behind(&live, track, 0));
             }
-            let track = self.title.tracks.get(flow.facts.track);
             for position in 0..flow.branches.len() {
                 while let Some(mut priming) = flow.branches[position].priming
                     && flow.is_hole(&priming.cursor)
@@ -77,7 +76,7 @@ impl Presentation {
                     flow.branches[position].priming = Some(priming);
                 }
                 // Who is delayed waits at the live cursor where an access unit lasts longer than its delay; not at the end.
-                let has_ended = !self.looping && flow.live.zip(track).is_some_and(|(live, track)| live.access_unit(track).is_none());
+                let has_ended = !self.looping && flow.live.is_some_and(|live| live.access_unit(track).is_none());
                 let settles = |priming: Priming| flow.has_caught_up(&priming.cursor) && (has_ended || !priming.is_delayed());
                 if flow.branches[position].priming.is_some_and(settles) {
                     flow.branches[position].priming = None;
