@@ -81,9 +81,18 @@ fn take(rig: &mut Rig, known: &mut Vec<Known>, step: &Step) {
         Step::HandOver { which, way, window, flows } if known.len() < 20 && !bound.is_empty() => {
             rig.fixed = false;
             let old = bound[which % bound.len()];
-            let alone = !is_handing_over(rig) && BOTH.iter().all(|flow| !rig.got(old, *flow).is_empty());
+            let flows = [&BOTH[..], &[VIDEO], &[AUDIO]][flows];
+            let has_begun = |flow: &usize| {
+                let is_there = rig.routes[*flow].branches.iter().any(|branch| branch.serial.0 / 2 == old);
+                is_there && !rig.got(old, *flow).is_empty()
+            };
+            let alone = !is_handing_over(rig) && flows.iter().all(has_begun);
+            // With the first packet of this one, those that have not ended yet may: the address map does not ask whose they were.
+            for other in known.iter_mut() {
+                other.alone &= BOTH.iter().all(|flow| rig.got(other.serial, *flow).is_empty() == rig.got(1, *flow).is_empty());
+            }
             known.push(Known { alone, ..new(way, 2000, rig) });
-            rig.hand_over(old, serial, [&BOTH[..], &[VIDEO], &[AUDIO]][flows], way, seconds(window));
+            rig.hand_over(old, serial, flows, way, seconds(window));
         }
         // Who is left ends at once where its successor goes, which this rig does not do.
         Step::Unbind(which) if bound.len() > 1 && !is_handing_over(rig) => rig.unbind(bound[which % bound.len()], EndReason::Removed),
@@ -107,7 +116,9 @@ fn assert_in_order(got: &[Got], flow: usize, jumps: &[Mono], what: &str) {
         let units = pair[1].offset.checked_sub(pair[0].offset).map(|apart| apart / DISTANCE[flow]);
         let leading = flow == VIDEO && pair[0].random_access && units == Some(3) && (numbers == 1 || (numbers == 3 && number == 0));
         let jumped = jumps.iter().any(|jump| pair[0].at <= *jump && *jump <= pair[1].at);
-        let stretch = (numbers == 1 || jumped) && (flow == AUDIO || pair[1].random_access);
+        // Leading pictures are left out also where the next round of a loop follows them.
+        let seam = flow == VIDEO && number == 0 && pair[0].random_access && pair[1].offset < pair[0].offset && numbers <= 3;
+        let stretch = (numbers == 1 || jumped || seam) && (flow == AUDIO || pair[1].random_access);
         assert!((numbers == 1 && units == Some(1)) || leading || stretch, "{what}, flow {flow}, {number}: {pair:?}");
     }
 }
@@ -162,7 +173,7 @@ fn check(rig: &Rig, known: &[Known], jumps: &[Mono], looping: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, rng_seed: RngSeed::Fixed(9), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_devices_do_what_they_get_is_whole(
@@ -184,6 +195,8 @@ proptest! {
         for step in steps.iter().chain(&[Step::Run(5.0)]) {
             let before = rig.presentation.jumps();
             take(&mut rig, &mut known, step);
+            // As a shard does after each command.
+            rig.work();
             if rig.presentation.jumps() != before {
                 jumps.push(rig.now.mono);
             }

@@ -187,6 +187,8 @@ pub struct BranchState {
     pub left_out: Option<(u32, Range<usize>)>,
     /// The newest update when it began to leave: that which it leaves by.
     pub left_by: Option<UpdateId>,
+    /// Set once another has taken over from it there, whatever becomes of that one.
+    pub succeeded: bool,
     /// How it has entered.
     pub entered: Entered,
     /// How much later than the live ones its packets leave. Constant, for its Sender Reports go by it.
@@ -405,9 +407,8 @@ impl Flow {
         }
         let next = self.next_of(old);
         let begun = |state: &&BranchState| {
-            // Also one that is about to leave itself, but none that came before the hand-over.
-            old.left_by.is_some_and(|by| state.branch.update >= by)
-                && state.branch.update > old.branch.update
+            // Also one that is about to leave itself, but none of another hand-over.
+            old.left_by == Some(state.branch.update)
                 && state.entered == Entered::Aligned
                 && state.awaits.is_none_or(|entry| next.is_some_and(|next| next.has_reached(&entry)))
         };
@@ -417,7 +418,18 @@ impl Flow {
 
     /// Whether another branch has taken over from this one.
     pub fn is_succeeded(&self, old: &BranchState, now: Mono) -> bool {
-        self.succeeded_at(old).is_some_and(|at| at <= now)
+        old.succeeded || self.succeeded_at(old).is_some_and(|at| at <= now)
+    }
+
+    /// Notes from whom others have taken over.
+    pub fn note_succeeded(&mut self, now: Mono) {
+        for position in 0..self.branches.len() {
+            if self.branches.get(position).is_some_and(|old| old.branch.leaving && !old.succeeded && self.is_succeeded(old, now))
+                && let Some(old) = self.branches.get_mut(position)
+            {
+                old.succeeded = true;
+            }
+        }
     }
 
     /// Puts the live cursor back to where a branch is, as though nothing behind it had been sent.

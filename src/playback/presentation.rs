@@ -423,6 +423,7 @@ impl Presentation {
             for mut state in flow.branches.drain(..) {
                 if let Some(branch) = route.branches.iter().find(|branch| branch.serial == state.branch.serial) {
                     state.branch = *branch;
+                    state.succeeded &= branch.leaving;
                     state.left_by = if branch.leaving { state.left_by.or_else(newest) } else { None };
                     kept.push(state);
                     continue;

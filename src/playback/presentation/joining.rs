@@ -82,6 +82,7 @@ impl Presentation {
                 awaits: None,
                 left_out: None,
                 left_by: None,
+                succeeded: false,
                 entered: Entered::AtOnce,
                 behind: Duration::ZERO,
                 newest: None,
@@ -183,9 +184,12 @@ impl Presentation {
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
                 let point = JoinPoint { update, segment: cursor.segment, start, from, aligned, starts: Vec::new() };
                 let is_ahead = |flow: &Flow| {
-                    let entry = self.title.tracks.get(flow.facts.track).and_then(|track| point.entry(flow, track));
+                    let Some(track) = self.title.tracks.get(flow.facts.track) else { return false };
+                    let Some(entry) = point.entry(flow, track) else { return false };
+                    // Where a range ends between pictures and sound, one of them is not sent.
+                    let is_sent = Cursor { unit: entry.unit, ..cursor }.access_unit(track).is_some();
                     let next = predecessor(flow, update).and_then(|old| flow.next_of(old));
-                    entry.is_some_and(|entry| next.is_some_and(|next| !next.is_beyond(&entry)))
+                    is_sent && next.is_some_and(|next| !next.is_beyond(&entry))
                 };
                 if flows().all(is_ahead) {
                     return Some(point);

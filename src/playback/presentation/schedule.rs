@@ -36,6 +36,7 @@ impl Presentation {
         }
         let live = self.clock.read(now.mono);
         self.settle_primed();
+        self.flows.iter_mut().for_each(|flow| flow.note_succeeded(now.mono));
         self.follow_those_behind(now);
         let live = self.clock.read(now.mono).min(live);
         if let Some(work) = self.poll_priming(live, now) {
@@ -364,7 +365,7 @@ impl Presentation {
 
 /// Whether another has taken over from a branch by the time at which its next access unit is due.
 fn is_over(flow: &Flow, state: &BranchState, due: Option<Mono>) -> bool {
-    flow.succeeded_at(state).is_some_and(|at| due.is_none_or(|due| at <= due))
+    state.succeeded || flow.succeeded_at(state).is_some_and(|at| due.is_none_or(|due| at <= due))
 }
 
 /// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
