@@ -561,3 +561,26 @@ fn one_that_lies_behind_by_less_than_a_picture_stays_behind() {
     rig.assert_contiguous(2);
     rig.assert_contiguous(3);
 }
+
+#[test]
+fn flows_that_are_bound_one_by_one_lie_equally_far_behind() {
+    for first in [VIDEO, AUDIO] {
+        for rate in [1500, 8000] {
+            let mut rig = Rig::new(title(60, 250), false);
+            rig.bind(1, &[VIDEO, AUDIO], 2000);
+            rig.play(None, None);
+            rig.run(seconds(13.0));
+            rig.updates += 1;
+            rig.show(2, &[first], rate, 1);
+            rig.run(seconds(0.2));
+            rig.show(2, &[1 - first], rate, 1);
+            rig.run(seconds(0.5));
+            let flows = rig.presentation.flows();
+            let [pictures, sound] = [VIDEO, AUDIO].map(|flow| flows[flow].branches.iter().find(|state| state.branch.serial.0 / 2 == 2));
+            let (pictures, sound) = (pictures.expect("bound"), sound.expect("bound"));
+            assert_eq!((pictures.behind, pictures.delay()), (sound.behind, sound.delay()), "{first} first, at {rate}");
+            // Never all at once.
+            assert!(rig.got(2, VIDEO).len() < usize::from(rate) * 25 / 1000, "{} pictures", rig.got(2, VIDEO).len());
+        }
+    }
+}

@@ -187,6 +187,14 @@ fn players_that_stop_before_play_keep_nobody_from_starting() {
             player
         })
         .collect();
+    let silent: Vec<Player> = silent
+        .into_iter()
+        .map(|mut player| {
+            // They are answered, each after the turn of another has lapsed.
+            player.reply().ok();
+            player
+        })
+        .collect();
     let (player, url) = playing(&server, "short.mp4", [UDP, UDP_TWO]);
     drop((player, url, silent));
 }

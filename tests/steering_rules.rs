@@ -72,7 +72,7 @@ fn a_presentation_plays_to_a_key_holders_home_address_and_hears_of_every_change_
     let (_, first) = world.bind_started(&by_key(a(), 1, 60));
     assert_eq!(taken(), [Some(7)], "bound");
     world.bind_started(&by_key(b(), 2, 60));
-    assert_eq!(taken(), [Some(7)], "moving");
+    assert_eq!(taken(), [Some(7), None], "moving; the window's end is known");
     world.pass(2000);
     assert_eq!(taken(), [Some(7), Some(7)], "left, moved");
     assert_eq!(world.cache.remove(home, first, EndReason::Removed, world.now), Err(SteeringError::UnknownBinding));

@@ -39,7 +39,8 @@ use crate::store::{FileStore, NoStore, Store, unique_local};
 /// What keeps it from starting.
 pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
     let config = &loaded.config;
-    process::keep_little_memory();
+    // Each shard has a heap, and those that answer requests share one.
+    process::keep_little_memory(shards(config) + 1);
     let set_level = log(config)?;
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("other processes of this user may read this one's memory: {error}");
@@ -287,11 +288,15 @@ pub(super) fn responder_settings(config: &Config) -> ResponderSettings {
     }
 }
 
-fn data_plane_settings(config: &Config) -> DataPlaneSettings {
+fn shards(config: &Config) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if config.data.shards == 0 { processors.saturating_sub(1).max(1) } else { config.data.shards }
+}
+
+fn data_plane_settings(config: &Config) -> DataPlaneSettings {
     DataPlaneSettings {
         port: config.rtp.port,
-        shards: if config.data.shards == 0 { processors.saturating_sub(1).max(1) } else { config.data.shards },
+        shards: shards(config),
         max_packet: config.rtp.mtu,
         rtx: Duration::from_millis(config.rtp.rtx_ms),
         max_presentations: config.data.presentations,

@@ -37,28 +37,30 @@ pub fn forbid_dumps() -> io::Result<()> {
 
 /// Has the allocator give large blocks back to the system as soon as they are free, and not keep a heap for each thread that
 /// allocates at the same time as another. Only the GNU C library takes advice; elsewhere nothing changes.
-pub fn keep_little_memory() {
+///
+/// `heaps` is how many threads allocate at the same time most of the time.
+pub fn keep_little_memory(heaps: usize) {
     #[cfg(target_env = "gnu")]
     {
         const LARGE: libc::c_int = 64 << 10;
-        const HEAPS: libc::c_int = 2;
         const SPARE: libc::c_int = 1 << 20;
+        let heaps = libc::c_int::try_from(heaps.max(1)).unwrap_or(libc::c_int::MAX);
         // SAFETY: takes numbers only, and is called before there are other threads.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-            libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+            libc::mallopt(libc::M_ARENA_MAX, heaps);
             // What is free at a heap's end is soon asked for again.
             libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
         }
     }
 }
 
-/// Has the calling thread give way to those that send media where both want the same processor. Anybody may lower its own
-/// priority; where the system refuses, it stays.
+/// Has the calling thread give way to those that send media where both want the same processor: on Linux, niceness is a
+/// thread's. Anybody may lower its own priority.
 pub fn give_way() {
-    const NICE: libc::c_int = 5;
-    // SAFETY: takes numbers only; on Linux zero is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    const NICER: libc::c_int = 5;
+    // SAFETY: takes a number only.
+    let _ = unsafe { libc::nice(NICER) };
 }
 
 /// Asks a child process to end (SIGTERM). One that has ended is left alone.
@@ -86,7 +88,7 @@ mod tests {
             give_way();
             nice("thread-self")
         });
-        assert_eq!(lowered.join().expect("it ends"), before.max(5));
+        assert_eq!(lowered.join().expect("it ends"), (before + 5).min(19));
         assert_eq!(nice("thread-self"), before);
     }
 

@@ -438,7 +438,8 @@ impl Flow {
         while self.checkpoints.newest().is_some_and(|newest| !is_behind(newest.segment, newest.unit as usize)) {
             self.checkpoints.pop_newest();
         }
-        self.holes.retain(|(segment, unit)| is_behind(*segment, *unit));
+        // What was passed over takes no numbers this time either.
+        self.holes.retain(|(segment, _)| cursor.segment.serial.wrapping_sub(*segment) < u32::MAX / 2);
         self.live = Some(cursor);
         self.sequence = cursor.sequence;
         self.left = self.left.filter(|sent| sent.segment == cursor.segment.serial);

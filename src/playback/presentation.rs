@@ -54,6 +54,8 @@ const MAX_SKIP: Duration = Duration::from_secs(10);
 /// How long after a branch's last packet its BYE follows at the title's end: players read RTCP before RTP, and what they
 /// have not read when BYE comes is lost.
 const BEFORE_BYE: Duration = Duration::from_millis(20);
+/// So far the clock runs on at the end of a range anyway, since it is stopped by a timer.
+const RAN_ON: Duration = Duration::from_millis(50);
 /// How long a branch waits for those of other flows that its update bound as well.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// A presentation that nobody ever was bound to ends after this.
@@ -144,6 +146,8 @@ struct JoinPoint {
     segment: Segment,
     start: MediaTime,
     from: FlowTime,
+    /// The live position when it was chosen: flows that come one by one begin as though they had come together.
+    joined: FlowTime,
     /// With what its pictures begin, where that was still to come.
     aligned: Option<Aligned>,
     starts: Vec<FlowStart>,
@@ -330,7 +334,7 @@ impl Presentation {
         if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
             return Err(PlaybackError::InvalidRange);
         }
-        let fresh = match (range.start, self.segments.is_empty() || self.finished) {
+        let fresh = match (range.start, self.segments.is_empty() || self.is_over()) {
             (Some(start), _) => Some(start),
             (None, true) if self.segments.is_empty() => Some(self.opened_at),
             (None, true) => Some(MediaTime::ZERO),
@@ -343,9 +347,9 @@ impl Presentation {
             self.jump(start, end, now);
         } else if (range.end.is_some() || self.reached) && !self.segments.is_empty() {
             if self.reached {
-                // The clock has run on for those who are behind; all go on from where they are.
-                let over = self.over_at().unwrap_or_default();
-                self.set_back(self.clock.read(now.mono).since(over), now);
+                // The clock may have run on for those who were behind; all go on from where they are.
+                let ran_on = self.clock.read(now.mono).since(self.over_at().unwrap_or_default());
+                self.set_back(if ran_on > RAN_ON { ran_on } else { Duration::ZERO }, now);
             }
             let Some(segment) = self.segments.back_mut() else { return Err(PlaybackError::Unknown) };
             // Without an end it keeps the one that it has, but goes on from there to the title's.

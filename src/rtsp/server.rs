@@ -14,7 +14,7 @@ use crate::net::{Connection, Connections, Places, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::{Link, Service, count_refusal};
-use crate::rtsp::turns::{LAPSE, Turn, Turns};
+use crate::rtsp::turns::{Turn, Turns};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);
@@ -139,12 +139,18 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
                     if sending.is_closed() {
                         return Ok(());
                     }
-                    backlog(sending, settings.interleaved_queue, settings.session_timeout).await;
+                    if is_behind(sending, settings.interleaved_queue) {
+                        turn.lapse();
+                        backlog(sending, settings.interleaved_queue, settings.session_timeout).await;
+                    }
                     if sending.is_closed() {
                         return Ok(());
                     }
                 }
-                Err(error) => return farewell(sending, &error, link.peer).await,
+                Err(error) => {
+                    turn.lapse();
+                    return farewell(sending, &error, link.peer).await;
+                }
             }
             deadline = None;
         }
@@ -152,7 +158,9 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             true => *deadline.get_or_insert_with(|| Instant::now() + settings.request_timeout),
             false => Instant::now() + settings.session_timeout,
         };
-        if turn.is_taken() && timeout(LAPSE, stream.readable()).await.is_err() {
+        if let Some(patience) = turn.patience()
+            && (patience.is_zero() || timeout(patience, stream.readable()).await.is_err())
+        {
             turn.lapse();
         }
         match timeout_at(until, stream.readable()).await {
@@ -222,9 +230,14 @@ async fn linger() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a player does not read what it asked for.
+fn is_behind(sending: &Connection, media: usize) -> bool {
+    sending.backlog() > media.saturating_add(ANSWERS)
+}
+
 /// A player that asks without reading the answers is waited for, unless its socket takes nothing for `patience`.
 async fn backlog(sending: &Connection, media: usize, patience: Duration) {
-    while sending.backlog() > media.saturating_add(ANSWERS) && !sending.is_closed() {
+    while is_behind(sending, media) && !sending.is_closed() {
         if now().mono.since(sending.last_taken()) >= patience {
             sending.close();
         }

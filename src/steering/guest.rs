@@ -98,8 +98,11 @@ impl BindingCache {
         let Some(found) = self.find(home) else { return };
         // What has ended while it played there has ended so.
         self.expire_if_due(&found, now);
-        let mut state = found.state();
-        if state.guest == Some(presentation) {
+        {
+            let mut state = found.state();
+            if state.guest != Some(presentation) {
+                return;
+            }
             state.guest = None;
             state.at_home = None;
             state.agreed = None;
@@ -107,5 +110,6 @@ impl BindingCache {
             self.schedule(&found, &mut state);
             self.disown(Owner::Presentation(presentation), home);
         }
+        (self.changed)(home, None);
     }
 }

@@ -334,6 +334,8 @@ impl BindingCache {
         };
         if waited_for {
             self.expire(&found, now);
+            // A window's end may be nearer now.
+            (self.changed)(home, None);
         }
     }
 

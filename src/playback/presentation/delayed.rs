@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Phase, Presentation};
+use super::{Phase, Presentation, entry};
 use crate::library::Track;
 use crate::now::Now;
 use crate::playback::clock::FlowTime;
@@ -16,6 +16,11 @@ use crate::playback::flow::{BranchState, Cursor, Flow};
 const SETTLED: Duration = Duration::from_millis(500);
 
 impl Presentation {
+    /// Whether the title has ended, also for those who are served behind the others.
+    pub(super) fn is_over(&self) -> bool {
+        self.finished && !self.flows.iter().flat_map(|flow| &flow.branches).any(BranchState::is_delayed)
+    }
+
     /// How far behind the live position all are that are served; zero where somebody is not.
     pub(super) fn common_delay(&self) -> Duration {
         self.flows.iter().flat_map(|flow| &flow.branches).map(BranchState::delay).min().unwrap_or_default()
@@ -36,9 +41,15 @@ impl Presentation {
             // Some are over a loop's seam already.
             return;
         }
+        let segment = self.segments.iter().find(|segment| segment.serial == serial).copied();
         for (flow, cursor) in self.flows.iter_mut().zip(cursors) {
-            if let (Some(cursor), Some(track)) = (cursor, self.title.tracks.get(flow.facts.track)) {
-                flow.rewind(cursor, track);
+            match (cursor, segment, self.title.tracks.get(flow.facts.track)) {
+                (Some(cursor), _, Some(track)) => flow.rewind(cursor, track),
+                // Nothing of it has been sent yet: it begins where the others are.
+                (None, Some(segment), Some(track)) => {
+                    flow.enter(segment, entry(track, segment.media_at(shown.max(segment.begins))), true);
+                }
+                _ => {}
             }
         }
         self.segments.retain(|segment| serial.wrapping_sub(segment.serial) < u32::MAX / 2);
@@ -69,6 +80,9 @@ impl Presentation {
             return;
         }
         self.clock.set_back(span);
+        for join in &mut self.joins {
+            join.joined = join.joined.minus(span);
+        }
         for flow in &mut self.flows {
             flow.last_lag = flow.last_lag.saturating_sub(span);
             for state in &mut flow.branches {

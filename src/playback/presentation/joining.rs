@@ -58,8 +58,9 @@ impl Presentation {
     /// Lets the branches of one update enter, all from the same media time.
     pub(super) fn join(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) {
         let live = self.clock.read(now.mono);
-        let running = self.segments.back().is_some() && !self.finished;
+        let running = self.segments.back().is_some() && !self.is_over();
         let is_asked = |way: JoinWay| arrivals.iter().any(|(_, branch)| branch.join.way == way);
+        let end_told = self.is_over();
         let known = self.joins.iter().position(|join| join.update == update);
         let mut point = match known {
             Some(position) => self.joins.remove(position),
@@ -95,14 +96,14 @@ impl Presentation {
                 last_report: None,
                 reception: Reception::default(),
                 last_sent: now.mono,
-                end_told: self.finished,
+                end_told,
             };
             if let (Some(point), Some(track)) = (&mut point, self.title.tracks.get(flow.facts.track)) {
                 let entry = point.entry(flow, track);
                 let cursor = entry.map(|entry| align(&mut state, flow, track, &self.segments, point, &entry, live));
                 if state.awaits.is_some() {
                     point.starts.push(point.start_of(flow, cursor.flatten()));
-                } else if let Some(cursor) = prime(&mut state, flow, track, &self.segments, point, live) {
+                } else if let Some(cursor) = prime(&mut state, flow, track, &self.segments, point) {
                     point.starts.push(point.start_of(flow, Some(cursor)));
                 } else if let Some(cursor) = flow.live {
                     // Nothing of this flow has been sent yet: it begins with what is sent first.
@@ -151,7 +152,7 @@ impl Presentation {
             state.entered = Entered::AtOnce;
             (state.behind, state.lag) = (Duration::ZERO, Duration::ZERO);
             if let (Some(point), Some(track)) = (&point, self.title.tracks.get(flow.facts.track)) {
-                prime(&mut state, flow, track, &self.segments, point, live);
+                prime(&mut state, flow, track, &self.segments, point);
             }
             flow.branches.insert(position, state);
         }
@@ -182,7 +183,7 @@ impl Presentation {
             if unit.random_access && begins >= earliest {
                 let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
-                let point = JoinPoint { update, segment: cursor.segment, start, from, aligned, starts: Vec::new() };
+                let point = JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned, starts: Vec::new() };
                 let is_ahead = |flow: &Flow| {
                     let Some(track) = self.title.tracks.get(flow.facts.track) else { return false };
                     let Some(entry) = point.entry(flow, track) else { return false };
@@ -217,7 +218,7 @@ impl Presentation {
         let unit = track.access_unit(cursor.unit)?;
         let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
         let from = cursor.segment.due_at(track.decode_time(&unit));
-        Some(JoinPoint { update, segment: cursor.segment, start, from, aligned: None, starts: Vec::new() })
+        Some(JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned: None, starts: Vec::new() })
     }
 
     fn kind(&self, flow: &Flow) -> Option<MediaKind> {
@@ -262,22 +263,18 @@ fn not_before(branch: &Branch, now: Now) -> Mono {
 }
 
 /// Lets a branch enter at a point that lies back; from where. `None` where nothing of the flow has been sent yet.
-fn prime(
-    state: &mut BranchState,
-    flow: &Flow,
-    track: &Track,
-    segments: &VecDeque<Segment>,
-    point: &JoinPoint,
-    live: FlowTime,
-) -> Option<Cursor> {
-    let shown = point.segment.shown_at(point.start);
+fn prime(state: &mut BranchState, flow: &Flow, track: &Track, segments: &VecDeque<Segment>, point: &JoinPoint) -> Option<Cursor> {
+    let (shown, joined) = (point.segment.shown_at(point.start), point.joined);
     let cursor = flow.checkpoint(track, segments, shown)?;
-    let (rate_milli, delay) = pace(&state.branch.join, live.since(point.from));
+    // The same for all flows of an update.
+    let (rate_milli, delay) = pace(&state.branch.join, joined.since(point.from));
     state.entered = if delay.is_zero() { Entered::Primed } else { Entered::Delayed };
     state.behind = delay;
-    state.lag = live.since(shown);
+    state.lag = joined.since(shown);
     state.left_out = left_out(&cursor, track);
-    state.priming = Some(Priming { cursor, from: point.from, joined: live, rate_milli, delay });
+    // Pictures may have to begin further back than sound that came first.
+    let from = cursor.due(track).map_or(point.from, |due| due.min(point.from));
+    state.priming = Some(Priming { cursor, from, joined, rate_milli, delay });
     Some(cursor)
 }
 
@@ -314,7 +311,7 @@ fn align(
 ) -> Option<Cursor> {
     let delay = entry.delay;
     let next = Cursor { segment: point.segment, unit: entry.unit, sequence: flow.sequence };
-    let due = next.due(track)?;
+    let due = flow.due(&next, track)?;
     let mut cursor = None;
     if flow.is_beyond(entry) {
         let unit = next.access_unit(track)?;

@@ -1,5 +1,7 @@
 //! What is to be done when: the media that are due, those that new branches are caught up with, reports, BYE.
 
+use smallvec::SmallVec;
+
 use super::joining::hand_over;
 use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER, Work, entry};
 use crate::library::AccessUnit;
@@ -7,7 +9,7 @@ use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Flow, Priming, Sent, duration};
 use crate::quantities::MediaTime;
-use crate::steering::{BranchSerial, HandedOver};
+use crate::steering::{BranchSerial, HandedOver, UpdateId};
 
 impl Presentation {
     /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
@@ -198,7 +200,7 @@ impl Presentation {
         let last = |flow: &Flow| {
             let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
             let unit = track.access_unit(cursor.unit.checked_sub(1)?)?;
-            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit) + flow.grouping.hold()).max(flow.shown_until))
+            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit)).max(flow.shown_until))
         };
         Some(self.flows.iter().filter_map(last).max().unwrap_or(segment.begins))
     }
@@ -224,13 +226,13 @@ impl Presentation {
                 self.handed_over.push_back((index, *serial, outcome));
             }
         }
-        let mut spoilt = None;
+        let mut spoilt: SmallVec<[UpdateId; 2]> = SmallVec::new();
         let due = cursor.and_then(|cursor| cursor.due(track));
         if let (Audience::Live, Some(cursor), Some(due)) = (audience, cursor, due) {
             for state in flow.branches.iter_mut().filter(|state| state.priming.is_none()) {
                 match state.awaits.filter(|entry| cursor.is_at(entry)) {
                     // An access unit that cannot be read is none to begin with.
-                    Some(_) if packets == 0 => spoilt = Some(state.branch.update),
+                    Some(_) if packets == 0 => spoilt.push(state.branch.update),
                     // Its numbers are known now.
                     Some(entry) if !entry.delay.is_zero() => state.follow(cursor, due, entry.delay),
                     _ => {}
@@ -254,7 +256,7 @@ impl Presentation {
             state.newest = unit.or(state.newest);
             state.report_due.get_or_insert(now.mono);
         }
-        if let Some(update) = spoilt {
+        for update in spoilt {
             self.prime_instead(update, now);
         }
     }
@@ -358,7 +360,8 @@ impl Presentation {
             }
         }
         let states = || self.flows.iter().flat_map(|flow| &flow.branches);
-        let bye = if self.reached && self.finished { states().filter_map(bye_at).min() } else { None };
+        let is_ended = self.reached && self.finished && self.live_due().is_none();
+        let bye = if is_ended { states().filter_map(bye_at).min() } else { None };
         [live, primed, bye].into_iter().flatten().min()
     }
 }
