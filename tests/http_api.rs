@@ -189,7 +189,7 @@ impl Server {
                 max_packet: 1400,
                 transition: Duration::from_secs(2),
                 context: Duration::from_secs(600),
-                join: Join { way: JoinWay::AtOnce, rate_milli: 4000, fixed: false, rtx: false },
+                join: Join { way: JoinWay::AtOnce, rate_milli: 4000, ..Join::default() },
                 media_source: None,
                 limits: Limits::default(),
             },
@@ -598,10 +598,10 @@ fn a_device_joins_as_the_update_or_else_the_settings_say() {
         let view = server.steering.home_view(home, now()).expect("it is reserved");
         view.branches.into_iter().find(|known| known.branch.care_of.endpoint().port() == port).expect("bound").branch.join
     };
-    assert_eq!(joined(5000, json!({})), Join { way: JoinWay::AtOnce, rate_milli: 4000, fixed: false, rtx: false });
-    assert_eq!(joined(5002, json!({"join": "primed"})), Join { way: JoinWay::Primed, rate_milli: 4000, fixed: false, rtx: false });
-    assert_eq!(joined(5006, json!({"join": "aligned"})), Join { way: JoinWay::Aligned, rate_milli: 4000, fixed: false, rtx: false });
-    assert_eq!(joined(5004, json!({"join": "at-once"})), Join { way: JoinWay::AtOnce, rate_milli: 4000, fixed: false, rtx: false });
+    assert_eq!(joined(5000, json!({})), Join { way: JoinWay::AtOnce, rate_milli: 4000, ..Join::default() });
+    assert_eq!(joined(5002, json!({"join": "primed"})), Join { way: JoinWay::Primed, rate_milli: 4000, ..Join::default() });
+    assert_eq!(joined(5006, json!({"join": "aligned"})), Join { way: JoinWay::Aligned, rate_milli: 4000, ..Join::default() });
+    assert_eq!(joined(5004, json!({"join": "at-once"})), Join { way: JoinWay::AtOnce, rate_milli: 4000, ..Join::default() });
 }
 
 #[test]

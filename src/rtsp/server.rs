@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::net::{Connection, Connections, Places, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::service::{Link, Service, count_refusal};
+use crate::rtsp::service::{Link, Service, count_refusal, is_eager};
 use crate::rtsp::turns::{Turn, Turns};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
@@ -202,7 +202,10 @@ async fn answer(request: &Request, service: &Service, link: &mut Link, sending: 
     tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request");
     sending.respond(&answer.response.emit(request.sequence()), now().mono);
     if answer.media_follows {
-        release_later(sending, holds);
+        match is_eager(request.header("User-Agent").unwrap_or_default()) {
+            true => sending.release_media(now().mono),
+            false => release_later(sending, holds),
+        }
     }
 }
 

@@ -27,13 +27,15 @@ pub struct Join {
     pub rate_milli: u16,
     /// Whether that rate was asked for: then it holds also where the way is long.
     pub fixed: bool,
+    /// Whether its player, where it is served over its connection, reads what comes right behind the response to PLAY.
+    pub eager: bool,
     /// Whether its receiver asked for retransmission (RFC 4588): then it is sent again what it says it has not got.
     pub rtx: bool,
 }
 
 impl Default for Join {
     fn default() -> Self {
-        Self { way: JoinWay::Primed, rate_milli: 2000, fixed: false, rtx: false }
+        Self { way: JoinWay::Primed, rate_milli: 2000, fixed: false, eager: false, rtx: false }
     }
 }
 

@@ -204,7 +204,7 @@ impl Rig {
                 care_of: CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None },
                 update,
                 together,
-                join: Join { way: self.way, rate_milli, fixed: self.fixed, rtx: false },
+                join: Join { way: self.way, rate_milli, fixed: self.fixed, ..Join::default() },
                 leaving: false,
                 until: None,
                 since: self.now.mono,

@@ -257,8 +257,8 @@ fn packet_of(flow: &Flow, track: &Track, unit: usize) -> usize {
 /// When a branch may be sent its first packet.
 fn not_before(branch: &Branch, now: Now) -> Mono {
     match branch.care_of {
-        CareOf::Interleaved { .. } => now.mono + INTERLEAVED_DELAY,
-        CareOf::Udp { .. } => now.mono,
+        CareOf::Interleaved { .. } if !branch.join.eager => now.mono + INTERLEAVED_DELAY,
+        CareOf::Interleaved { .. } | CareOf::Udp { .. } => now.mono,
     }
 }
 

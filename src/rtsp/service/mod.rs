@@ -27,6 +27,7 @@ use crate::rtsp::url::Query;
 use crate::steering::{BindingCache, JoinWay};
 
 pub use home_names::HomeNames;
+pub(crate) use set_up::is_eager;
 
 /// What the RTSP room goes by.
 #[derive(Clone, Debug)]

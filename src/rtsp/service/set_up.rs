@@ -315,7 +315,12 @@ fn join_of(user_agent: &str, asked: Option<&str>, settings: &RtspSettings) -> Jo
         _ => settings.join,
     };
     let asked = settings.prime_rate_milli;
-    Join { way, rate_milli: asked.unwrap_or(by_player), fixed: asked.is_some(), rtx: false }
+    Join { way, rate_milli: asked.unwrap_or(by_player), fixed: asked.is_some(), eager: is_eager(user_agent), rtx: false }
+}
+
+/// Whether a player reads what comes right behind the response to PLAY. Others open their demultiplexer only then, and lose that.
+pub(crate) fn is_eager(user_agent: &str) -> bool {
+    user_agent.contains("GStreamer")
 }
 
 #[cfg(test)]
@@ -329,7 +334,8 @@ mod tests {
             [("Lavf61.7.100", 8000), ("libmpv", 8000), ("GStreamer/1.26.2", 1500), ("LibVLC/3.0.21 (LIVE555)", 2000), ("", 2000)]
         {
             let settings = RtspSettings::default();
-            assert_eq!(join_of(agent, None, &settings), Join { rate_milli: rate, ..Join::default() }, "{agent}");
+            let eager = agent.contains("GStreamer");
+            assert_eq!(join_of(agent, None, &settings), Join { rate_milli: rate, eager, ..Join::default() }, "{agent}");
             let settings = RtspSettings { prime_rate_milli: Some(3000), ..settings };
             let fixed = join_of(agent, None, &settings);
             assert_eq!((fixed.rate_milli, fixed.fixed), (3000, true), "{agent}");
