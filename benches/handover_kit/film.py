@@ -14,8 +14,9 @@ FRAME_SAMPLES = 1_024
 
 
 class Film:
-    def __init__(self, folder, seconds, key_seconds, b_pictures):
-        self.name = f"film-{seconds}s-key{key_seconds}-b{b_pictures}.mp4"
+    def __init__(self, folder, seconds, key_seconds, b_pictures, is_open=False):
+        self.name = f"film-{seconds}s-key{key_seconds}-b{b_pictures}{'-open' if is_open else ''}.mp4"
+        self.is_open = is_open
         self.seconds, self.key_seconds, self.b_pictures = seconds, key_seconds, b_pictures
         self.path = os.path.join(folder, self.name)
         if not os.path.exists(self.path):
@@ -31,7 +32,7 @@ class Film:
             + ["-f", "lavfi", "-i", f"testsrc2=size=1280x720:rate={RATE}:duration={self.seconds},noise=alls=12:allf=t,format=yuv420p"]
             + ["-f", "lavfi", "-i", f"aevalsrc=exprs='0.2*sin(2*PI*(300+20*t)*t)+0.1*(random(0)-0.5)':sample_rate={SAMPLE_RATE}:duration={self.seconds}"]
             + ["-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-profile:v", "main"]
-            + ["-b:v", "4M", "-maxrate", "4M", "-bufsize", "2M", "-x264-params", "open-gop=0"]
+            + ["-b:v", "4M", "-maxrate", "4M", "-bufsize", "2M", "-x264-params", f"open-gop={int(self.is_open)}"]
             + ["-g", str(distance), "-keyint_min", str(distance), "-sc_threshold", "0", "-bf", str(self.b_pictures), "-b_strategy", "0"]
             + ["-c:a", "aac", "-aac_pns", "0", "-b:a", "128k", "-ac", "2", "-movflags", "+faststart"]
             + ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1", "-f", "mp4", out]

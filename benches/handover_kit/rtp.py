@@ -1,6 +1,6 @@
 """RTP as it came: access units out of packets (RFC 3550, RFC 6184, RFC 3640), and where they are in the film."""
 
-from .film import digest
+from .film import FRAME_SAMPLES, digest
 
 NAL_SLICE, NAL_IDR, NAL_SPS, NAL_PPS, STAP_A, FU_A = 1, 5, 7, 8, 24, 28
 
@@ -35,26 +35,37 @@ def units(datagrams, film, kind):
         extended = sequence if extended is None else extended + ((sequence - extended + 0x8000) % 0x10000 - 0x8000)
         timestamp = int.from_bytes(octets[4:8], "big")
         payload = octets[12 + 4 * (octets[0] & 15) :]
-        if not made or made[-1].timestamp != timestamp or kind == "audio":
+        if kind == "audio":
+            made.extend(_frames(at, extended, timestamp, octets[1] & 0x80, payload, film.frames))
+            continue
+        if not made or made[-1].timestamp != timestamp:
             made.append(Unit(at, extended, timestamp))
         unit = made[-1]
         unit.ended, unit.last = at, extended
         unit.payloads.append((extended, payload))
         unit.is_whole |= bool(octets[1] & 0x80)
-    places = film.pictures if kind == "video" else film.frames
-    for unit in made:
+    for unit in made if kind == "video" else ():
         numbers = [number for number, _ in unit.payloads]
         unit.is_whole &= numbers == list(range(unit.first, unit.last + 1))
-        if kind == "video":
-            parts, unit.kinds, is_torn = _pieces([payload for _, payload in unit.payloads])
-            unit.is_whole &= not is_torn
-        else:
-            payload = unit.payloads[0][1]
-            # One header of 16 bits: 13 of size, 3 of index.
-            parts = [payload[4:]] if int.from_bytes(payload[:2], "big") == 16 else []
+        parts, unit.kinds, is_torn = _pieces([payload for _, payload in unit.payloads])
+        unit.is_whole &= not is_torn
         if unit.is_whole and parts:
-            unit.index = places.get(digest(parts))
+            unit.index = film.pictures.get(digest(parts))
     return made
+
+
+def _frames(at, sequence, timestamp, is_marked, payload, places):
+    """The audio frames of a packet: AU headers of 16 bits, 13 of size and 3 of index, then the frames."""
+    count = int.from_bytes(payload[:2], "big") // 16
+    sizes = [int.from_bytes(payload[2 + 2 * number : 4 + 2 * number], "big") >> 3 for number in range(count)]
+    start = 2 + 2 * count
+    for number, size in enumerate(sizes):
+        unit = Unit(at, sequence, timestamp + number * FRAME_SAMPLES & 0xFFFFFFFF)
+        unit.is_whole = bool(is_marked) and start + size <= len(payload)
+        if unit.is_whole:
+            unit.index = places.get(digest([payload[start : start + size]]))
+        start += size
+        yield unit
 
 
 def _pieces(payloads):
