@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cli_server::{Running, SOON};
@@ -21,14 +22,16 @@ const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/media");
 const ARGUMENTS: [&str; 12] =
     ["serve", MEDIA, "--rtsp", "[::1]:0", "--http", "[::1]:0", "--mobility", "[::1]:0", "--rtp-port", "0", "--state", "none"];
 
-/// Whether a raw socket is to be had; without one the test says its name, and fails where skips are failures.
-fn may_be_raw(name: &str) -> bool {
+/// Whether a raw socket is to be had; without one the test says its name, and fails where skips are failures. One test at a time:
+/// each raw socket hears what is sent to any, and the server of another test would answer too.
+fn may_be_raw(name: &str) -> Option<MutexGuard<'static, ()>> {
+    static ALONE: Mutex<()> = Mutex::new(());
     let permitted = AskedSocket::raw(135).is_ok();
     if !permitted {
         eprintln!("skipped: {name} needs CAP_NET_RAW");
         assert!(std::env::var_os("FLOWSTEER_REQUIRE_TOOLS").is_none(), "{name} was skipped");
     }
-    permitted
+    permitted.then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A server with the raw socket, and what it says until it is ready.
@@ -59,9 +62,7 @@ fn answer(device: &AskedSocket, message: &[u8], is_it: impl Fn(&Message) -> bool
 
 #[test]
 fn a_device_reserves_and_binds_in_native_carriage() {
-    if !may_be_raw("a_device_reserves_and_binds_in_native_carriage") {
-        return;
-    }
+    let Some(_alone) = may_be_raw("a_device_reserves_and_binds_in_native_carriage") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let key = "07".repeat(32);
     let entry = format!("[[mobility.keys]]\nspi = \"0x200\"\nnai = \"tv@home\"\nkey = \"{key}\"\n");
@@ -112,9 +113,7 @@ fn a_device_reserves_and_binds_in_native_carriage() {
 
 #[test]
 fn a_care_of_test_is_answered_in_native_carriage() {
-    if !may_be_raw("a_care_of_test_is_answered_in_native_carriage") {
-        return;
-    }
+    let Some(_alone) = may_be_raw("a_care_of_test_is_answered_in_native_carriage") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let (_server, told) = start(folder.path(), &[]);
     assert!(told.iter().any(|line| line.starts_with("mobility  udp ") && line.ends_with(", ipv6 next header 135")), "{told:?}");
@@ -144,9 +143,7 @@ fn a_care_of_test_is_answered_in_native_carriage() {
 
 #[test]
 fn without_the_capability_the_start_is_refused_in_words() {
-    if !may_be_raw("without_the_capability_the_start_is_refused_in_words") {
-        return;
-    }
+    let Some(_alone) = may_be_raw("without_the_capability_the_start_is_refused_in_words") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw", env!("CARGO_BIN_EXE_flowsteer")]).args(ARGUMENTS);
