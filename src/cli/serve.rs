@@ -55,7 +55,7 @@ pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).on_thread_start(process::give_way).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve(config, reread, set_level))
 }
 

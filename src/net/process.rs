@@ -55,14 +55,6 @@ pub fn keep_little_memory(heaps: usize) {
     }
 }
 
-/// Has the calling thread give way to those that send media where both want the same processor: on Linux, niceness is a
-/// thread's. Anybody may lower its own priority.
-pub fn give_way() {
-    const NICER: libc::c_int = 5;
-    // SAFETY: takes a number only.
-    let _ = unsafe { libc::nice(NICER) };
-}
-
 /// Asks a child process to end (SIGTERM). One that has ended is left alone.
 pub fn terminate(child: &std::process::Child) {
     if let Ok(id) = libc::pid_t::try_from(child.id()) {
@@ -74,23 +66,6 @@ pub fn terminate(child: &std::process::Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_thread_gives_way_alone() {
-        // The 17th field behind the name in parentheses.
-        let nice = |of: &str| {
-            let shown = std::fs::read_to_string(format!("/proc/{of}/stat")).expect("Linux");
-            let fields = shown.rsplit(')').next().unwrap_or_default().to_owned();
-            fields.split_whitespace().nth(16).and_then(|nice| nice.parse::<i32>().ok()).expect("listed")
-        };
-        let before = nice("thread-self");
-        let lowered = std::thread::spawn(move || {
-            give_way();
-            nice("thread-self")
-        });
-        assert_eq!(lowered.join().expect("it ends"), (before + 5).min(19));
-        assert_eq!(nice("thread-self"), before);
-    }
 
     #[test]
     fn the_limit_is_raised_to_what_is_allowed() {
