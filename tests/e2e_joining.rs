@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -9,7 +12,7 @@ use support::SOON;
 use support::elementary::{Digest, Unit};
 use support::film::{Film, library};
 use support::namespaces::Family::V6;
-use support::recording::Arrived;
+use support::recording::{Arrived, Packet};
 use support::scene::Scene;
 use support::viewer::Carriage::{Interleaved, Udp};
 use support::viewer::{Carriage, Viewer, Watched, assert_contiguous};
@@ -139,4 +142,62 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     }
     let (first, count) = within(&film, "B", b.video());
     assert_eq!(first + count, film.video.len(), "all pictures to the end");
+}
+
+/// Twenty seconds with open groups of pictures, two leading pictures behind each key picture.
+fn make_open_film(path: &Path) {
+    let picture = "testsrc2=s=640x360:r=25,noise=alls=20:allf=t";
+    let arguments = ["-v", "error", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=f=440:r=48000", "-t", "20"];
+    let groups = ["-g", "51", "-keyint_min", "51", "-sc_threshold", "0", "-bf", "2", "-b_strategy", "0", "-x264-params", "open-gop=1"];
+    let coded = ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "96k"];
+    let made = Command::new("ffmpeg").args(arguments).args(groups).args(coded).arg(path).status().expect("ffmpeg starts");
+    assert!(made.success());
+}
+
+/// Where a device begins with an open group, filler data bears the numbers of the pictures that it is not sent: it misses no packet.
+fn begins_an_open_group(carriage: Carriage, join: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_open_film(&folder.path().join("open.mp4"));
+    let Some(scene) = Scene::set_with(folder.path(), &[]) else { return };
+    let a = Viewer::watch(&scene.network.a, &scene.url(V6, "open.mp4"), Udp);
+    wait_for_pictures(&a, 90);
+    let b = Viewer::watch(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=" + join), carriage);
+    wait_for_pictures(&b, 60);
+    let twins = a.video().packets();
+    let got = b.video().packets();
+    assert_contiguous("video", &got);
+    let (key, rest) = got.split_at(got.iter().position(|packet| packet.timestamp() != got[0].timestamp()).expect("more than one picture"));
+    let fillers = key.iter().filter(|packet| packet.payload() == [12, 0x80]).count();
+    let (picture, filler) = key.split_at(key.len() - fillers);
+    assert!(fillers >= 2 && filler.iter().all(|packet| packet.payload() == [12, 0x80]));
+    let marked: Vec<bool> = key.iter().map(Packet::marker).collect();
+    assert!(marked[key.len() - 1] && !marked[..key.len() - 1].contains(&true), "one access unit");
+    let twin = |packet: &Packet| twins.iter().find(|twin| twin.sequence() == packet.sequence()).expect("A had it too");
+    for packet in picture.iter().chain(rest.iter().take_while(|packet| packet.at < twins[twins.len() - 1].at)) {
+        assert_eq!((twin(packet).payload(), twin(packet).timestamp()), (packet.payload(), packet.timestamp()));
+    }
+    let leading = filler.iter().map(|packet| twin(packet).timestamp());
+    assert!(leading.clone().all(|timestamp| (timestamp.wrapping_sub(key[0].timestamp()) as i32) < 0), "shown before the key picture");
+    assert_eq!(leading.collect::<HashSet<_>>().len(), 2);
+    let session = scene.operator().session();
+    let video = session["flows"].as_array().expect("flows").iter().find(|flow| flow["track"]["kind"] == json!("video")).expect("pictures");
+    let newest = video["branches"].as_array().expect("branches").last().expect("a branch").clone();
+    let sent = newest["packets"].as_u64().expect("a count");
+    let arrived = b.video().packets().len() as u64;
+    assert!(sent.abs_diff(arrived) < fillers as u64, "{sent} sent, {arrived} arrived");
+}
+
+#[test]
+fn primed_with_an_open_group_no_number_is_missing() {
+    begins_an_open_group(Udp, "primed");
+}
+
+#[test]
+fn aligned_with_an_open_group_no_number_is_missing() {
+    begins_an_open_group(Udp, "aligned");
+}
+
+#[test]
+fn primed_with_an_open_group_into_a_connection_no_number_is_missing() {
+    begins_an_open_group(Interleaved, "primed");
 }

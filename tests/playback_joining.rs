@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flowsteer::library::Title;
 use flowsteer::now::Mono;
+use flowsteer::playback::presentation::Audience;
 use flowsteer::playback::report;
 use flowsteer::playback::{NptRange, PlayRequest, PresentationState};
 use flowsteer::quantities::MediaTime;
@@ -513,6 +514,57 @@ fn leading_pictures_are_left_out_for_who_begins_with_their_random_access_point()
             assert_eq!((twin.sequence, twin.timestamp), (got.sequence, got.timestamp), "all keep their numbers");
         }
     }
+}
+
+#[test]
+fn whose_leading_pictures_are_left_out_is_told_of_them_with_their_random_access_point() {
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(None, None);
+    rig.run(seconds(16.0));
+    rig.bind(2, &BOTH, 2000);
+    let branch = |rig: &Rig| rig.presentation.flows()[VIDEO].branches[1].branch.serial;
+    let left_out = |rig: &Rig| rig.presentation.left_out_behind(VIDEO, Audience::Priming(branch(rig)), branch(rig));
+    let told: Vec<u64> = left_out(&rig).iter().map(|unit| unit.offset).collect();
+    assert_eq!(told, [358 * 5000, 359 * 5000]);
+    assert!(rig.presentation.left_out_behind(VIDEO, Audience::Live, branch(&rig)).is_empty(), "of the others nobody is");
+    rig.run(seconds(0.02));
+    assert_eq!(offsets(&rig, 2, VIDEO), [357 * 5000]);
+    assert!(left_out(&rig).is_empty(), "only once");
+    // What has no numbers leaves no gap.
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(Some((21.0, None)), None);
+    rig.run(seconds(1.0));
+    rig.bind(2, &BOTH, 2000);
+    assert_eq!(rig.presentation.flows()[VIDEO].branches[1].left_out.as_ref().map(|(_, units)| units.len()), Some(2));
+    assert!(left_out(&rig).is_empty());
+}
+
+#[test]
+fn the_sender_reports_of_a_branch_that_catches_up_are_about_what_it_is_sent() {
+    let mut rig = watched(60, 50, false, 17.5);
+    let line = |rig: &Rig, branch: usize| {
+        let flow = &rig.presentation.flows()[VIDEO];
+        let report = report::sender_report(&rig.presentation, flow, &flow.branches[branch], "c", false, rig.now);
+        let field = |at: usize| u32::from_be_bytes([report[at], report[at + 1], report[at + 2], report[at + 3]]);
+        (u64::from(field(8)) << 32 | u64::from(field(12)), field(16))
+    };
+    rig.bind(2, &BOTH, 1500);
+    let mut before = None;
+    for step in 0..60 {
+        rig.run(seconds(0.1));
+        let (newest, (ntp, rtp)) = (rig.got(2, VIDEO).last().expect("pictures").timestamp, line(&rig, 1));
+        let apart = f64::from(rtp.wrapping_sub(newest) as i32) / 90_000.0;
+        assert!(apart.abs() < 0.2, "after {step}: {apart} s from what is sent");
+        // All on the line of those who do not lie behind.
+        let (live_ntp, live_rtp) = line(&rig, 0);
+        let apart = (live_ntp - ntp) as f64 / (1u64 << 32) as f64 - f64::from(live_rtp.wrapping_sub(rtp)) / 90_000.0;
+        assert!(apart.abs() < 0.000_1, "after {step}: {apart} s from the line");
+        assert!(before.is_none_or(|before| before < ntp), "time goes on");
+        before = Some(ntp);
+    }
+    assert_eq!(line(&rig, 0), line(&rig, 1), "it has caught up");
 }
 
 #[test]

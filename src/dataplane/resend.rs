@@ -104,7 +104,7 @@ impl Resends {
         now: Now,
     ) -> Option<Bytes> {
         let (_, resending) = self.branches.iter().find(|(serial, resending)| *serial == branch && resending.packets > 0)?;
-        Some(report::resending_report(presentation, flow, (branch, resending), cname, farewell, now))
+        report::resending_report(presentation, flow, (branch, resending), cname, farewell, now)
     }
 
     /// Forgets branches that are no more.

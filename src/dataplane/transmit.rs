@@ -107,8 +107,38 @@ impl Shard {
         None
     }
 
+    /// A random access point as it is sent to those who are not sent its leading pictures: with packets that take their numbers. `None`
+    /// where nobody begins with it so.
+    fn fill_up(&mut self, slot: &Slot, sending: &Sending, unit: &Unit) -> Option<Arc<Unit>> {
+        let playing = slot.presentation.flows().get(sending.flow)?;
+        let behind = |state: &BranchState| slot.presentation.left_out_behind(sending.flow, sending.audience, state.branch.serial);
+        let new = playing.branches.iter().filter(|state| state.left_out.is_some());
+        let left_out = new.map(behind).find(|units| !units.is_empty())?;
+        let (title, sender) = (slot.presentation.title(), slot.senders.get(sending.flow)?);
+        let mut count = 0;
+        for picture in left_out {
+            let wanted = Wanted {
+                title,
+                track: sender.facts.track,
+                units: &[picture],
+                source: &*slot.source,
+                payloader: &sender.payloader,
+                near: slot.near,
+            };
+            // One that cannot be read takes no numbers.
+            if let Ok(picture) = self.units.fetch(&wanted) {
+                count += picture.packets.packets().len();
+                self.units.put_back(picture);
+            }
+        }
+        let mut filled = Unit { disposable: unit.disposable, ..Unit::default() };
+        filled.packets.append(&unit.packets);
+        sender.payloader.fill_up(count, &mut filled.packets).then(|| Arc::new(filled))
+    }
+
     /// One access unit: filter, map, outbox.
     pub(super) fn send_unit(&mut self, slot: &mut Slot, sending: &Sending, unit: &Arc<Unit>, now: Now) {
+        let filled = if sending.random_access { self.fill_up(slot, sending, unit) } else { None };
         let Some(sender) = slot.senders.get_mut(sending.flow) else { return };
         let packets = unit.packets.packets().len();
         let octets = unit.packets.octets().len() - packets * RTP_HEADER_LEN;
@@ -122,6 +152,7 @@ impl Shard {
         let mut served: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         let mut left_out: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         let mut datagrams: SmallVec<[(BranchSerial, UdpTarget); 4]> = SmallVec::new();
+        let mut lengthened: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         for branch in &route.branches {
             if slot.presentation.leaves_out(sending.flow, sending.audience, branch.serial) {
                 left_out.push(branch.serial);
@@ -140,6 +171,12 @@ impl Shard {
                 }
                 sender.broken.retain(|serial| *serial != branch.serial);
             }
+            let begins = |_: &&Arc<Unit>| !slot.presentation.left_out_behind(sending.flow, sending.audience, branch.serial).is_empty();
+            let whole = filled.as_ref().filter(begins);
+            if whole.is_some() {
+                lengthened.push(branch.serial);
+            }
+            let whole = whole.unwrap_or(unit);
             match branch.care_of {
                 CareOf::Udp { rtp, source, .. } => {
                     let target = UdpTarget { to: rtp, source, label: facts.label, traffic_class: sender.traffic_class };
@@ -153,13 +190,14 @@ impl Shard {
                         slot.presentation.defer(sending.flow, branch.serial, now.mono + PRIMING_PAUSE);
                         return;
                     }
-                    self.outbox.write(unit, 0..packets, header);
+                    self.outbox.write(whole, 0..whole.packets.packets().len(), header);
                     self.outbox.frame(rtp_channel, &mut self.frames);
                     self.outbox.written(false);
                     match connection.offer(&self.frames, now.mono) {
                         Offer::Taken => {
+                            let packets = whole.packets.packets().len();
                             self.counters.packets.increment(packets as u64);
-                            self.counters.octets.increment(octets as u64);
+                            self.counters.octets.increment((whole.packets.octets().len() - packets * RTP_HEADER_LEN) as u64);
                             served.push(branch.serial);
                         }
                         Offer::Full if primes => {
@@ -175,29 +213,36 @@ impl Shard {
                 }
             }
         }
-        self.numbered = self.numbered.wrapping_add(1);
-        let rest = Rest {
-            flow: sending.flow,
-            unit: Arc::clone(unit),
-            next: 0,
-            piece: self.piece(packets, sending.spread),
-            sequence: sending.sequence,
-            timestamp: sending.timestamp,
-            random_access: sending.random_access,
-            number: self.numbered,
-            branches: SmallVec::new(),
-            due: now.mono,
-        };
-        self.queue(sender, slot.presentation.id(), &rest, header, &datagrams, now.mono);
-        if rest.piece < packets && !datagrams.is_empty() {
-            let branches = datagrams.iter().map(|(serial, _)| *serial).collect();
-            let rest = Rest { next: rest.piece, branches, due: now.mono + STEP, ..rest };
-            if let Audience::Priming(serial) = sending.audience {
-                // What is next for it waits: it would be a burst otherwise.
-                let pieces = (packets - rest.next).div_ceil(rest.piece);
-                slot.presentation.defer(sending.flow, serial, now.mono + STEP * u32::try_from(pieces).unwrap_or(u32::MAX));
+        let is_lengthened = |(serial, _): &(BranchSerial, UdpTarget)| lengthened.contains(serial);
+        let begin: SmallVec<[_; 4]> = datagrams.iter().copied().filter(is_lengthened).collect();
+        datagrams.retain(|datagram| !is_lengthened(datagram));
+        for (whole, datagrams) in [(Some(unit), &datagrams), (filled.as_ref(), &begin)] {
+            let Some(whole) = whole.filter(|_| !datagrams.is_empty()) else { continue };
+            let packets = whole.packets.packets().len();
+            self.numbered = self.numbered.wrapping_add(1);
+            let rest = Rest {
+                flow: sending.flow,
+                unit: Arc::clone(whole),
+                next: 0,
+                piece: self.piece(packets, sending.spread),
+                sequence: sending.sequence,
+                timestamp: sending.timestamp,
+                random_access: sending.random_access,
+                number: self.numbered,
+                branches: SmallVec::new(),
+                due: now.mono,
+            };
+            self.queue(sender, slot.presentation.id(), &rest, header, datagrams, now.mono);
+            if rest.piece < packets {
+                let branches = datagrams.iter().map(|(serial, _)| *serial).collect();
+                let rest = Rest { next: rest.piece, branches, due: now.mono + STEP, ..rest };
+                if let Audience::Priming(serial) = sending.audience {
+                    // What is next for it waits: it would be a burst otherwise.
+                    let pieces = (packets - rest.next).div_ceil(rest.piece);
+                    slot.presentation.defer(sending.flow, serial, now.mono + STEP * u32::try_from(pieces).unwrap_or(u32::MAX));
+                }
+                slot.rests.push(rest);
             }
-            slot.rests.push(rest);
         }
         let home = sender.facts.home;
         let fresh = slot.presentation.flows().get(sending.flow).map(|flow| {
@@ -207,6 +252,16 @@ impl Shard {
                 .collect::<SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &served, now);
+        if let Some(filled) = &filled {
+            let more = filled.packets.packets().len() - packets;
+            let more_octets = filled.packets.octets().len() - (packets + more) * RTP_HEADER_LEN - octets;
+            for serial in lengthened.iter().filter(|serial| served.contains(serial)) {
+                if let Some(state) = slot.presentation.flow_mut(sending.flow).and_then(|flow| flow.branch_mut(*serial)) {
+                    state.packets += more as u64;
+                    state.octets += more_octets as u64;
+                }
+            }
+        }
         let sent = SentUnit {
             unit: sending.unit,
             second: sending.second,
@@ -349,7 +404,7 @@ impl Shard {
         if let Some(report) = slot.resends.report(branch, &slot.presentation, playing, &sender.cname, false, now) {
             self.send_rtcp(sender, &care_of, &report, facts.label, tag, |_, _| {});
         }
-        let (_, ntp) = slot.presentation.report_time(now);
+        let (_, ntp) = slot.presentation.report_point(state, now);
         if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
             state.last_report = Some((report::middle(ntp), now.mono));
         }

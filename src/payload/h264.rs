@@ -13,6 +13,8 @@ use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 const SEQUENCE_PARAMETER_SET: u8 = 7;
 const PICTURE_PARAMETER_SET: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
+/// A NAL unit of filler data without any (section 7.3.2.7): its header and the stop bit.
+const FILLER_DATA: [u8; 2] = [12, 0x80];
 /// Coded slices, partitioned or not.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
 const STAP_A: u8 = 24;
@@ -131,6 +133,19 @@ impl H264Payloader {
     fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
         NalUnits { unit, at: 0, length_size: self.length_size }
     }
+}
+
+/// Appends packets of filler data, which follow the slices of their picture (ISO/IEC 14496-10 section 7.4.1.2.3).
+pub(super) fn fill_up(count: usize, out: &mut PacketBuffer) {
+    if let Some(last) = out.packets.last_mut().filter(|_| count > 0) {
+        last.marker = false;
+    }
+    for _ in 0..count {
+        out.begin();
+        out.extend(&FILLER_DATA);
+        out.finish(false);
+    }
+    out.mark_last();
 }
 
 /// Whether it can stand in a payload: not empty, and of none of the types that mean something else in RTP or nothing at

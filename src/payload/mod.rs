@@ -93,6 +93,14 @@ impl PacketBuffer {
         }
     }
 
+    /// Appends copies of all of another's packets.
+    pub fn append(&mut self, other: &Self) {
+        let shift = self.octets.len();
+        self.octets.extend_from_slice(&other.octets);
+        self.packets
+            .extend(other.packets.iter().map(|packet| Packet { range: packet.range.start + shift..packet.range.end + shift, ..*packet }));
+    }
+
     /// Takes back everything from packet `count` on.
     pub fn truncate(&mut self, count: usize) {
         if let Some(packet) = self.packets.get(count) {
@@ -231,6 +239,16 @@ impl Payloader {
             }
             _ => self.payload(octets, random_access, out),
         }
+    }
+
+    /// Lengthens an access unit that `out` holds the packets of by so many packets that mean nothing, so that the numbers of access units
+    /// which are not sent behind it leave no gap; whether the format has such packets.
+    pub fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
+        match &self.format {
+            Format::H264(_) => h264::fill_up(count, out),
+            Format::Aac(_) => return false,
+        }
+        true
     }
 
     /// How the access units of a track share packets.

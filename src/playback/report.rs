@@ -16,6 +16,7 @@ use webrtc_util::marshal::Unmarshal;
 
 use crate::now::Mono;
 use crate::now::Now;
+use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Flow, Reception};
 use crate::playback::presentation::Presentation;
 use crate::playback::rtx::Resending;
@@ -29,10 +30,11 @@ const GOODBYE: u8 = 203;
 
 /// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
 pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
-    source_report(presentation, flow, (flow.facts.ssrc, branch.behind), (branch.packets, branch.octets), cname, farewell, now)
+    let point = presentation.report_point(branch, now);
+    source_report(point, flow, flow.facts.ssrc, (branch.packets, branch.octets), cname, farewell)
 }
 
-/// The same about the source of what a branch of the flow is sent again.
+/// The same about the source of what a branch of the flow is sent again; `None` where that is gone.
 pub fn resending_report(
     presentation: &Presentation,
     flow: &Flow,
@@ -40,26 +42,24 @@ pub fn resending_report(
     cname: &str,
     farewell: bool,
     now: Now,
-) -> Bytes {
-    let behind = flow.branches.iter().find(|state| state.branch.serial == branch).map_or(Duration::ZERO, |state| state.behind);
-    source_report(presentation, flow, (resending.ssrc, behind), (resending.packets, resending.octets), cname, farewell, now)
+) -> Option<Bytes> {
+    let state = flow.branches.iter().find(|state| state.branch.serial == branch)?;
+    let point = presentation.report_point(state, now);
+    Some(source_report(point, flow, resending.ssrc, (resending.packets, resending.octets), cname, farewell))
 }
 
 fn source_report(
-    presentation: &Presentation,
+    (time, ntp): (FlowTime, u64),
     flow: &Flow,
-    (Ssrc(ssrc), behind): (Ssrc, Duration),
+    Ssrc(ssrc): Ssrc,
     (packets, octets): (u64, u64),
     cname: &str,
     farewell: bool,
-    now: Now,
 ) -> Bytes {
-    let (time, ntp) = presentation.report_time(now);
     let report = SenderReport {
         ssrc,
         ntp_time: ntp,
-        // A branch that is behind is sent at this time what was live then.
-        rtp_time: flow.timestamp_of(time.minus(behind)),
+        rtp_time: flow.timestamp_of(time),
         packet_count: packets as u32,
         octet_count: octets as u32,
         ..SenderReport::default()

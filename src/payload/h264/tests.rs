@@ -195,3 +195,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn filled_up_an_access_unit_is_the_same_with_packets_of_nothing_behind_it() {
+    let (payloader, unit) = (payloader(4, 200), unit(4, &[nal(0x65, 500)]));
+    let (mut before, mut filled) = (PacketBuffer::default(), PacketBuffer::default());
+    payloader.payload(&nal_unit_of(9), false, &mut filled).expect("sound");
+    payloader.payload(&unit, true, &mut before).expect("sound");
+    filled.append(&before);
+    assert!(payloader.fill_up(3, &mut filled));
+    let nals = depacketise(&before);
+    assert_eq!(depacketise(&filled)[1..], [&nals[..], &vec![vec![12, 0x80]; 3][..]].concat());
+    let markers: Vec<usize> = filled.packets().iter().enumerate().filter(|(_, packet)| packet.marker).map(|(index, _)| index).collect();
+    assert_eq!(markers, [0, before.packets().len() + 3], "of the one before, and the very last");
+    // By none it stays as it is.
+    let mut same = PacketBuffer::default();
+    same.append(&before);
+    assert!(payloader.fill_up(0, &mut same));
+    assert_eq!((same.packets(), same.octets()), (before.packets(), before.octets()));
+}
+
+fn nal_unit_of(octets: usize) -> Vec<u8> {
+    unit(4, &[nal(0x41, octets)])
+}

@@ -301,17 +301,35 @@ impl Presentation {
     pub fn leaves_out(&self, flow: usize, audience: Audience, serial: BranchSerial) -> bool {
         let Some(flow) = self.flows.get(flow) else { return false };
         let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
-        let next = match audience {
-            Audience::Live => flow.live.filter(|_| state.priming.is_none()),
-            Audience::Priming(only) => state.priming.filter(|_| only == serial).map(|priming| priming.cursor),
-        };
-        next.is_some_and(|next| state.leaves_out(&next))
+        next_for(flow, state, audience).is_some_and(|next| state.leaves_out(&next))
     }
 
-    /// The reading of the flow clock, and the NTP timestamp that belongs to it.
-    pub fn report_time(&self, now: Now) -> (FlowTime, u64) {
-        let time = self.clock.read(now.mono);
-        (time, self.clock.ntp(time))
+    /// What `serial` is not sent of what bears numbers right behind the random access point that is next for an audience.
+    pub fn left_out_behind(&self, flow: usize, audience: Audience, serial: BranchSerial) -> SmallVec<[AccessUnit; 8]> {
+        let mut units = SmallVec::new();
+        let Some(flow) = self.flows.get(flow) else { return units };
+        let Some(track) = self.title.tracks.get(flow.facts.track) else { return units };
+        let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return units };
+        let Some(next) = next_for(flow, state, audience) else { return units };
+        if let Some((segment, left_out)) = &state.left_out
+            && *segment == next.segment.serial
+            && left_out.start == next.unit + 1
+        {
+            let cursors = left_out.clone().map(|unit| Cursor { unit, ..next }).filter(|cursor| !flow.is_hole(cursor));
+            units.extend(cursors.filter_map(|cursor| cursor.access_unit(track)));
+        }
+        units
+    }
+
+    /// What a Sender Report of a branch says: the flow time of what it is sent, and the NTP timestamp that belongs to that. Where it
+    /// has yet to catch up both lie as far back: GStreamer ignores reports about what lies more than a second ahead of the
+    /// newest packet.
+    pub fn report_point(&self, state: &BranchState, now: Now) -> (FlowTime, u64) {
+        let live = self.clock.read(now.mono);
+        let to_make_up = |priming: Priming| live.minus(state.behind).since(priming.reach(live));
+        let point = live.minus(state.priming.map(to_make_up).unwrap_or_default());
+        // A branch that is behind is sent at this time what was live then.
+        (point.minus(state.behind), self.clock.ntp(point))
     }
 
     /// A flow, to note reports in.
@@ -374,4 +392,12 @@ fn is_over(flow: &Flow, state: &BranchState, due: Option<Mono>) -> bool {
 /// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
 fn bye_at(state: &BranchState) -> Option<Mono> {
     (state.priming.is_none() && !state.end_told).then(|| state.last_sent + BEFORE_BYE)
+}
+
+/// What is next for an audience, where a branch is of it.
+fn next_for(flow: &Flow, state: &BranchState, audience: Audience) -> Option<Cursor> {
+    match audience {
+        Audience::Live => flow.live.filter(|_| state.priming.is_none()),
+        Audience::Priming(only) => state.priming.filter(|_| only == state.branch.serial).map(|priming| priming.cursor),
+    }
 }
