@@ -4,15 +4,26 @@
 //! `cargo bench --bench bare_socket -- --sockets 400 --rate 1660 --seconds 8` prints one JSON line: processor time per gigabit.
 //! Another thread waits for the sockets and empties them, on a core of its own if one is named; only the sending thread's time counts. `--rate 0`
 //! sends as fast as it goes.
+//!
+//! `--film FILE` sends what sessions of that film would be sent, message for message and at the same times, to two sockets each: the same
+//! sizes, but always the same octets, without reading, headers, filter and map. The floor under a server that keeps its times.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use flowsteer::library::{ReadAt, TitlePath, container};
+use flowsteer::net::udp::{self, MAX_MESSAGE, MAX_SEGMENTS, Message, Part, Scratch};
+use flowsteer::payload::{PacketBuffer, Payloader};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -38,6 +49,9 @@ struct Options {
     rate: f64,
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// A film that as many sessions play as there are pairs of sockets, from several positions.
+    #[arg(long, value_name = "FILE", conflicts_with = "rate")]
+    film: Option<PathBuf>,
     /// The core to send on.
     #[arg(long)]
     send_core: Option<usize>,
@@ -107,7 +121,10 @@ fn run(options: &Options) -> std::io::Result<serde_json::Value> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&sinks, options.receive_core, &stop));
-        let sent = stay_on(options.send_core).and_then(|()| send(options, &sender, &addresses));
+        let sent = stay_on(options.send_core).and_then(|()| match &options.film {
+            Some(film) => send_film(options, film, &sinks),
+            None => send(options, &sender, &addresses),
+        });
         // What was sent last has its time to be taken.
         std::thread::sleep(Duration::from_millis(50));
         stop.store(true, Ordering::Relaxed);
@@ -144,7 +161,108 @@ fn send(options: &Options, sender: &UdpSocket, addresses: &[Option<SockaddrIn>])
     Ok(serde_json::json!({
         "label": "bare socket", "sockets": options.sockets, "segments": options.segments, "octets": options.octets,
         "messages": messages, "calls": calls, "datagrams": messages * options.segments as u64,
-        "mbit_s": gigabits * 1e3 / seconds, "cpu_pct": 100.0 * processor / seconds, "cpu_ms_per_gigabit": processor * 1e3 / gigabits,
+        "mbit_s": gigabits * 1e3 / seconds, "messages_per_gigabit": messages as f64 / gigabits, "cpu_pct": 100.0 * processor / seconds, "cpu_ms_per_gigabit": processor * 1e3 / gigabits,
+    }))
+}
+
+/// Octets of a packet at most, as the server has it by itself.
+const PACKET: usize = 1400;
+/// Where sessions begin, in seconds, one behind the other.
+const STARTS: [u64; 8] = [0, 7, 13, 21, 29, 37, 45, 51];
+/// The server's timers go by this.
+const TICK: u64 = 1_000_000;
+
+/// An access unit as messages: when it is due, in nanoseconds, and for each message its octets and those of a segment.
+struct Unit {
+    due: u64,
+    messages: Vec<(usize, usize)>,
+}
+
+/// What each track of a film comes to on the wire.
+fn units(film: &Path) -> Result<Vec<Vec<Unit>>, Box<dyn std::error::Error>> {
+    let source: Arc<dyn ReadAt> = Arc::new(fs::read(film)?);
+    let title = container::parse(Arc::clone(&source), TitlePath::new("film.mp4").ok_or("a path")?)?;
+    let mut tracks = Vec::new();
+    for track in &title.tracks {
+        let payloader = Payloader::new(&track.codec, PACKET)?;
+        let grouping = payloader.grouping(track);
+        let (mut units, mut buffer, mut position) = (Vec::new(), PacketBuffer::default(), 0);
+        while let Some(first) = track.access_unit(position) {
+            let (mut octets, mut sizes) = (Vec::new(), Vec::new());
+            for unit in std::iter::once(first).chain(grouping.second(track, position)) {
+                let begin = octets.len();
+                octets.resize(begin + unit.size as usize, 0);
+                source.read_exact_at(&mut octets[begin..], unit.offset)?;
+                sizes.push(unit.size as usize);
+            }
+            buffer.clear();
+            payloader.payload_together(&octets, &sizes, first.random_access, &mut buffer)?;
+            let runs = buffer.runs(0..buffer.packets().len(), MAX_SEGMENTS, MAX_MESSAGE);
+            let due = u64::try_from(track.decode_time(&first).as_nanos()).unwrap_or(0) + grouping.hold().as_nanos() as u64;
+            units.push(Unit { due, messages: runs.map(|run| (run.range.len(), run.segment)).collect() });
+            position += grouping.count(track, position);
+        }
+        tracks.push(units);
+    }
+    Ok(tracks)
+}
+
+fn send_film(options: &Options, film: &Path, sinks: &[UdpSocket]) -> std::io::Result<serde_json::Value> {
+    let tracks = units(film).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let mut socket = udp::UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let payload = vec![0x5a; MAX_MESSAGE];
+    let to = sinks.iter().map(UdpSocket::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+    let sessions = to.len() / tracks.len().max(1);
+    // Each is a little later than the one before, so that pictures are due all the time.
+    let begins = |session: usize| STARTS[session % STARTS.len()] * 1_000_000_000 + session as u64 * 7_300_000 % 1_000_000_000;
+    let mut due = BinaryHeap::new();
+    for session in 0..sessions {
+        for (number, track) in tracks.iter().enumerate() {
+            let first = track.partition_point(|unit| unit.due < begins(session));
+            if let Some(unit) = track.get(first) {
+                due.push(Reverse((unit.due - begins(session), session, number, first)));
+            }
+        }
+    }
+    let (mut parts, mut messages, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+    let (mut octets, mut count, mut datagrams, mut refused, mut wakings) = (0, 0, 0, 0, 0_u64);
+    let (began, before) = (Instant::now(), processor());
+    while began.elapsed().as_secs_f64() < options.seconds {
+        let now = began.elapsed().as_nanos() as u64;
+        while let Some(&Reverse((at, session, number, position))) = due.peek()
+            && at <= now
+            && messages.len() < udp::BATCH
+        {
+            due.pop();
+            for &(len, segment) in &tracks[number][position].messages {
+                parts.push(Part { buffer: 0, start: 0, len: len as u32 });
+                let parts = parts.len() - 1..parts.len();
+                let to = to[session * tracks.len() + number];
+                messages.push(Message { parts, parts_each: 1, len, segment, to, label: 0, from: None, traffic_class: 0 });
+            }
+            if let Some(next) = tracks[number].get(position + 1) {
+                due.push(Reverse((next.due - begins(session), session, number, position + 1)));
+            }
+        }
+        if messages.is_empty() {
+            let next = due.peek().map_or(now + TICK, |Reverse((at, ..))| *at).div_ceil(TICK) * TICK;
+            std::thread::sleep(Duration::from_nanos(next.saturating_sub(began.elapsed().as_nanos() as u64)));
+            wakings += 1;
+            continue;
+        }
+        let (sent, ..) = socket.send(&payload[..], &parts, &mut messages, &mut scratch);
+        octets += sent.octets;
+        datagrams += sent.datagrams;
+        refused += sent.refused + sent.no_room;
+        count += messages.len();
+        messages.clear();
+        parts.clear();
+    }
+    let (seconds, processor) = (began.elapsed().as_secs_f64(), processor() - before);
+    let gigabits = (octets * 8) as f64 / 1e9;
+    Ok(serde_json::json!({
+        "label": "bare film", "sessions": sessions, "messages": count, "datagrams": datagrams, "refused": refused, "wakings": wakings,
+        "mbit_s": gigabits * 1e3 / seconds, "messages_per_gigabit": count as f64 / gigabits, "cpu_pct": 100.0 * processor / seconds, "cpu_ms_per_gigabit": processor * 1e3 / gigabits,
     }))
 }
 

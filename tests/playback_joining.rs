@@ -542,6 +542,25 @@ fn whose_leading_pictures_are_left_out_is_told_of_them_with_their_random_access_
 }
 
 #[test]
+fn who_lost_a_picture_goes_on_with_an_open_group_without_its_leading_pictures() {
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.bind(2, &BOTH, 2000);
+    rig.play(None, None);
+    let is_next = |rig: &Rig, unit: usize| rig.presentation.flows()[VIDEO].live.is_some_and(|live| live.unit == unit);
+    while !is_next(&rig, 51) {
+        rig.run(seconds(0.01));
+    }
+    let serial = rig.presentation.flows()[VIDEO].branches[1].branch.serial;
+    rig.presentation.begin_anew(VIDEO, Audience::Live, serial);
+    assert_eq!(rig.presentation.left_out_behind(VIDEO, Audience::Live, serial).len(), 2);
+    rig.run(seconds(1.0));
+    let after = |branch| offsets(&rig, branch, VIDEO).into_iter().filter(|offset| *offset >= 51 * 5000).take(3).collect::<Vec<_>>();
+    assert_eq!(after(1), [51 * 5000, 52 * 5000, 53 * 5000]);
+    assert_eq!(after(2), [51 * 5000, 54 * 5000, 55 * 5000]);
+}
+
+#[test]
 fn the_sender_reports_of_a_branch_that_catches_up_are_about_what_it_is_sent() {
     let mut rig = watched(60, 50, false, 17.5);
     let line = |rig: &Rig, branch: usize| {

@@ -45,8 +45,9 @@ def figures(line):
     """Every figure that a line has, by name, with those that are worked out of others."""
     found = {name: at(line, path) for name, path in FIGURES.items()}
     bare = line.get("bare_cpu_ms_per_gigabit")
-    if line["case"].startswith("bare"):
+    if line["case"].startswith(("bare", "film")):
         found["ms/Gbit"], found["CPU %"] = line["cpu_ms_per_gigabit"], line["cpu_pct"]
+        found["messages/Gbit"] = line.get("messages_per_gigabit")
     if bare and found["ms/Gbit"] and line.get("transport") == "udp" and not line["case"].startswith("gst"):
         found["× bare"] = found["ms/Gbit"] / bare
     lost = at(line, ("branches", "lost"))
@@ -73,6 +74,10 @@ def medians(lines):
         names = dict.fromkeys(name for row in found for name in row)
         middle[case] = {name: statistics.median(row[name] for row in found if name in row) for name in names}
         middle[case]["rounds"] = len(found)
+    for case, row in middle.items():
+        floor = middle.get(f"film-{case.split('-')[1]}" if case.startswith("udp-") else "", {}).get("ms/Gbit")
+        if floor and "ms/Gbit" in row:
+            row["× film"] = row["ms/Gbit"] / floor
     reference = middle.get("udp-100", {}).get("ms/Gbit")
     for case, row in middle.items():
         if case.startswith("gst") and reference and "ms/Gbit" in row:
@@ -90,7 +95,7 @@ def markdown(head, rows):
 
 def figures_table(middle):
     """A row for each case that has such figures."""
-    names = ["rounds", *list(FIGURES)[:4], "× bare", "× udp-100", *list(FIGURES)[4:]]
+    names = ["rounds", *list(FIGURES)[:4], "× bare", "× film", "× udp-100", "messages/Gbit", *list(FIGURES)[4:]]
     rows = [(case, row) for case, row in middle.items() if "ms/Gbit" in row]
     names = [name for name in names if any(name in row for _, row in rows)]
     return markdown(["case", *names], [[case, *(shown(row.get(name)) for name in names)] for case, row in rows])

@@ -138,6 +138,11 @@ impl Shard {
 
     /// One access unit: filter, map, outbox.
     pub(super) fn send_unit(&mut self, slot: &mut Slot, sending: &Sending, unit: &Arc<Unit>, now: Now) {
+        if sending.random_access {
+            for serial in slot.senders.get(sending.flow).iter().flat_map(|sender| &sender.broken) {
+                slot.presentation.begin_anew(sending.flow, sending.audience, *serial);
+            }
+        }
         let filled = if sending.random_access { self.fill_up(slot, sending, unit) } else { None };
         let Some(sender) = slot.senders.get_mut(sending.flow) else { return };
         let packets = unit.packets.packets().len();

@@ -17,7 +17,7 @@ use crate::payload::{PacketBuffer, Payloader};
 const MAX_UNIT: u32 = 64 << 20;
 /// Octets that are kept for others at most: for each presentation, of which only those share what is read whose distance
 /// is no more than that …
-const KEPT_EACH: usize = 16 << 10;
+const KEPT_EACH: usize = 6 << 10;
 /// … and in all.
 const KEPT: usize = 16 << 20;
 /// The greatest distance of those who share.

@@ -294,7 +294,7 @@ fn pace(join: &Join, back: Duration) -> (u16, Duration) {
 }
 
 /// The pictures that are left out for a branch that begins under a cursor.
-fn left_out(cursor: &Cursor, track: &Track) -> Option<(u32, Range<usize>)> {
+pub(super) fn left_out(cursor: &Cursor, track: &Track) -> Option<(u32, Range<usize>)> {
     let units = track.leading_pictures(cursor.unit);
     (!units.is_empty()).then_some((cursor.segment.serial, units))
 }

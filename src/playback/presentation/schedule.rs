@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::joining::hand_over;
+use super::joining::{hand_over, left_out};
 use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER, Work, entry};
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
@@ -319,6 +319,17 @@ impl Presentation {
             units.extend(cursors.filter_map(|cursor| cursor.access_unit(track)));
         }
         units
+    }
+
+    /// `serial`, which lost a picture, goes on with the random access point that is next for an audience: not with what leads that.
+    pub fn begin_anew(&mut self, flow: usize, audience: Audience, serial: BranchSerial) {
+        let Some(flow) = self.flows.get_mut(flow) else { return };
+        let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
+        let state = flow.branches.iter().find(|state| state.branch.serial == serial);
+        let Some(next) = state.and_then(|state| next_for(flow, state, audience)) else { return };
+        if let (Some(state), Some(units)) = (flow.branch_mut(serial), left_out(&next, track)) {
+            state.left_out = Some(units);
+        }
     }
 
     /// What a Sender Report of a branch says: the flow time of what it is sent, and the NTP timestamp that belongs to that. Where it
