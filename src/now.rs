@@ -68,6 +68,11 @@ impl Utc {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
+    /// The point `span` earlier, 1970 at the earliest.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Whole seconds since 1970, rounded down.
     pub const fn unix_seconds(self) -> u64 {
         self.0 / 1_000_000_000

@@ -542,6 +542,55 @@ fn whose_leading_pictures_are_left_out_is_told_of_them_with_their_random_access_
 }
 
 #[test]
+fn numbers_that_somebody_has_had_are_not_given_out_again_after_a_jump() {
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(None, None);
+    let live = |rig: &Rig| rig.presentation.flows()[VIDEO].live.expect("it plays");
+    while live(&rig).unit < 51 {
+        rig.run(seconds(0.01));
+    }
+    // The key picture is sent, and with it the numbers of its two leading pictures, to one that begins there.
+    let (serial, next) = (rig.presentation.flows()[VIDEO].branches[0].branch.serial, live(&rig));
+    rig.presentation.begin_anew(VIDEO, Audience::Live, serial);
+    rig.presentation.promise(VIDEO, Audience::Live, serial, 3 * PACKETS[VIDEO]);
+    while live(&rig).unit < 52 {
+        rig.run(seconds(0.01));
+    }
+    rig.play(Some((30.0, None)), None);
+    assert_eq!(live(&rig).sequence, next.sequence + 3 * PACKETS[VIDEO]);
+    // Where they all come, nothing is left over.
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(None, None);
+    while live(&rig).unit < 51 {
+        rig.run(seconds(0.01));
+    }
+    let (serial, next) = (rig.presentation.flows()[VIDEO].branches[0].branch.serial, live(&rig));
+    rig.presentation.begin_anew(VIDEO, Audience::Live, serial);
+    rig.presentation.promise(VIDEO, Audience::Live, serial, 3 * PACKETS[VIDEO]);
+    rig.run(seconds(2.0));
+    let (unit, sequence) = (live(&rig).unit, live(&rig).sequence);
+    assert_eq!(sequence - next.sequence, (unit - 51) as u64 * PACKETS[VIDEO]);
+}
+
+#[test]
+fn reports_of_what_plays_together_go_together_after_the_first() {
+    let mut rig = watched(60, 50, false, 1.0);
+    rig.bind(2, &BOTH, 2000);
+    rig.run(seconds(25.0));
+    let of = |flow: usize, branch: u64| {
+        let mine = rig.reports.iter().filter(|(serial, of, _)| *of == flow && *serial == branch).map(|(_, _, at)| *at);
+        mine.collect::<Vec<Mono>>()
+    };
+    for branch in [1, 2] {
+        let (video, audio) = (of(VIDEO, branch), of(AUDIO, branch));
+        assert!(video.len() >= 5 && video.len() == audio.len(), "{} and {}", video.len(), audio.len());
+        assert_eq!(video[1..], audio[1..], "branch {branch}");
+    }
+}
+
+#[test]
 fn who_lost_a_picture_goes_on_with_an_open_group_without_its_leading_pictures() {
     let mut rig = Rig::new(open(51), false);
     rig.bind(1, &BOTH, 2000);

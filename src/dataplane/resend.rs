@@ -18,7 +18,7 @@ use crate::library::{AccessUnit, ReadAt};
 use crate::now::{Mono, Now};
 use crate::payload::rtx::{ORIGINAL_SEQUENCE_LEN, append_again};
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
-use crate::playback::flow::Flow;
+use crate::playback::flow::{BranchState, Flow};
 use crate::playback::presentation::Presentation;
 use crate::playback::rtx::{Again, Resending, SentUnit};
 use crate::playback::{FlowFacts, PresentationId, feedback, report};
@@ -29,6 +29,13 @@ use crate::steering::{Branch, BranchSerial, CareOf, Gate, PacketFacts, Payload, 
 pub(crate) struct Resends {
     keep: Duration,
     branches: Vec<(BranchSerial, Resending)>,
+}
+
+/// Those to whom an access unit was sent with packets that mean nothing, and how many these are.
+#[derive(Debug, Default)]
+pub(crate) struct Lengthened {
+    pub(crate) branches: SmallVec<[BranchSerial; 4]>,
+    pub(crate) fillers: usize,
 }
 
 /// What is needed of a flow.
@@ -58,6 +65,7 @@ impl Resends {
         branches: &[Branch],
         served: &[BranchSerial],
         left_out: &[BranchSerial],
+        lengthened: &Lengthened,
     ) {
         // A connection loses nothing.
         let asked = |branch: &&Branch| branch.join.rtx && matches!(branch.care_of, CareOf::Udp { .. });
@@ -75,7 +83,8 @@ impl Resends {
                 self.branches.len() - 1
             });
             if let Some((_, resending)) = self.branches.get_mut(position) {
-                resending.history.note(*sent, presentation.jumps());
+                let fillers = if lengthened.branches.contains(&branch.serial) { lengthened.fillers } else { 0 };
+                resending.history.note(SentUnit { packets: sent.packets + fillers, fillers, ..*sent }, presentation.jumps());
             }
         }
     }
@@ -96,15 +105,16 @@ impl Resends {
     /// The report about what a branch was sent again, once it was: that is a source of its own (RFC 3550 section 6.4).
     pub(crate) fn report(
         &self,
-        branch: BranchSerial,
+        branch: &BranchState,
         presentation: &Presentation,
         flow: &Flow,
         cname: &str,
         farewell: bool,
         now: Now,
     ) -> Option<Bytes> {
-        let (_, resending) = self.branches.iter().find(|(serial, resending)| *serial == branch && resending.packets > 0)?;
-        report::resending_report(presentation, flow, (branch, resending), cname, farewell, now)
+        let of_branch = |(serial, resending): &&(BranchSerial, Resending)| *serial == branch.branch.serial && resending.packets > 0;
+        let (_, resending) = self.branches.iter().find(of_branch)?;
+        Some(report::resending_report(presentation, flow, (branch, resending), cname, farewell, now))
     }
 
     /// Forgets branches that are no more.
@@ -204,7 +214,7 @@ impl Resender {
         out: &mut PacketBuffer,
         now: Mono,
     ) {
-        let SentUnit { unit, second, sequence, packets, timestamp, .. } = again.sent;
+        let SentUnit { unit, second, sequence, packets, fillers, timestamp, .. } = again.sent;
         let units: SmallVec<[AccessUnit; 2]> = iter::once(unit).chain(second).collect();
         let sizes: SmallVec<[usize; 2]> = units.iter().map(|unit| unit.size as usize).collect();
         let size: usize = sizes.iter().sum();
@@ -216,6 +226,9 @@ impl Resender {
         let Ok(octets) = read_units(&units, source, &mut self.unit) else { return };
         if payloader.payload_together(octets, &sizes, unit.random_access, &mut self.packets).is_err() {
             return;
+        }
+        if fillers > 0 {
+            payloader.fill_up(fillers, &mut self.packets);
         }
         if self.packets.packets().len() != packets {
             // The file was written over: these would be other packets.

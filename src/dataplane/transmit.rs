@@ -10,6 +10,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::handover;
 use crate::dataplane::outbox::{Importance, Tag, UdpTarget, sum};
+use crate::dataplane::resend::Lengthened;
 use crate::dataplane::shard::Shard;
 use crate::dataplane::slot::{Rest, Sender, Slot};
 use crate::dataplane::units::{Unit, UnitError, Wanted};
@@ -26,6 +27,9 @@ use crate::steering::{BranchSerial, CareOf, PacketFacts, Payload};
 
 /// Pieces of an access unit follow each other by this.
 const STEP: Duration = Duration::from_millis(1);
+/// Leading pictures have so many octets and packets at most that others take their numbers.
+const MAX_LEADING_OCTETS: u64 = 4 << 20;
+const MAX_FILLERS: usize = 4096;
 /// A priming branch waits while its connection has so much to send.
 const PRIMING_BACKLOG: usize = 64 * 1024;
 /// … and is asked again after this.
@@ -109,13 +113,17 @@ impl Shard {
 
     /// A random access point as it is sent to those who are not sent its leading pictures: with packets that take their numbers. `None`
     /// where nobody begins with it so.
-    fn fill_up(&mut self, slot: &Slot, sending: &Sending, unit: &Unit) -> Option<Arc<Unit>> {
+    fn fill_up(&mut self, slot: &Slot, sending: &Sending, unit: &Unit, now: Now) -> Option<Arc<Unit>> {
         let playing = slot.presentation.flows().get(sending.flow)?;
         let behind = |state: &BranchState| slot.presentation.left_out_behind(sending.flow, sending.audience, state.branch.serial);
-        let new = playing.branches.iter().filter(|state| state.left_out.is_some());
+        let is_for = |state: &&BranchState| slot.presentation.is_for(sending.flow, sending.audience, state.branch.serial, now);
+        let new = playing.branches.iter().filter(|state| state.left_out.is_some()).filter(is_for);
         let left_out = new.map(behind).find(|units| !units.is_empty())?;
         let (title, sender) = (slot.presentation.title(), slot.senders.get(sending.flow)?);
         let mut count = 0;
+        if left_out.iter().map(|picture| u64::from(picture.size)).sum::<u64>() > MAX_LEADING_OCTETS {
+            return None;
+        }
         for picture in left_out {
             let wanted = Wanted {
                 title,
@@ -131,6 +139,9 @@ impl Shard {
                 self.units.put_back(picture);
             }
         }
+        if count > MAX_FILLERS {
+            return None;
+        }
         let mut filled = Unit { disposable: unit.disposable, ..Unit::default() };
         filled.packets.append(&unit.packets);
         sender.payloader.fill_up(count, &mut filled.packets).then(|| Arc::new(filled))
@@ -143,7 +154,7 @@ impl Shard {
                 slot.presentation.begin_anew(sending.flow, sending.audience, *serial);
             }
         }
-        let filled = if sending.random_access { self.fill_up(slot, sending, unit) } else { None };
+        let filled = if sending.random_access { self.fill_up(slot, sending, unit, now) } else { None };
         let Some(sender) = slot.senders.get_mut(sending.flow) else { return };
         let packets = unit.packets.packets().len();
         let octets = unit.packets.octets().len() - packets * RTP_HEADER_LEN;
@@ -157,7 +168,10 @@ impl Shard {
         let mut served: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         let mut left_out: SmallVec<[BranchSerial; 4]> = SmallVec::new();
         let mut datagrams: SmallVec<[(BranchSerial, UdpTarget); 4]> = SmallVec::new();
-        let mut lengthened: SmallVec<[BranchSerial; 4]> = SmallVec::new();
+        let mut lengthened = Lengthened::default();
+        if let Some(filled) = &filled {
+            lengthened.fillers = filled.packets.packets().len() - packets;
+        }
         for branch in &route.branches {
             if slot.presentation.leaves_out(sending.flow, sending.audience, branch.serial) {
                 left_out.push(branch.serial);
@@ -179,7 +193,7 @@ impl Shard {
             let begins = |_: &&Arc<Unit>| !slot.presentation.left_out_behind(sending.flow, sending.audience, branch.serial).is_empty();
             let whole = filled.as_ref().filter(begins);
             if whole.is_some() {
-                lengthened.push(branch.serial);
+                lengthened.branches.push(branch.serial);
             }
             let whole = whole.unwrap_or(unit);
             match branch.care_of {
@@ -210,7 +224,7 @@ impl Shard {
                             return;
                         }
                         Offer::Full => {
-                            self.counters.interleaved_full.increment(packets as u64);
+                            self.counters.interleaved_full.increment(whole.packets.packets().len() as u64);
                             sender.broken.push(branch.serial);
                         }
                         Offer::Closed => {}
@@ -218,7 +232,7 @@ impl Shard {
                 }
             }
         }
-        let is_lengthened = |(serial, _): &(BranchSerial, UdpTarget)| lengthened.contains(serial);
+        let is_lengthened = |(serial, _): &(BranchSerial, UdpTarget)| lengthened.branches.contains(serial);
         let begin: SmallVec<[_; 4]> = datagrams.iter().copied().filter(is_lengthened).collect();
         datagrams.retain(|datagram| !is_lengthened(datagram));
         for (whole, datagrams) in [(Some(unit), &datagrams), (filled.as_ref(), &begin)] {
@@ -256,11 +270,15 @@ impl Shard {
                 .map(|state| (state.branch.serial, (!state.branch.is_at_home(home)).then_some(state.branch.since)))
                 .collect::<SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
+        // Before the cursor goes on.
+        for serial in &lengthened.branches {
+            slot.presentation.promise(sending.flow, sending.audience, *serial, (packets + lengthened.fillers) as u64);
+        }
         slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &served, now);
         if let Some(filled) = &filled {
-            let more = filled.packets.packets().len() - packets;
+            let more = lengthened.fillers;
             let more_octets = filled.packets.octets().len() - (packets + more) * RTP_HEADER_LEN - octets;
-            for serial in lengthened.iter().filter(|serial| served.contains(serial)) {
+            for serial in lengthened.branches.iter().filter(|serial| served.contains(serial)) {
                 if let Some(state) = slot.presentation.flow_mut(sending.flow).and_then(|flow| flow.branch_mut(*serial)) {
                     state.packets += more as u64;
                     state.octets += more_octets as u64;
@@ -272,10 +290,11 @@ impl Shard {
             second: sending.second,
             sequence: sending.sequence,
             packets,
+            fillers: 0,
             timestamp: sending.timestamp,
             at: now.mono,
         };
-        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served, &left_out);
+        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served, &left_out, &lengthened);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
             if let Some(since) = since.filter(|since| *since >= slot.opened) {
@@ -406,10 +425,10 @@ impl Shard {
             // A report that finds no room is followed by another.
             let _ = connection.offer(frame, now.mono);
         });
-        if let Some(report) = slot.resends.report(branch, &slot.presentation, playing, &sender.cname, false, now) {
+        if let Some(report) = slot.resends.report(state, &slot.presentation, playing, &sender.cname, false, now) {
             self.send_rtcp(sender, &care_of, &report, facts.label, tag, |_, _| {});
         }
-        let (_, ntp) = slot.presentation.report_point(state, now);
+        let (_, ntp) = slot.presentation.report_point(playing, state, now);
         if let Some(state) = slot.presentation.flow_mut(flow).and_then(|flow| flow.branch_mut(branch)) {
             state.last_report = Some((report::middle(ntp), now.mono));
         }
@@ -438,7 +457,7 @@ impl Shard {
             // One that is closed needs none.
             let _ = connection.insist(frame, now.mono);
         });
-        if let Some(report) = slot.resends.report(state.branch.serial, &slot.presentation, playing, &sender.cname, true, now) {
+        if let Some(report) = slot.resends.report(state, &slot.presentation, playing, &sender.cname, true, now) {
             self.send_rtcp(sender, &state.branch.care_of, &report, facts.label, tag, |_, _| {});
         }
     }

@@ -13,6 +13,8 @@ use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 const SEQUENCE_PARAMETER_SET: u8 = 7;
 const PICTURE_PARAMETER_SET: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
+/// The ends of a sequence and of the stream.
+const ENDS: std::ops::RangeInclusive<u8> = 10..=11;
 /// A NAL unit of filler data without any (section 7.3.2.7): its header and the stop bit.
 const FILLER_DATA: [u8; 2] = [12, 0x80];
 /// Coded slices, partitioned or not.
@@ -136,7 +138,12 @@ impl H264Payloader {
 }
 
 /// Appends packets of filler data, which follow the slices of their picture (ISO/IEC 14496-10 section 7.4.1.2.3).
-pub(super) fn fill_up(count: usize, out: &mut PacketBuffer) {
+/// Nothing may follow the end of a sequence; whether something could.
+pub(super) fn fill_up(count: usize, out: &mut PacketBuffer) -> bool {
+    let last = out.packets.last().map(|packet| &out.octets[packet.range.clone()][RTP_HEADER_LEN..]);
+    if last.is_some_and(|payload| payload.first().is_some_and(|header| ENDS.contains(&(header & TYPE_MASK)))) {
+        return false;
+    }
     if let Some(last) = out.packets.last_mut().filter(|_| count > 0) {
         last.marker = false;
     }
@@ -146,6 +153,7 @@ pub(super) fn fill_up(count: usize, out: &mut PacketBuffer) {
         out.finish(false);
     }
     out.mark_last();
+    true
 }
 
 /// Whether it can stand in a payload: not empty, and of none of the types that mean something else in RTP or nothing at

@@ -242,13 +242,12 @@ impl Payloader {
     }
 
     /// Lengthens an access unit that `out` holds the packets of by so many packets that mean nothing, so that the numbers of access units
-    /// which are not sent behind it leave no gap; whether the format has such packets.
+    /// which are not sent behind it leave no gap; whether the format has such packets, and they can follow.
     pub fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
         match &self.format {
             Format::H264(_) => h264::fill_up(count, out),
-            Format::Aac(_) => return false,
+            Format::Aac(_) => false,
         }
-        true
     }
 
     /// How the access units of a track share packets.

@@ -96,7 +96,10 @@ impl FlowClock {
 
     /// The NTP timestamp that belongs to `time` on the presentation's constant line; zero before the first start.
     pub fn ntp(&self, time: FlowTime) -> u64 {
-        self.origin.map_or(0, |origin| (origin + time.since(FlowTime(0))).ntp64())
+        self.origin.map_or(0, |origin| {
+            let before = Duration::from_nanos(time.0.min(0).unsigned_abs());
+            (origin + time.since(FlowTime(0))).minus(before).ntp64()
+        })
     }
 }
 
@@ -112,6 +115,14 @@ mod tests {
 
     fn at(milliseconds: u64) -> Now {
         Now { mono: Mono::from_nanos(milliseconds * 1_000_000), utc: Utc::from_unix_nanos(milliseconds * 1_000_000) }
+    }
+
+    #[test]
+    fn what_lies_before_the_beginning_has_its_place_on_the_line() {
+        let mut clock = FlowClock::new();
+        clock.start(Duration::ZERO, at(10_000));
+        let seconds = |time: i64| clock.ntp(FlowTime(time * 1_000_000_000)) >> 32;
+        assert_eq!([seconds(-2), seconds(-1), seconds(0), seconds(1)].map(|at| at - seconds(-2)), [0, 1, 2, 3]);
     }
 
     #[test]

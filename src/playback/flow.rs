@@ -266,6 +266,8 @@ pub struct Flow {
     /// Its branches.
     pub branches: Vec<BranchState>,
     checkpoints: Checkpoints,
+    /// Numbers that were given out ahead: behind this access unit (stretch and position) they go on with this one at least.
+    promised: Option<(u32, usize, u64)>,
     /// Access units (stretch and position) that were passed over and took no numbers.
     holes: VecDeque<(u32, usize)>,
 }
@@ -286,6 +288,7 @@ impl Flow {
             grouping,
             branches: Vec::new(),
             checkpoints: Checkpoints::default(),
+            promised: None,
             holes: VecDeque::new(),
         }
     }
@@ -318,6 +321,9 @@ impl Flow {
             self.checkpoints.clear();
             self.holes.clear();
         }
+        if let Some((.., sequence)) = self.promised.take() {
+            self.sequence = self.sequence.max(sequence);
+        }
         self.live = Some(Cursor { segment, unit, sequence: self.sequence });
     }
 
@@ -342,7 +348,23 @@ impl Flow {
             self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, track)));
         }
         self.sequence += packets;
-        self.live = Some(self.behind(&cursor, track, packets));
+        let mut behind = self.behind(&cursor, track, packets);
+        if let Some((_, _, sequence)) = self.promised.filter(|(segment, unit, _)| *segment != behind.segment.serial || behind.unit >= *unit)
+        {
+            // One that could not be read has left numbers over.
+            self.sequence = self.sequence.max(sequence);
+            behind.sequence = self.sequence;
+            self.promised = None;
+        }
+        self.live = Some(behind);
+    }
+
+    /// Notes that somebody has had all numbers before `sequence`, which those access units of a stretch will have that come before
+    /// the one at `unit`, whether or not they do come.
+    pub fn promise(&mut self, segment: u32, unit: usize, sequence: u64) {
+        if self.live.is_some_and(|live| live.segment.serial == segment && live.unit < unit) {
+            self.promised = Some((segment, unit, sequence.max(self.promised.map_or(0, |(.., before)| before))));
+        }
     }
 
     /// The cursor behind a packet, or several of one access unit.

@@ -41,6 +41,8 @@ const JOINS_KEPT: usize = 8;
 const SEGMENTS_KEPT: usize = 8;
 /// How often a Sender Report leaves on each branch.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Those of branches that came within this go together, where they are due within it.
+const REPORTS_TOGETHER: Duration = Duration::from_secs(1);
 /// The first packet on an interleaved branch follows the response by this much: players open their demultiplexer
 /// only after they have read it.
 const INTERLEAVED_DELAY: Duration = Duration::from_millis(20);

@@ -21,7 +21,6 @@ use crate::playback::flow::{BranchState, Flow, Reception};
 use crate::playback::presentation::Presentation;
 use crate::playback::rtx::Resending;
 use crate::quantities::{ClockRate, Ssrc};
-use crate::steering::BranchSerial;
 
 /// Packet types (RFC 3550 section 12.1).
 const SENDER_REPORT: u8 = 200;
@@ -30,22 +29,21 @@ const GOODBYE: u8 = 203;
 
 /// A sender report with the canonical name, and a BYE where `farewell` is set, for one branch of a flow.
 pub fn sender_report(presentation: &Presentation, flow: &Flow, branch: &BranchState, cname: &str, farewell: bool, now: Now) -> Bytes {
-    let point = presentation.report_point(branch, now);
+    let point = presentation.report_point(flow, branch, now);
     source_report(point, flow, flow.facts.ssrc, (branch.packets, branch.octets), cname, farewell)
 }
 
-/// The same about the source of what a branch of the flow is sent again; `None` where that is gone.
+/// The same about the source of what a branch of the flow is sent again.
 pub fn resending_report(
     presentation: &Presentation,
     flow: &Flow,
-    (branch, resending): (BranchSerial, &Resending),
+    (branch, resending): (&BranchState, &Resending),
     cname: &str,
     farewell: bool,
     now: Now,
-) -> Option<Bytes> {
-    let state = flow.branches.iter().find(|state| state.branch.serial == branch)?;
-    let point = presentation.report_point(state, now);
-    Some(source_report(point, flow, resending.ssrc, (resending.packets, resending.octets), cname, farewell))
+) -> Bytes {
+    let point = presentation.report_point(flow, branch, now);
+    source_report(point, flow, resending.ssrc, (resending.packets, resending.octets), cname, farewell)
 }
 
 fn source_report(

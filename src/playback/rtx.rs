@@ -36,6 +36,8 @@ pub struct SentUnit {
     pub sequence: u16,
     /// How many packets it was.
     pub packets: usize,
+    /// How many of them, the last ones, mean nothing: they bear the numbers of what was left out behind it.
+    pub fillers: usize,
     /// The timestamp of all of them.
     pub timestamp: u32,
     /// When.
@@ -89,6 +91,11 @@ impl History {
 
     /// Notes what was left out for this branch: it has numbers, but is not sent again.
     pub fn note_left_out(&mut self, sent: SentUnit, jumps: u32) {
+        let end = self.kept.back().map(|Kept { sent, .. }| sent.sequence.wrapping_add(sent.packets as u16));
+        if end.is_some_and(|end| (1..=MAX_PACKETS as u16).contains(&end.wrapping_sub(sent.sequence))) {
+            // Something else has borne its numbers.
+            return;
+        }
         self.note(sent, jumps);
         if let Some(kept) = self.kept.back_mut().filter(|kept| kept.sent.sequence == sent.sequence) {
             kept.times = vec![MAX_TIMES; sent.packets];
@@ -254,7 +261,7 @@ mod tests {
     }
 
     fn sent(offset: u64, sequence: u16, packets: usize, millis: u64) -> SentUnit {
-        SentUnit { unit: unit(offset), second: None, sequence, packets, timestamp: sequence.into(), at: at(millis) }
+        SentUnit { unit: unit(offset), second: None, sequence, packets, fillers: 0, timestamp: sequence.into(), at: at(millis) }
     }
 
     #[test]
@@ -267,6 +274,16 @@ mod tests {
         let found: Vec<(u64, Vec<usize>)> = again.iter().map(|again| (again.sent.unit.offset, again.wanted.to_vec())).collect();
         assert_eq!(found, [(1, vec![2]), (3, vec![0])]);
         assert_eq!(declined, Declined { unknown: 0, repeated: 2 });
+    }
+
+    #[test]
+    fn what_bore_the_numbers_of_what_was_left_out_is_sent_again() {
+        let mut history = History::new(KEEP);
+        history.note(SentUnit { fillers: 2, ..sent(1, 100, 5, 0) }, 0);
+        history.note_left_out(sent(2, 103, 1, 1), 0);
+        history.note_left_out(sent(3, 104, 1, 1), 0);
+        history.note(sent(4, 105, 2, 2), 0);
+        assert_eq!(find(&mut history, &[102, 103, 104, 105], 10), (vec![(1, vec![2, 3, 4]), (4, vec![0])], (0, 0)));
     }
 
     /// Offsets of access units and which of their packets; and how many are unknown, and were sent again too often.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::joining::{hand_over, left_out};
-use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, TOGETHER, Work, entry};
+use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER, TOGETHER, Work, entry};
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
@@ -55,11 +55,31 @@ impl Presentation {
             for state in &mut flow.branches {
                 if state.report_due.is_some_and(|due| due <= now.mono) {
                     state.report_due = Some(now.mono + REPORT_INTERVAL);
-                    return Some(Work::Report { flow: index, branch: state.branch.serial });
+                    let (branch, came) = (state.branch.serial, state.came);
+                    self.hasten_reports(came, now);
+                    return Some(Work::Report { flow: index, branch });
                 }
             }
         }
         None
+    }
+
+    /// Lets the reports of branches that came together with one whose report is due go together with that: GStreamer compares what it makes of each with what it made of
+    /// those of the other flows before, and shows nothing for a second if pictures come between them while its clocks still move.
+    fn hasten_reports(&mut self, came: Mono, now: Now) {
+        let is_near = |at: Mono| at.since(came).max(came.since(at)) < REPORTS_TOGETHER;
+        for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches).filter(|state| is_near(state.came)) {
+            state.report_due = state.report_due.map(|due| if due <= now.mono + REPORTS_TOGETHER { due.min(now.mono) } else { due });
+        }
+    }
+
+    /// Notes that a branch was sent numbers ahead in place of what is left out for it behind the random access point that is next for an
+    /// audience, up to `sequence`.
+    pub fn promise(&mut self, flow: usize, audience: Audience, serial: BranchSerial, packets: u64) {
+        let Some(flow) = self.flows.get_mut(flow) else { return };
+        let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return };
+        let (Some(next), Some((segment, units))) = (next_for(flow, state, audience), state.left_out.clone()) else { return };
+        flow.promise(segment, units.end, next.sequence + packets);
     }
 
     /// Branches that have caught up become live.
@@ -335,9 +355,12 @@ impl Presentation {
     /// What a Sender Report of a branch says: the flow time of what it is sent, and the NTP timestamp that belongs to that. Where it
     /// has yet to catch up both lie as far back: GStreamer ignores reports about what lies more than a second ahead of the
     /// newest packet.
-    pub fn report_point(&self, state: &BranchState, now: Now) -> (FlowTime, u64) {
+    pub fn report_point(&self, flow: &Flow, state: &BranchState, now: Now) -> (FlowTime, u64) {
         let live = self.clock.read(now.mono);
-        let to_make_up = |priming: Priming| live.minus(state.behind).since(priming.reach(live));
+        let track = self.title.tracks.get(flow.facts.track);
+        let next = |priming: &Priming| track.and_then(|track| flow.due(&priming.cursor, track));
+        let reach = |priming: Priming| next(&priming).map_or(priming.reach(live), |next| next.min(priming.reach(live)));
+        let to_make_up = |priming: Priming| live.minus(state.behind).since(reach(priming));
         let point = live.minus(state.priming.map(to_make_up).unwrap_or_default());
         // A branch that is behind is sent at this time what was live then.
         (point.minus(state.behind), self.clock.ntp(point))
