@@ -5,8 +5,9 @@
 //! Another thread waits for the sockets and empties them, on a core of its own if one is named; only the sending thread's time counts. `--rate 0`
 //! sends as fast as it goes.
 //!
-//! `--film FILE` sends what sessions of that film would be sent, message for message and at the same times, to two sockets each: the same
-//! sizes, but always the same octets, without reading, headers, filter and map. The floor under a server that keeps its times.
+//! `--film FILE` sends what sessions of that film would be sent, message for message and at the same times (large pictures in pieces), to two
+//! sockets each: the same sizes, but always the same octets, without reading, headers, filter and map. The floor under a server that
+//! keeps its times; `late_ms_p99` tells whether it keeps them itself.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,7 +27,7 @@ use flowsteer::net::udp::{self, MAX_MESSAGE, MAX_SEGMENTS, Message, Part, Scratc
 use flowsteer::payload::{PacketBuffer, Payloader};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
 use nix::unistd::Pid;
 
@@ -105,6 +106,9 @@ fn receive(sinks: &[UdpSocket], core: Option<usize>, stop: &AtomicBool) -> std::
 }
 
 fn run(options: &Options) -> std::io::Result<serde_json::Value> {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     setsockopt(&sender, sockopt::SndBuf, &(4 << 20))?;
     let mut sinks = Vec::with_capacity(options.sockets);
@@ -169,10 +173,12 @@ fn send(options: &Options, sender: &UdpSocket, addresses: &[Option<SockaddrIn>])
 const PACKET: usize = 1400;
 /// Where sessions begin, in seconds, one behind the other.
 const STARTS: [u64; 8] = [0, 7, 13, 21, 29, 37, 45, 51];
-/// The server's timers go by this.
+/// The server's timers go by this, and so do pieces of a picture: of so many packets at least, and so many pieces at most.
 const TICK: u64 = 1_000_000;
+const PIECE: usize = 16;
+const PIECES: usize = 3;
 
-/// An access unit as messages: when it is due, in nanoseconds, and for each message its octets and those of a segment.
+/// A piece of an access unit as messages: when it is due, in nanoseconds, and for each message its octets and those of a segment.
 struct Unit {
     due: u64,
     messages: Vec<(usize, usize)>,
@@ -197,9 +203,14 @@ fn units(film: &Path) -> Result<Vec<Vec<Unit>>, Box<dyn std::error::Error>> {
             }
             buffer.clear();
             payloader.payload_together(&octets, &sizes, first.random_access, &mut buffer)?;
-            let runs = buffer.runs(0..buffer.packets().len(), MAX_SEGMENTS, MAX_MESSAGE);
+            let packets = buffer.packets().len();
             let due = u64::try_from(track.decode_time(&first).as_nanos()).unwrap_or(0) + grouping.hold().as_nanos() as u64;
-            units.push(Unit { due, messages: runs.map(|run| (run.range.len(), run.segment)).collect() });
+            let piece = packets.div_ceil(PIECES).max(PIECE);
+            for (number, begin) in (0..packets).step_by(piece).enumerate() {
+                let runs = buffer.runs(begin..(begin + piece).min(packets), MAX_SEGMENTS, MAX_MESSAGE);
+                let messages = runs.map(|run| (run.range.len(), run.segment)).collect();
+                units.push(Unit { due: due + number as u64 * TICK, messages });
+            }
             position += grouping.count(track, position);
         }
         tracks.push(units);
@@ -225,7 +236,7 @@ fn send_film(options: &Options, film: &Path, sinks: &[UdpSocket]) -> std::io::Re
         }
     }
     let (mut parts, mut messages, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
-    let (mut octets, mut count, mut datagrams, mut refused, mut wakings) = (0, 0, 0, 0, 0_u64);
+    let (mut octets, mut count, mut datagrams, mut refused, mut wakings, mut late) = (0, 0, 0, 0, 0_u64, Vec::new());
     let (began, before) = (Instant::now(), processor());
     while began.elapsed().as_secs_f64() < options.seconds {
         let now = began.elapsed().as_nanos() as u64;
@@ -234,6 +245,7 @@ fn send_film(options: &Options, film: &Path, sinks: &[UdpSocket]) -> std::io::Re
             && messages.len() < udp::BATCH
         {
             due.pop();
+            late.push(now - at);
             for &(len, segment) in &tracks[number][position].messages {
                 parts.push(Part { buffer: 0, start: 0, len: len as u32 });
                 let parts = parts.len() - 1..parts.len();
@@ -250,18 +262,20 @@ fn send_film(options: &Options, film: &Path, sinks: &[UdpSocket]) -> std::io::Re
             wakings += 1;
             continue;
         }
-        let (sent, ..) = socket.send(&payload[..], &parts, &mut messages, &mut scratch);
+        let (sent, taken, _) = socket.send(&payload[..], &parts, &mut messages, &mut scratch);
         octets += sent.octets;
         datagrams += sent.datagrams;
-        refused += sent.refused + sent.no_room;
-        count += messages.len();
+        // What finds no room is given up.
+        refused += sent.refused + (messages.len() - taken) as u64;
+        count += taken;
         messages.clear();
         parts.clear();
     }
     let (seconds, processor) = (began.elapsed().as_secs_f64(), processor() - before);
     let gigabits = (octets * 8) as f64 / 1e9;
+    late.sort_unstable();
     Ok(serde_json::json!({
-        "label": "bare film", "sessions": sessions, "messages": count, "datagrams": datagrams, "refused": refused, "wakings": wakings,
+        "label": "bare film", "late_ms_p99": late.get(late.len() * 99 / 100).map(|late| *late as f64 / 1e6), "sessions": sessions, "messages": count, "datagrams": datagrams, "refused": refused, "wakings": wakings,
         "mbit_s": gigabits * 1e3 / seconds, "messages_per_gigabit": count as f64 / gigabits, "cpu_pct": 100.0 * processor / seconds, "cpu_ms_per_gigabit": processor * 1e3 / gigabits,
     }))
 }

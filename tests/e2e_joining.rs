@@ -105,6 +105,27 @@ fn aligned_with_a_window_both_are_served_until_it_is_over() {
 }
 
 #[test]
+fn at_once_b_begins_with_what_is_due_and_has_the_same_packets_as_a() {
+    let Some(scene) = Scene::set() else { return };
+    let a = Viewer::watch(&scene.network.a, &scene.url(V6, TITLE), Udp);
+    wait_for_pictures(&a, 70);
+    let b = Viewer::watch(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=at-once"), Udp);
+    wait_for_pictures(&b, 12);
+    let session = scene.operator().session();
+    for (old, new) in a.tracks.iter().zip(&b.tracks) {
+        let (had, got) = (old.packets(), new.packets());
+        assert_contiguous(&new.media, &got);
+        let twin = had.iter().find(|packet| packet.sequence() == got[0].sequence()).expect("A had it too");
+        assert_eq!(twin.payload(), got[0].payload());
+        let apart = got[0].at.max(twin.at) - got[0].at.min(twin.at);
+        assert!(apart < Duration::from_millis(100), "{}: {apart:?}", new.media);
+    }
+    assert!(!b.video().units()[0].key, "no key picture is due");
+    let branches = session["flows"].as_array().expect("flows").iter().flat_map(|flow| flow["branches"].as_array().expect("branches"));
+    assert!(branches.clone().count() >= 4 && branches.into_iter().all(|branch| branch["lagMs"] == json!(0)), "{session:#}");
+}
+
+#[test]
 fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(FAR);

@@ -214,6 +214,13 @@ fn who_asks_gets_exactly_what_it_asked_for() {
     let about = |packet: &Packet| (packet.octets[1] == SENDER_REPORT).then(|| u32::from_be_bytes([4, 5, 6, 7].map(|at| packet.octets[at])));
     let recording = &asker.video().recording;
     recording.wait_for("a report", SOON, |arrived| arrived.rtcp.iter().any(|packet| about(packet) == Some(again[0].ssrc())).then_some(()));
+    // Both sources say farewell.
+    scene.operator().control(&scene.operator().session(), "end", &serde_json::json!({}));
+    for ssrc in [asker.video().ssrc, again[0].ssrc()] {
+        let farewell = [&[0x81, 203, 0, 1][..], &ssrc.to_be_bytes()].concat();
+        let said = |packet: &Packet| packet.octets.windows(8).any(|octets| octets == farewell);
+        recording.wait_for("a farewell", SOON, |arrived| arrived.rtcp.iter().any(said).then_some(()));
+    }
 }
 
 #[test]

@@ -298,6 +298,11 @@ fn a_take_over_is_told_to_who_listens() {
         assert_eq!((&moving["windowMs"], &moving["session"]), (&json!(300), &json!(id)));
         assert!(moving["bindingId"].as_u64().is_some_and(|binding| binding >= 0x8000), "{moving}");
         assert_ne!(moving["bindingId"], bound["bindingId"]);
+        let started = wait("the new device's first packet", &|name, data| about(name, data, "handover", "started"));
+        assert_eq!(members(&started), ["bindingId", "event", "homeAddress", "join", "lagMs", "missingMs", "repeatedMs", "session"]);
+        assert_eq!((&started["join"], &started["missingMs"], &started["bindingId"]), (&json!("primed"), &json!(0), &moving["bindingId"]));
+        // Both began with the first picture.
+        assert!(started["repeatedMs"].as_u64().is_some_and(|repeated| repeated < 5000), "{started}");
         let left = wait("the old device", &|name, data| about(name, data, "binding", "left"));
         assert_eq!(members(&left), ["bindingId", "event", "homeAddress", "reason", "session"]);
         assert_eq!((&left["bindingId"], &left["reason"]), (&bound["bindingId"], &json!("moved")));

@@ -41,8 +41,10 @@ const JOINS_KEPT: usize = 8;
 const SEGMENTS_KEPT: usize = 8;
 /// How often a Sender Report leaves on each branch.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// Those of branches that came within this go together, where they are due within it.
-const REPORTS_TOGETHER: Duration = Duration::from_secs(1);
+/// … and while it is caught up: GStreamer's clocks move then, those of sound and picture not alike, and reports put them together.
+const CATCHING_UP_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Those of branches that came within this go together, where they are due within it: less than the intervals.
+const REPORTS_TOGETHER: Duration = Duration::from_millis(500);
 /// The first packet on an interleaved branch follows the response by this much: players open their demultiplexer
 /// only after they have read it.
 const INTERLEAVED_DELAY: Duration = Duration::from_millis(20);

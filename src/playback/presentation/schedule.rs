@@ -3,7 +3,9 @@
 use smallvec::SmallVec;
 
 use super::joining::{hand_over, left_out};
-use super::{Audience, BEFORE_BYE, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER, TOGETHER, Work, entry};
+use super::{
+    Audience, BEFORE_BYE, CATCHING_UP_REPORT_INTERVAL, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER, TOGETHER, Work, entry,
+};
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
@@ -54,7 +56,8 @@ impl Presentation {
         for (index, flow) in self.flows.iter_mut().enumerate() {
             for state in &mut flow.branches {
                 if state.report_due.is_some_and(|due| due <= now.mono) {
-                    state.report_due = Some(now.mono + REPORT_INTERVAL);
+                    let catches_up = state.priming.is_some_and(|priming| !priming.is_delayed());
+                    state.report_due = Some(now.mono + if catches_up { CATCHING_UP_REPORT_INTERVAL } else { REPORT_INTERVAL });
                     let (branch, came) = (state.branch.serial, state.came);
                     self.hasten_reports(came, now);
                     return Some(Work::Report { flow: index, branch });
