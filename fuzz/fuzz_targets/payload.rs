@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use flowsteer::library::{AacConfig, Codec, H264Config};
+use flowsteer::library::{AacConfig, Codec, H264Config, H265Config};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use libfuzzer_sys::fuzz_target;
 
@@ -11,6 +11,15 @@ fuzz_target!(|input: &[u8]| {
     let max_packet = 64 + usize::from(size) * 6;
     let codec = match settings & 3 {
         0 => Codec::Aac(AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 }),
+        length if settings & 8 != 0 => Codec::H265(H265Config {
+            length_size: 1 << (length - 1),
+            temporal_layers: settings >> 4 & 7,
+            video_parameter_sets: vec![vec![0x40, 1, 2]],
+            sequence_parameter_sets: vec![vec![0x42, 1, 2, 3]],
+            picture_parameter_sets: vec![vec![0x44, 1]],
+            width: 0,
+            height: 0,
+        }),
         length => Codec::H264(H264Config {
             length_size: 1 << (length - 1),
             profile_level_id: [0x4d, 0x40, 0x1e],

@@ -31,10 +31,16 @@ pub(crate) struct Resends {
     branches: Vec<(BranchSerial, Resending)>,
 }
 
-/// Those to whom an access unit was sent with packets that mean nothing, and how many these are.
+/// What became of an access unit for a flow's branches.
 #[derive(Debug, Default)]
-pub(crate) struct Lengthened {
-    pub(crate) branches: SmallVec<[BranchSerial; 4]>,
+pub(crate) struct SentTo {
+    /// They were sent it.
+    pub(crate) served: SmallVec<[BranchSerial; 4]>,
+    /// They were not sent it, for they have not had what it refers to.
+    pub(crate) left_out: SmallVec<[BranchSerial; 4]>,
+    /// They were to be sent it with packets that mean nothing …
+    pub(crate) lengthened: SmallVec<[BranchSerial; 4]>,
+    /// … of which there are so many.
     pub(crate) fillers: usize,
 }
 
@@ -57,16 +63,8 @@ impl Resends {
     }
 
     /// Notes what those of a flow's branches were sent that asked for retransmission.
-    pub(crate) fn note(
-        &mut self,
-        sent: &SentUnit,
-        facts: &FlowFacts,
-        presentation: &Presentation,
-        branches: &[Branch],
-        served: &[BranchSerial],
-        left_out: &[BranchSerial],
-        lengthened: &Lengthened,
-    ) {
+    pub(crate) fn note(&mut self, sent: &SentUnit, facts: &FlowFacts, presentation: &Presentation, branches: &[Branch], to: &SentTo) {
+        let SentTo { served, left_out, lengthened, fillers } = to;
         // A connection loses nothing.
         let asked = |branch: &&Branch| branch.join.rtx && matches!(branch.care_of, CareOf::Udp { .. });
         for branch in branches.iter().filter(asked) {
@@ -83,7 +81,7 @@ impl Resends {
                 self.branches.len() - 1
             });
             if let Some((_, resending)) = self.branches.get_mut(position) {
-                let fillers = if lengthened.branches.contains(&branch.serial) { lengthened.fillers } else { 0 };
+                let fillers = if lengthened.contains(&branch.serial) { *fillers } else { 0 };
                 resending.history.note(SentUnit { packets: sent.packets + fillers, fillers, ..*sent }, presentation.jumps());
             }
         }

@@ -10,7 +10,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::handover;
 use crate::dataplane::outbox::{Importance, Tag, UdpTarget, sum};
-use crate::dataplane::resend::Lengthened;
+use crate::dataplane::resend::SentTo;
 use crate::dataplane::shard::Shard;
 use crate::dataplane::slot::{Rest, Sender, Slot};
 use crate::dataplane::units::{Unit, UnitError, Wanted};
@@ -165,16 +165,14 @@ impl Shard {
             slot.presentation.sent(sending.flow, sending.audience, packets as u64, 0, &[], now);
             return;
         };
-        let mut served: SmallVec<[BranchSerial; 4]> = SmallVec::new();
-        let mut left_out: SmallVec<[BranchSerial; 4]> = SmallVec::new();
+        let mut to = SentTo::default();
         let mut datagrams: SmallVec<[(BranchSerial, UdpTarget); 4]> = SmallVec::new();
-        let mut lengthened = Lengthened::default();
         if let Some(filled) = &filled {
-            lengthened.fillers = filled.packets.packets().len() - packets;
+            to.fillers = filled.packets.packets().len() - packets;
         }
         for branch in &route.branches {
             if slot.presentation.leaves_out(sending.flow, sending.audience, branch.serial) {
-                left_out.push(branch.serial);
+                to.left_out.push(branch.serial);
             }
             if !slot.presentation.is_for(sending.flow, sending.audience, branch.serial, now) {
                 continue;
@@ -193,14 +191,14 @@ impl Shard {
             let begins = |_: &&Arc<Unit>| !slot.presentation.left_out_behind(sending.flow, sending.audience, branch.serial).is_empty();
             let whole = filled.as_ref().filter(begins);
             if whole.is_some() {
-                lengthened.branches.push(branch.serial);
+                to.lengthened.push(branch.serial);
             }
             let whole = whole.unwrap_or(unit);
             match branch.care_of {
                 CareOf::Udp { rtp, source, .. } => {
                     let target = UdpTarget { to: rtp, source, label: facts.label, traffic_class: sender.traffic_class };
                     datagrams.push((branch.serial, target));
-                    served.push(branch.serial);
+                    to.served.push(branch.serial);
                 }
                 CareOf::Interleaved { connection, rtp_channel, .. } => {
                     let Some(connection) = sender.connection(connection.0, &self.connections) else { continue };
@@ -217,7 +215,7 @@ impl Shard {
                             let packets = whole.packets.packets().len();
                             self.counters.packets.increment(packets as u64);
                             self.counters.octets.increment((whole.packets.octets().len() - packets * RTP_HEADER_LEN) as u64);
-                            served.push(branch.serial);
+                            to.served.push(branch.serial);
                         }
                         Offer::Full if primes => {
                             slot.presentation.defer(sending.flow, branch.serial, now.mono + PRIMING_PAUSE);
@@ -232,7 +230,7 @@ impl Shard {
                 }
             }
         }
-        let is_lengthened = |(serial, _): &(BranchSerial, UdpTarget)| lengthened.branches.contains(serial);
+        let is_lengthened = |(serial, _): &(BranchSerial, UdpTarget)| to.lengthened.contains(serial);
         let begin: SmallVec<[_; 4]> = datagrams.iter().copied().filter(is_lengthened).collect();
         datagrams.retain(|datagram| !is_lengthened(datagram));
         for (whole, datagrams) in [(Some(unit), &datagrams), (filled.as_ref(), &begin)] {
@@ -265,20 +263,20 @@ impl Shard {
         }
         let home = sender.facts.home;
         let fresh = slot.presentation.flows().get(sending.flow).map(|flow| {
-            let fresh = flow.branches.iter().filter(|state| state.packets == 0 && served.contains(&state.branch.serial));
+            let fresh = flow.branches.iter().filter(|state| state.packets == 0 && to.served.contains(&state.branch.serial));
             fresh
                 .map(|state| (state.branch.serial, (!state.branch.is_at_home(home)).then_some(state.branch.since)))
                 .collect::<SmallVec<[(BranchSerial, Option<Mono>); 2]>>()
         });
         // Before the cursor goes on.
-        for serial in &lengthened.branches {
-            slot.presentation.promise(sending.flow, sending.audience, *serial, (packets + lengthened.fillers) as u64);
+        for serial in &to.lengthened {
+            slot.presentation.promise(sending.flow, sending.audience, *serial, (packets + to.fillers) as u64);
         }
-        slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &served, now);
+        slot.presentation.sent(sending.flow, sending.audience, packets as u64, octets as u64, &to.served, now);
         if let Some(filled) = &filled {
-            let more = lengthened.fillers;
+            let more = to.fillers;
             let more_octets = filled.packets.octets().len() - (packets + more) * RTP_HEADER_LEN - octets;
-            for serial in lengthened.branches.iter().filter(|serial| served.contains(serial)) {
+            for serial in to.lengthened.iter().filter(|serial| to.served.contains(serial)) {
                 if let Some(state) = slot.presentation.flow_mut(sending.flow).and_then(|flow| flow.branch_mut(*serial)) {
                     state.packets += more as u64;
                     state.octets += more_octets as u64;
@@ -294,7 +292,7 @@ impl Shard {
             timestamp: sending.timestamp,
             at: now.mono,
         };
-        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &served, &left_out, &lengthened);
+        slot.resends.note(&sent, &sender.facts, &slot.presentation, &route.branches, &to);
         for (serial, since) in fresh.unwrap_or_default() {
             // Who was bound before there was anything to play was not waiting for a hand-over.
             if let Some(since) = since.filter(|since| *since >= slot.opened) {

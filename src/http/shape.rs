@@ -62,6 +62,10 @@ fn tracks(title: &Title) -> Value {
                 shown["width"] = json!(config.width);
                 shown["height"] = json!(config.height);
             }
+            Codec::H265(config) => {
+                shown["width"] = json!(config.width);
+                shown["height"] = json!(config.height);
+            }
             Codec::Aac(config) => {
                 shown["sampleRate"] = json!(config.sample_rate);
                 shown["channels"] = json!(config.channels);

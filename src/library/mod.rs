@@ -9,4 +9,4 @@ pub mod title;
 pub mod watch;
 
 pub use folder::{Change, ChangeKind, Entry, Library};
-pub use title::{AacConfig, AccessUnit, Codec, H264Config, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
+pub use title::{AacConfig, AccessUnit, Codec, H264Config, H265Config, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};

@@ -353,6 +353,8 @@ fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
 pub enum Codec {
     /// ISO/IEC 14496-10.
     H264(H264Config),
+    /// ISO/IEC 23008-2.
+    H265(H265Config),
     /// ISO/IEC 14496-3, raw access units.
     Aac(AacConfig),
 }
@@ -361,7 +363,7 @@ impl Codec {
     /// What kind of track it codes.
     pub const fn kind(&self) -> MediaKind {
         match self {
-            Self::H264(_) => MediaKind::Video,
+            Self::H264(_) | Self::H265(_) => MediaKind::Video,
             Self::Aac(_) => MediaKind::Audio,
         }
     }
@@ -370,6 +372,7 @@ impl Codec {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::H264(_) => "h264",
+            Self::H265(_) => "h265",
             Self::Aac(_) => "aac",
         }
     }
@@ -387,6 +390,25 @@ pub struct H264Config {
     /// NAL units, without start codes.
     pub picture_parameter_sets: Vec<Vec<u8>>,
     /// Luma samples across and down, as the file states them.
+    pub width: u16,
+    /// Luma samples down.
+    pub height: u16,
+}
+
+/// Of an `hvcC` box (ISO/IEC 14496-15 section 8.3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct H265Config {
+    /// Octets of the length before each NAL unit: 1, 2 or 4.
+    pub length_size: u8,
+    /// How many temporal sub-layers there are; zero where that is not known.
+    pub temporal_layers: u8,
+    /// NAL units, without start codes.
+    pub video_parameter_sets: Vec<Vec<u8>>,
+    /// NAL units, without start codes.
+    pub sequence_parameter_sets: Vec<Vec<u8>>,
+    /// NAL units, without start codes.
+    pub picture_parameter_sets: Vec<Vec<u8>>,
+    /// Luma samples across, as the file states them.
     pub width: u16,
     /// Luma samples down.
     pub height: u16,

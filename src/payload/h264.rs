@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::library::H264Config;
+use crate::payload::nal::NalUnits;
 use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 const SEQUENCE_PARAMETER_SET: u8 = 7;
@@ -15,8 +16,9 @@ const PICTURE_PARAMETER_SET: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
 /// The ends of a sequence and of the stream.
 const ENDS: std::ops::RangeInclusive<u8> = 10..=11;
-/// A NAL unit of filler data without any (section 7.3.2.7): its header and the stop bit.
-const FILLER_DATA: [u8; 2] = [12, 0x80];
+/// A NAL unit of filler data without any (ISO/IEC 14496-10 section 7.3.2.7): its header and the stop bit. It follows the slices of its
+/// picture (section 7.4.1.2.3).
+pub(super) const FILLER_DATA: [u8; 2] = [12, 0x80];
 /// Coded slices, partitioned or not.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
 const STAP_A: u8 = 24;
@@ -133,63 +135,19 @@ impl H264Payloader {
     }
 
     fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
-        NalUnits { unit, at: 0, length_size: self.length_size }
+        NalUnits::new(unit, self.length_size, is_sendable)
     }
 }
 
-/// Appends packets of filler data, which follow the slices of their picture (ISO/IEC 14496-10 section 7.4.1.2.3).
-/// Nothing may follow the end of a sequence; whether something could.
-pub(super) fn fill_up(count: usize, out: &mut PacketBuffer) -> bool {
-    let last = out.packets.last().map(|packet| &out.octets[packet.range.clone()][RTP_HEADER_LEN..]);
-    if last.is_some_and(|payload| payload.first().is_some_and(|header| ENDS.contains(&(header & TYPE_MASK)))) {
-        return false;
-    }
-    if let Some(last) = out.packets.last_mut().filter(|_| count > 0) {
-        last.marker = false;
-    }
-    for _ in 0..count {
-        out.begin();
-        out.extend(&FILLER_DATA);
-        out.finish(false);
-    }
-    out.mark_last();
-    true
+/// Whether a payload is the end of a sequence, behind which nothing may follow.
+pub(super) fn is_end(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|header| ENDS.contains(&(header & TYPE_MASK)))
 }
 
 /// Whether it can stand in a payload: not empty, and of none of the types that mean something else in RTP or nothing at
 /// all (RFC 6184 table 1: 0 and 24 to 31).
 fn is_sendable(nal: &[u8]) -> bool {
     nal.first().is_some_and(|header| (1..STAP_A).contains(&(header & TYPE_MASK)))
-}
-
-/// The sendable NAL units of an access unit.
-struct NalUnits<'a> {
-    unit: &'a [u8],
-    at: usize,
-    length_size: usize,
-}
-
-impl<'a> Iterator for NalUnits<'a> {
-    type Item = Result<&'a [u8], PayloadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let at = self.at;
-            let rest = self.unit.get(at..).filter(|rest| !rest.is_empty())?;
-            self.at = self.unit.len();
-            let Some((length, rest)) = rest.split_at_checked(self.length_size) else {
-                return Some(Err(PayloadError::NalLength));
-            };
-            let length = length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
-            let Some(nal) = rest.get(..length) else {
-                return Some(Err(PayloadError::NalLength));
-            };
-            self.at = at + self.length_size + length;
-            if is_sendable(nal) {
-                return Some(Ok(nal));
-            }
-        }
-    }
 }
 
 /// Writes NAL units in order; small ones wait until it is known whether they share a packet.

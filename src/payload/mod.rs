@@ -7,6 +7,8 @@
 mod aac;
 pub mod grouping;
 mod h264;
+mod h265;
+mod nal;
 pub mod rtx;
 
 use std::fmt;
@@ -93,6 +95,24 @@ impl PacketBuffer {
         }
     }
 
+    /// Appends packets of `filler` to an access unit, of which the very last is marked then; not where that has its end.
+    fn fill_up(&mut self, filler: &[u8], count: usize, is_end: fn(&[u8]) -> bool) -> bool {
+        let last = self.packets.last().map(|packet| &self.octets[packet.range.clone()][RTP_HEADER_LEN..]);
+        if last.is_some_and(is_end) {
+            return false;
+        }
+        if let Some(last) = self.packets.last_mut() {
+            last.marker = false;
+        }
+        for _ in 0..count {
+            self.begin();
+            self.extend(filler);
+            self.finish(false);
+        }
+        self.mark_last();
+        true
+    }
+
     /// Appends copies of all of another's packets.
     pub fn append(&mut self, other: &Self) {
         let shift = self.octets.len();
@@ -175,6 +195,7 @@ pub struct Payloader {
 #[derive(Debug)]
 enum Format {
     H264(h264::H264Payloader),
+    H265(h265::H265Payloader),
     Aac(aac::AacPayloader),
 }
 
@@ -189,6 +210,7 @@ impl Payloader {
         }
         let (format, clock_rate) = match codec {
             Codec::H264(config) => (Format::H264(h264::H264Payloader::new(config, max_packet)?), Some(ClockRate::VIDEO)),
+            Codec::H265(config) => (Format::H265(h265::H265Payloader::new(config, max_packet)?), Some(ClockRate::VIDEO)),
             Codec::Aac(config) => {
                 let payloader = aac::AacPayloader::new(config, max_packet);
                 let rate = ClockRate::new(payloader.sample_rate());
@@ -206,6 +228,7 @@ impl Payloader {
         let before = out.packets.len();
         let done = match &self.format {
             Format::H264(payloader) => payloader.payload(unit, random_access, out),
+            Format::H265(payloader) => payloader.payload(unit, random_access, out),
             Format::Aac(payloader) => payloader.payload(unit, out),
         };
         if done.is_err() {
@@ -245,7 +268,8 @@ impl Payloader {
     /// which are not sent behind it leave no gap; whether the format has such packets, and they can follow.
     pub fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
         match &self.format {
-            Format::H264(_) => h264::fill_up(count, out),
+            Format::H264(_) => out.fill_up(&h264::FILLER_DATA, count, h264::is_end),
+            Format::H265(_) => out.fill_up(&h265::FILLER_DATA, count, h265::is_end),
             Format::Aac(_) => false,
         }
     }
@@ -264,6 +288,7 @@ impl Payloader {
     pub fn is_disposable(&self, unit: &[u8]) -> bool {
         match &self.format {
             Format::H264(payloader) => payloader.is_disposable(unit),
+            Format::H265(payloader) => payloader.is_disposable(unit),
             Format::Aac(_) => false,
         }
     }
@@ -277,6 +302,7 @@ impl Payloader {
     pub fn encoding_name(&self) -> String {
         match &self.format {
             Format::H264(_) => "H264/90000".into(),
+            Format::H265(_) => "H265/90000".into(),
             Format::Aac(payloader) => payloader.encoding_name(),
         }
     }
@@ -285,6 +311,7 @@ impl Payloader {
     pub fn format_parameters(&self) -> String {
         match &self.format {
             Format::H264(payloader) => payloader.format_parameters(),
+            Format::H265(payloader) => payloader.format_parameters(),
             Format::Aac(payloader) => payloader.format_parameters(),
         }
     }

@@ -18,8 +18,8 @@ from tape import Tape, tell, wait_to_be_told  # noqa: E402
 # shows nothing beyond the end of PLAY's Range, counted from the first packet's arrival: up to 100 ms at the end of a title.
 SOURCE = "rtspsrc name=source latency={latency} drop-on-latency=false do-retransmission=true udp-buffer-size=8388608"
 PICTURES = """
-source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=video ! rtph264depay
-  ! video/x-h264,stream-format=byte-stream,alignment=au ! fakesink name=v sync=false async=false
+source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=video ! rtp{coding}depay
+  ! video/x-{coding},stream-format=byte-stream,alignment=au ! fakesink name=v sync=false async=false
 """
 SOUND = """
 source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=audio ! rtpmp4gdepay
@@ -35,7 +35,8 @@ class Player:
         self.ended = False
         # A sink that nothing is linked to never ends: titles of this ending have sound only.
         kinds = "a" if ".m4a" in url else "va"
-        self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join({"v": PICTURES, "a": SOUND}[kind] for kind in kinds))
+        pictures = PICTURES.format(coding="h265" if "h265" in url else "h264")
+        self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join({"v": pictures, "a": SOUND}[kind] for kind in kinds))
         source = self.pipeline.get_by_name("source")
         source.set_property("location", url)
         source.set_property("protocols", transport)

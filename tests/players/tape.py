@@ -1,7 +1,7 @@
 """What a player received, for the tests to compare with the file, and the lines by which player and test take turns.
 
 A tape is a row of records: one octet for the kind, four for the length (big endian), then that many octets. Kinds: "v" an access unit of
-H.264 in Annex B form, "a" an AAC frame without a header.
+H.264 or H.265 in Annex B form, "a" an AAC frame without a header.
 """
 
 import sys

@@ -1,7 +1,8 @@
 //! Elementary streams taken apart: what is compared between a file and a receiver.
 //!
 //! A picture counts by its coded slices and its SEI messages (NAL unit types 1, 5 and 6); parameter sets and access unit delimiters are
-//! left out, as a server repeats the former and may drop the latter. ITU-T H.264 section 7.3 and annex B, RFC 6184 sections 5.6 to 5.8,
+//! left out, as a server repeats the former and may drop the latter. Of H.265 only slices count, for SEI messages may lie in a file's
+//! configuration. ITU-T H.264 section 7.3 and annex B, RFC 6184 sections 5.6 to 5.8,
 //! RFC 3640 section 3.3.6, ISO/IEC 14496-3 section 1.A.2 (ADTS).
 
 use std::fmt;
@@ -34,7 +35,7 @@ impl fmt::Debug for Digest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     pub digest: Digest,
-    /// Whether it holds an IDR slice.
+    /// Whether it holds an IDR slice (H.265: of any intra random access point).
     pub key: bool,
 }
 
@@ -48,6 +49,7 @@ const FU_A: u8 = 28;
 /// NAL units → pictures. A picture begins with the first slice of one (first_mb_in_slice is zero) or with what leads up to it.
 #[derive(Default)]
 pub struct Pictures {
+    is_h265: bool,
     done: Vec<Picture>,
     hash: Sha256,
     key: bool,
@@ -56,12 +58,17 @@ pub struct Pictures {
 
 impl Pictures {
     pub fn of_annex_b(stream: &[u8]) -> Vec<Picture> {
-        let mut pictures = Self::default();
+        // The first octet of an H.265 NAL unit is even, where there are few layers; that of an H.264 slice is odd.
+        let is_h265 = annex_b(stream).all(|nal| nal.first().is_some_and(|header| header % 2 == 0));
+        let mut pictures = Self { is_h265, ..Self::default() };
         annex_b(stream).for_each(|nal| pictures.add(nal));
         pictures.finish()
     }
 
     pub fn add(&mut self, nal: &[u8]) {
+        if self.is_h265 {
+            return self.add_h265(nal);
+        }
         let kind = nal.first().map_or(0, |octet| octet & 0x1f);
         let slice = matches!(kind, SLICE | IDR);
         let first_slice = slice && nal.get(1).is_some_and(|octet| octet & 0x80 != 0);
@@ -75,6 +82,21 @@ impl Pictures {
             self.has_slice |= slice;
             self.key |= kind == IDR;
         }
+    }
+
+    /// ITU-T H.265 sections 7.3.1.2, 7.3.6.1 and 7.4.2.2.
+    fn add_h265(&mut self, nal: &[u8]) {
+        let kind = nal.first().map_or(0, |octet| octet >> 1 & 0x3f);
+        if kind >= 32 {
+            return;
+        }
+        if self.has_slice && nal.get(2).is_some_and(|octet| octet & 0x80 != 0) {
+            self.end_picture();
+        }
+        self.hash.update((nal.len() as u32).to_be_bytes());
+        self.hash.update(nal);
+        self.has_slice = true;
+        self.key |= (16..24).contains(&kind);
     }
 
     fn end_picture(&mut self) {

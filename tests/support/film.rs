@@ -47,19 +47,28 @@ impl Film {
         Arc::clone(films.entry(name.to_owned()).or_insert_with(|| Arc::new(Self::read(name, media))))
     }
 
+    /// How a player or a file of that name is asked for its pictures as a byte stream: by their coding.
+    pub fn coding(name: &str) -> &'static str {
+        if name.contains("h265") { "hevc" } else { "h264" }
+    }
+
     fn read(name: &str, media: &[&str]) -> Self {
-        let path = library().join(name);
+        Self::at(&library().join(name), name, media)
+    }
+
+    /// Reads a file that is not of the library.
+    pub fn at(path: &Path, name: &str, media: &[&str]) -> Self {
         let (mut video, mut audio) = (Vec::new(), Vec::new());
         if media.contains(&"video") {
-            let pictures = Pictures::of_annex_b(&copy_of(&path, &["-map", "0:v:0", "-f", "h264"]));
-            let times = times(&path, "v:0");
+            let pictures = Pictures::of_annex_b(&copy_of(path, &["-map", "0:v:0", "-f", Self::coding(name)]));
+            let times = times(path, "v:0");
             assert_eq!(pictures.len(), times.len(), "pictures and their times in {name}");
             let unit = |(picture, time): (Picture, f64)| FilmUnit { digest: picture.digest, key: picture.key, time };
             video = pictures.into_iter().zip(times).map(unit).collect();
         }
         if media.contains(&"audio") {
-            let adts = copy_of(&path, &["-map", "0:a:0", "-f", "adts"]);
-            let (frames, times) = (adts_frames(&adts), times(&path, "a:0"));
+            let adts = copy_of(path, &["-map", "0:a:0", "-f", "adts"]);
+            let (frames, times) = (adts_frames(&adts), times(path, "a:0"));
             assert_eq!(frames.len(), times.len(), "audio frames and their times in {name}");
             let unit = |(frame, time): (&[u8], f64)| FilmUnit { digest: Digest::of(frame), key: true, time };
             audio = frames.into_iter().zip(times).map(unit).collect();

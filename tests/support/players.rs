@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::support::elementary::{Digest, Pictures, adts_frames};
+use crate::support::film::Film;
 use crate::support::namespaces::Host;
 use crate::support::recording::BYE;
 use crate::support::viewer::Carriage;
@@ -113,7 +114,7 @@ impl Player {
                 command.args(["-nostdin", "-loglevel", "warning", "-y", "-rtsp_transport", transport]);
                 command.args(["-buffer_size", "8388608", "-reorder_queue_size", "1000"]);
                 command.args(seconds.iter().flat_map(|seconds| ["-ss", seconds.as_str()]));
-                command.args(["-i", url, "-map", "0:v", "-c", "copy", "-f", "h264"]).arg(out.path().join("video"));
+                command.args(["-i", url, "-map", "0:v", "-c", "copy", "-f", Film::coding(url)]).arg(out.path().join("video"));
                 command.args(["-map", "0:a", "-c", "copy", "-f", "adts"]).arg(out.path().join("audio"));
                 command
             }

@@ -1,15 +1,19 @@
 //! Sample descriptions: how a track is coded (ISO/IEC 14496-12 section 8.5.2, 14496-14, 14496-15, QuickTime sound).
 
-use mp4_atom::Avcc;
+use mp4_atom::{Avcc, Hvcc};
 
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
-use crate::library::title::{AacConfig, Codec, H264Config};
+use crate::library::title::{AacConfig, Codec, H264Config, H265Config};
 
 /// Octets of a visual sample entry before its boxes.
 const VISUAL_ENTRY: usize = 78;
 /// Octets of an audio sample entry before its boxes (version 0).
 const AUDIO_ENTRY: usize = 28;
+/// NAL unit types of H.265 parameter sets (ISO/IEC 23008-2 table 7-1).
+const VIDEO_PARAMETER_SET: u8 = 32;
+const SEQUENCE_PARAMETER_SET: u8 = 33;
+const PICTURE_PARAMETER_SET: u8 = 34;
 
 /// The codec of those descriptions in an `stsd` body that the track uses, counted from one; the first where none is named.
 ///
@@ -32,6 +36,7 @@ pub fn codec(descriptions: &[u8], used: &[u32]) -> Result<Codec, String> {
 fn one((kind, entry): ([u8; 4], &[u8])) -> Result<Codec, String> {
     match &kind {
         b"avc1" | b"avc3" => h264(entry),
+        b"hvc1" | b"hev1" => h265(entry),
         b"mp4a" => aac(entry),
         b"encv" | b"enca" => Err("it is encrypted".into()),
         other => Err(format!("{} is not supported", name(*other))),
@@ -43,7 +48,6 @@ fn name(kind: [u8; 4]) -> String {
 }
 
 fn h264(entry: &[u8]) -> Result<Codec, String> {
-    let size = |at: usize| entry.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]));
     let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
     let body = find(boxes, b"avcC").ok_or("its H.264 configuration is missing")?;
     let config = decode::<Avcc>(body).or_else(|| avc_by_hand(body)).ok_or("its H.264 configuration is broken")?;
@@ -56,8 +60,36 @@ fn h264(entry: &[u8]) -> Result<Codec, String> {
         profile_level_id: [config.avc_profile_indication, config.profile_compatibility, config.avc_level_indication],
         sequence_parameter_sets: filled(config.sequence_parameter_sets),
         picture_parameter_sets: filled(config.picture_parameter_sets),
-        width: size(24),
-        height: size(26),
+        width: size(entry, 24),
+        height: size(entry, 26),
+    }))
+}
+
+/// A field of a visual sample entry.
+fn size(entry: &[u8], at: usize) -> u16 {
+    entry.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]))
+}
+
+fn h265(entry: &[u8]) -> Result<Codec, String> {
+    let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
+    let body = find(boxes, b"hvcC").ok_or("its H.265 configuration is missing")?;
+    let config = decode::<Hvcc>(body).ok_or("its H.265 configuration is broken")?;
+    let length_size = config.length_size_minus_one + 1;
+    if !matches!(length_size, 1 | 2 | 4) {
+        return Err("its H.265 configuration has an impossible length size".into());
+    }
+    let sets = |kind: u8| {
+        let of_kind = config.arrays.iter().filter(|array| array.nal_unit_type == kind);
+        of_kind.flat_map(|array| &array.nalus).filter(|set| !set.is_empty()).cloned().collect()
+    };
+    Ok(Codec::H265(H265Config {
+        length_size,
+        temporal_layers: config.num_temporal_layers,
+        video_parameter_sets: sets(VIDEO_PARAMETER_SET),
+        sequence_parameter_sets: sets(SEQUENCE_PARAMETER_SET),
+        picture_parameter_sets: sets(PICTURE_PARAMETER_SET),
+        width: size(entry, 24),
+        height: size(entry, 26),
     }))
 }
 

@@ -259,13 +259,13 @@ fn a_track_without_random_access_points_begins_at_its_first_picture() {
 
 #[test]
 fn what_cannot_be_sent_is_left_out_and_named() {
-    let hevc = boxed(b"hvc1", [0; 78]);
+    let hevc = boxed(b"av01", [0; 78]);
     let pictures = track(1, b"vide", 1_000, &hevc, &picture_tables(), &[]);
     let title = read(film(108, &movie(&[pictures.clone(), sound(&[])], &[]))).expect("the sound plays");
     assert_eq!(title.tracks.len(), 1);
-    assert_eq!(title.remark.expect("told").reason, "the video track is left out: hvc1 is not supported");
+    assert_eq!(title.remark.expect("told").reason, "the video track is left out: av01 is not supported");
     let problem = read(film(108, &movie(&[pictures], &[]))).expect_err("nothing plays");
-    assert_eq!(problem.reason, "the video track is left out: hvc1 is not supported");
+    assert_eq!(problem.reason, "the video track is left out: av01 is not supported");
     let swapped = track(1, b"vide", 1_000, &mp4a(), &picture_tables(), &[]);
     assert!(read(film(108, &movie(&[swapped], &[]))).is_err(), "sound in a picture's track");
 }

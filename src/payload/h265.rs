@@ -1,0 +1,245 @@
+//! H.265 access units into RTP payloads: single NAL units, aggregates of small ones (AP), fragments of large ones (FU).
+//!
+//! Does not look into slices, does not reorder, and writes no decoding order numbers (`sprop-max-don-diff` is zero). Read RFC 7798
+//! sections 4 and 7.1 first; access units come as ISO/IEC 14496-15 stores them, a length before each NAL unit.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::library::H265Config;
+use crate::payload::nal::NalUnits;
+use crate::payload::{PacketBuffer, PayloadError, RTP_HEADER_LEN};
+
+/// The NAL unit header (RFC 7798 section 1.1.4), which payload headers are made like.
+const HEADER_LEN: usize = 2;
+/// Slices (ISO/IEC 23008-2 table 7-1): all types below this one.
+const NO_SLICE: u8 = 32;
+/// Slices that no picture of their sub-layer refers to have the even ones of the types below this one.
+const NO_REFERENCE_BELOW: u8 = 16;
+const VIDEO_PARAMETER_SET: u8 = 32;
+const SEQUENCE_PARAMETER_SET: u8 = 33;
+const PICTURE_PARAMETER_SET: u8 = 34;
+const ACCESS_UNIT_DELIMITER: u8 = 35;
+/// A NAL unit of filler data without any (type 38): its header and the stop bit. It follows the slices of its picture.
+pub(super) const FILLER_DATA: [u8; 3] = [38 << 1, 1, 0x80];
+/// The ends of a sequence and of the stream.
+const ENDS: std::ops::RangeInclusive<u8> = 36..=37;
+const AGGREGATION: u8 = 48;
+const FRAGMENTATION: u8 = 49;
+
+const FORBIDDEN_BIT: u8 = 0x80;
+const TYPE_MASK: u8 = 0x7e;
+const TEMPORAL_MASK: u8 = 0x07;
+/// nuh_layer_id and nuh_temporal_id_plus1.
+const LAYER_MASK: u16 = 0x01f8;
+
+const FU_HEADER_LEN: usize = 1;
+const FU_START: u8 = 0x80;
+const FU_END: u8 = 0x40;
+/// The size before each NAL unit in an aggregate.
+const SIZE_LEN: usize = 2;
+/// NAL units in one aggregate at most; more go into the next.
+const MAX_AGGREGATE: usize = 16;
+
+/// Payloads for one H.265 track.
+#[derive(Clone, Debug)]
+pub struct H265Payloader {
+    max_payload: usize,
+    length_size: usize,
+    temporal_layers: u8,
+    /// Of the three kinds, in the order in which they go.
+    parameter_sets: [Vec<Vec<u8>>; 3],
+}
+
+/// What kind of NAL unit it is.
+const fn kind_of(header: u8) -> u8 {
+    (header & TYPE_MASK) >> 1
+}
+
+/// Which of the three kinds of parameter sets.
+const fn set_of(kind: u8) -> Option<usize> {
+    match kind {
+        VIDEO_PARAMETER_SET => Some(0),
+        SEQUENCE_PARAMETER_SET => Some(1),
+        PICTURE_PARAMETER_SET => Some(2),
+        _ => None,
+    }
+}
+
+impl H265Payloader {
+    pub(super) fn new(config: &H265Config, max_packet: usize) -> Result<Self, PayloadError> {
+        if !matches!(config.length_size, 1 | 2 | 4) {
+            return Err(PayloadError::LengthSize(config.length_size));
+        }
+        let kinds = [&config.video_parameter_sets, &config.sequence_parameter_sets, &config.picture_parameter_sets];
+        Ok(Self {
+            max_payload: max_packet - RTP_HEADER_LEN,
+            length_size: usize::from(config.length_size),
+            temporal_layers: config.temporal_layers,
+            parameter_sets: kinds.map(|sets| sets.iter().filter(|nal| is_sendable(nal)).cloned().collect()),
+        })
+    }
+
+    /// Parameter sets go before each random access point (behind its access unit delimiter, which is first by ISO/IEC 23008-2 section
+    /// 7.4.2.4.4), except for those kinds that the unit carries itself.
+    pub(super) fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        // The first pass reads the lengths only, so that a broken unit is refused before anything is written.
+        let mut due = [random_access; 3];
+        let mut any = false;
+        for nal in self.nal_units(unit) {
+            if let Some(set) = nal?.first().and_then(|header| set_of(kind_of(*header))) {
+                due[set] = false;
+            }
+            any = true;
+        }
+        if !any {
+            return Err(PayloadError::Empty);
+        }
+        let mut writer = Writer { out, max_payload: self.max_payload, pending: [&[]; MAX_AGGREGATE], count: 0, octets: HEADER_LEN };
+        let mut first = true;
+        for nal in self.nal_units(unit) {
+            let nal = nal?;
+            let delimiter = nal.first().is_some_and(|header| kind_of(*header) == ACCESS_UNIT_DELIMITER);
+            if first && delimiter {
+                writer.add(nal);
+            }
+            if first {
+                let sets = self.parameter_sets.iter().zip(due).filter(|(_, due)| *due);
+                sets.flat_map(|(sets, _)| sets).for_each(|set| writer.add(set));
+            }
+            if !(first && delimiter) {
+                writer.add(nal);
+            }
+            first = false;
+        }
+        writer.flush();
+        // RFC 7798 section 4.1: the marker bit is set for the very last packet of the access unit.
+        writer.out.mark_last();
+        Ok(())
+    }
+
+    /// Whether all its slices are of pictures that no other refers to: sub-layer non-reference pictures of the highest sub-layer
+    /// (ISO/IEC 23008-2 sections 3 and 7.4.2.2). Where it is not known which that is, none is.
+    pub(super) fn is_disposable(&self, unit: &[u8]) -> bool {
+        let mut any = false;
+        for nal in self.nal_units(unit).map_while(Result::ok) {
+            let &[header, layer, ..] = nal else { continue };
+            let kind = kind_of(header);
+            if kind < NO_SLICE {
+                let is_highest = self.temporal_layers > 0 && layer & TEMPORAL_MASK >= self.temporal_layers;
+                if !is_highest || kind >= NO_REFERENCE_BELOW || kind % 2 == 1 {
+                    return false;
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// RFC 7798 section 7.1: all parameter sets of each kind, where there are any.
+    pub(super) fn format_parameters(&self) -> String {
+        let mut parameters = Vec::new();
+        for (name, sets) in ["sprop-vps", "sprop-sps", "sprop-pps"].iter().zip(&self.parameter_sets) {
+            if !sets.is_empty() {
+                let sets: Vec<String> = sets.iter().map(|set| STANDARD.encode(set)).collect();
+                parameters.push(format!("{name}={}", sets.join(",")));
+            }
+        }
+        parameters.join(";")
+    }
+
+    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
+        NalUnits::new(unit, self.length_size, is_sendable)
+    }
+}
+
+/// Whether a payload is the end of a sequence or of the stream, behind which nothing may follow.
+pub(super) fn is_end(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|header| ENDS.contains(&kind_of(*header)))
+}
+
+/// Whether it can stand in a payload: it has a header, and is of none of the types that mean something else in RTP (RFC 7798
+/// section 4.4: 48 and above).
+fn is_sendable(nal: &[u8]) -> bool {
+    matches!(nal, &[header, _, ..] if kind_of(header) < AGGREGATION)
+}
+
+/// Writes NAL units in order; small ones wait until it is known whether they share a packet.
+struct Writer<'a, 'b> {
+    out: &'b mut PacketBuffer,
+    max_payload: usize,
+    pending: [&'a [u8]; MAX_AGGREGATE],
+    count: usize,
+    /// Of the aggregate that `pending` would make.
+    octets: usize,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn add(&mut self, nal: &'a [u8]) {
+        let more = SIZE_LEN + nal.len();
+        let fits = self.count < MAX_AGGREGATE && self.octets + more <= self.max_payload && nal.len() <= usize::from(u16::MAX);
+        if !fits {
+            self.flush();
+        }
+        if HEADER_LEN + more <= self.max_payload && nal.len() <= usize::from(u16::MAX) {
+            self.pending[self.count] = nal;
+            self.count += 1;
+            self.octets += more;
+        } else if nal.len() <= self.max_payload {
+            self.single(nal);
+        } else {
+            self.fragment(nal);
+        }
+    }
+
+    fn flush(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        self.octets = HEADER_LEN;
+        match self.pending[..count] {
+            [] => {}
+            [nal] => self.single(nal),
+            _ => self.aggregate(count),
+        }
+    }
+
+    fn single(&mut self, nal: &[u8]) {
+        self.out.begin();
+        self.out.extend(nal);
+        self.out.finish(false);
+    }
+
+    /// RFC 7798 section 4.4.2: F is the OR of the aggregated units' F bits, layer and temporal identifier the lowest of theirs.
+    fn aggregate(&mut self, count: usize) {
+        let headers =
+            || self.pending[..count].iter().filter_map(|nal| nal.first_chunk::<HEADER_LEN>()).map(|header| u16::from_be_bytes(*header));
+        let forbidden = headers().fold(0, |bits, header| bits | (header >> 8) as u8 & FORBIDDEN_BIT);
+        let layer = headers().map(|header| header & LAYER_MASK).min().unwrap_or(0);
+        let temporal = headers().map(|header| header as u8 & TEMPORAL_MASK).min().unwrap_or(1);
+        self.out.begin();
+        self.out.extend(&[forbidden | AGGREGATION << 1 | (layer >> 8) as u8, layer as u8 | temporal]);
+        for nal in &self.pending[..count] {
+            // What is pending has a size of 16 bits.
+            self.out.extend(&(nal.len() as u16).to_be_bytes());
+            self.out.extend(nal);
+        }
+        self.out.finish(false);
+    }
+
+    /// RFC 7798 section 4.4.3: the NAL unit's type goes into the FU header, the rest of its header into the payload header.
+    fn fragment(&mut self, nal: &[u8]) {
+        let Some((&[header, layer], body)) = nal.split_first_chunk::<HEADER_LEN>() else { return };
+        let pieces = body.chunks(self.max_payload - HEADER_LEN - FU_HEADER_LEN);
+        let last = pieces.len().saturating_sub(1);
+        for (position, piece) in pieces.enumerate() {
+            let start = if position == 0 { FU_START } else { 0 };
+            let end = if position == last { FU_END } else { 0 };
+            self.out.begin();
+            self.out.extend(&[header & !TYPE_MASK | FRAGMENTATION << 1, layer, start | end | kind_of(header)]);
+            self.out.extend(piece);
+            self.out.finish(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

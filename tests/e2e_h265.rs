@@ -1,0 +1,164 @@
+//! H.265 in MP4 to real players: whole titles, seeks, hand-overs into open groups of pictures, compared with the file slice by slice.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use support::elementary::Digest;
+use support::film::Film;
+use support::namespaces::Family::{V4, V6};
+use support::players::{Player, Received, play_with_retina};
+use support::scene::Scene;
+use support::viewer::Carriage::{self, Interleaved, Udp};
+use support::viewer::Viewer;
+
+/// As players are told, so that they take it apart by its coding.
+const TITLE: &str = "film.h265.mp4";
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Ten seconds at 25 pictures a second, three slices a picture, open groups of 52 pictures (CRA pictures, three RASL pictures behind each).
+fn make_film(path: &Path) {
+    let picture = "testsrc2=s=640x360:r=25,noise=alls=10:allf=t";
+    let arguments = ["-v", "error", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=f=440:r=48000", "-t", "10"];
+    let groups = "log-level=error:keyint=52:min-keyint=52:scenecut=0:open-gop=1:bframes=3:slices=3:pools=2";
+    let coded =
+        ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", groups, "-b:v", "800k", "-pix_fmt", "yuv420p", "-tag:v", "hvc1"];
+    let sound = ["-c:a", "aac", "-b:a", "64k"];
+    let made = Command::new("ffmpeg").args(arguments).args(coded).args(sound).arg(path).status().expect("ffmpeg starts");
+    assert!(made.success());
+}
+
+struct Stage {
+    scene: Scene,
+    film: Film,
+    _folder: tempfile::TempDir,
+}
+
+fn set() -> Option<Stage> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(TITLE);
+    make_film(&path);
+    let film = Film::at(&path, TITLE, &["video", "audio"]);
+    assert_eq!(film.video.len(), 250);
+    let scene = Scene::set_with(folder.path(), &[])?;
+    Some(Stage { scene, film, _folder: folder })
+}
+
+impl Stage {
+    /// The positions of what is shown before the key picture at `key` and sent behind it.
+    fn leading(&self, key: usize) -> std::ops::Range<usize> {
+        let video = &self.film.video;
+        key + 1..key + 1 + video[key + 1..].iter().take_while(|unit| unit.time < video[key].time).count()
+    }
+
+    /// What is sent to who begins with the key picture at `key`.
+    fn from(&self, key: usize) -> Vec<Digest> {
+        let leading = self.leading(key);
+        (key..self.film.video.len())
+            .filter(|position| !leading.contains(position))
+            .map(|position| self.film.video[position].digest)
+            .collect()
+    }
+}
+
+fn play(player: Player, carriage: Carriage, stage: &Stage, from: Option<u32>) -> Received {
+    let device = &stage.scene.network.a;
+    let url = stage.scene.url(if carriage == Udp { V6 } else { V4 }, TITLE);
+    match (player, from) {
+        (Player::Retina, None) => play_with_retina(device, &url, carriage, |_| false),
+        (Player::Retina, Some(seconds)) => play_with_retina(device, &format!("{url}?t={seconds}"), carriage, |_| false),
+        (player, None) => player.play(device, &url, carriage).end(SLACK * 2),
+        (player, Some(seconds)) => player.play_from(device, &url, carriage, seconds).end(SLACK * 2),
+    }
+}
+
+fn gets_every_slice(player: Player, carriage: Carriage) {
+    let Some(stage) = set() else { return };
+    let received = play(player, carriage, &stage, None);
+    assert_eq!(stage.film.locate_pictures("pictures", &received.pictures), 0);
+    assert_eq!(stage.film.locate_frames("sound", &received.frames), 0);
+    assert_eq!((received.pictures.len(), received.frames.len()), (250, stage.film.audio.len()));
+}
+
+/// A seek begins with the random access point before, and without what leans on the group before that.
+fn seeks_into_an_open_group(player: Player, carriage: Carriage) {
+    let Some(stage) = set() else { return };
+    let key = stage.film.key_at_or_before(5.0);
+    assert!(stage.leading(key).len() > 1, "an open group");
+    let received = play(player, carriage, &stage, Some(5));
+    assert_eq!(received.pictures, stage.from(key));
+}
+
+#[test]
+fn ffmpeg_gets_every_slice() {
+    gets_every_slice(Player::Ffmpeg, Udp);
+}
+
+#[test]
+fn ffmpeg_gets_every_slice_interleaved() {
+    gets_every_slice(Player::Ffmpeg, Interleaved);
+}
+
+#[test]
+fn ffmpeg_seeks_into_an_open_group() {
+    seeks_into_an_open_group(Player::Ffmpeg, Interleaved);
+}
+
+#[test]
+fn pyav_gets_every_slice() {
+    gets_every_slice(Player::PyAv, Udp);
+}
+
+#[test]
+fn gstreamer_gets_every_slice() {
+    gets_every_slice(Player::GStreamer, Udp);
+}
+
+#[test]
+fn gstreamer_gets_every_slice_interleaved() {
+    gets_every_slice(Player::GStreamer, Interleaved);
+}
+
+#[test]
+fn gstreamer_seeks_into_an_open_group() {
+    seeks_into_an_open_group(Player::GStreamer, Udp);
+}
+
+#[test]
+fn retina_gets_every_slice() {
+    gets_every_slice(Player::Retina, Udp);
+}
+
+#[test]
+fn retina_begins_with_an_open_group() {
+    seeks_into_an_open_group(Player::Retina, Interleaved);
+}
+
+/// B begins with a key picture of an open group while A plays on, and has all that follows but its leading pictures.
+fn takes_over(join: &str) {
+    let Some(stage) = set() else { return };
+    let scene = &stage.scene;
+    let a = Viewer::watch(&scene.network.a, &scene.url(V6, TITLE), Udp);
+    a.video().recording.wait_for("a picture of the third group", SLACK, |arrived| {
+        let pictures = arrived.rtp.chunk_by(|before, next| before.timestamp() == next.timestamp()).count();
+        (pictures > 120).then_some(())
+    });
+    let url = scene.operator().takeover_url(&a.video().home, V6, "presentation");
+    // The coding is told by the query, which the server does not know.
+    let url = format!("{url}&join={join}&x=h265");
+    let received = Player::Ffmpeg.play(&scene.network.b, &url, Udp).end(SLACK * 2);
+    let key = if join == "primed" { stage.film.key_at_or_before(4.5) } else { stage.film.key_at_or_before(6.5) };
+    assert_eq!(received.pictures, stage.from(key), "{join}");
+}
+
+#[test]
+fn primed_b_begins_with_an_open_group() {
+    takes_over("primed");
+}
+
+#[test]
+fn aligned_b_begins_with_an_open_group() {
+    takes_over("aligned");
+}
