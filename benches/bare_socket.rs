@@ -266,7 +266,7 @@ fn send_film(options: &Options, film: &Path, sinks: &[UdpSocket]) -> std::io::Re
         octets += sent.octets;
         datagrams += sent.datagrams;
         // What finds no room is given up.
-        refused += sent.refused + (messages.len() - taken) as u64;
+        refused += sent.refused + messages[taken..].iter().map(Message::datagrams).sum::<u64>();
         count += taken;
         messages.clear();
         parts.clear();

@@ -572,6 +572,21 @@ fn numbers_that_somebody_has_had_are_not_given_out_again_after_a_jump() {
     rig.run(seconds(2.0));
     let (unit, sequence) = (live(&rig).unit, live(&rig).sequence);
     assert_eq!(sequence - next.sequence, (unit - 51) as u64 * PACKETS[VIDEO]);
+    // Where one cannot be read that was counted, its numbers are left over for everybody, also who begins further back.
+    let mut rig = Rig::new(open(51), false);
+    rig.bind(1, &BOTH, 2000);
+    rig.play(None, None);
+    rig.run(seconds(16.0));
+    rig.bind(2, &BOTH, 2000);
+    let serial = rig.presentation.flows()[VIDEO].branches[1].branch.serial;
+    let begins = |rig: &Rig| rig.presentation.flows()[VIDEO].branches[1].priming.expect("it catches up").cursor;
+    let audience = Audience::Priming(serial);
+    let first = begins(&rig);
+    rig.presentation.promise(VIDEO, audience, serial, 3 * PACKETS[VIDEO]);
+    rig.presentation.sent(VIDEO, audience, PACKETS[VIDEO], 0, &[serial], rig.now);
+    rig.presentation.skip(VIDEO, audience, rig.now);
+    rig.presentation.skip(VIDEO, audience, rig.now);
+    assert_eq!((begins(&rig).unit, begins(&rig).sequence), (first.unit + 3, first.sequence + 3 * PACKETS[VIDEO]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use flowsteer::library::{AacConfig, Codec, H264Config, H265Config};
+use flowsteer::library::{AacConfig, Codec, H264Config, H265Config, H265Profile};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +13,7 @@ fuzz_target!(|input: &[u8]| {
         0 => Codec::Aac(AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 }),
         length if settings & 8 != 0 => Codec::H265(H265Config {
             length_size: 1 << (length - 1),
+            profile: H265Profile { space: 0, idc: 1, is_high_tier: false, level_idc: 93, constraints: [0; 6] },
             temporal_layers: settings >> 4 & 7,
             video_parameter_sets: vec![vec![0x40, 1, 2]],
             sequence_parameter_sets: vec![vec![0x42, 1, 2, 3]],
@@ -50,6 +51,12 @@ fuzz_target!(|input: &[u8]| {
         let payloads = buffer.packets().iter().flat_map(|packet| &buffer.octets()[packet.range.clone()][RTP_HEADER_LEN + 4..]);
         assert!(payloads.eq(unit));
     }
+    payloader.is_disposable(unit);
+    assert!(payloader.format_parameters().len() < 400);
     let octets: usize = buffer.runs(0..buffer.packets().len(), 64, 65_000).map(|run| run.range.len()).sum();
     assert_eq!(octets, end);
+    let before = buffer.packets().len();
+    let filled = payloader.fill_up(usize::from(size), &mut buffer);
+    assert_eq!(buffer.packets().len(), before + if filled { usize::from(size) } else { 0 });
+    assert_eq!(buffer.packets().iter().filter(|packet| packet.marker).count(), 1);
 });

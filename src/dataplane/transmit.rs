@@ -29,7 +29,7 @@ use crate::steering::{BranchSerial, CareOf, PacketFacts, Payload};
 const STEP: Duration = Duration::from_millis(1);
 /// Leading pictures have so many octets and packets at most that others take their numbers.
 const MAX_LEADING_OCTETS: u64 = 4 << 20;
-const MAX_FILLERS: usize = 4096;
+const MAX_FILLERS: usize = 512;
 /// A priming branch waits while its connection has so much to send.
 const PRIMING_BACKLOG: usize = 64 * 1024;
 /// … and is asked again after this.

@@ -9,4 +9,6 @@ pub mod title;
 pub mod watch;
 
 pub use folder::{Change, ChangeKind, Entry, Library};
-pub use title::{AacConfig, AccessUnit, Codec, H264Config, H265Config, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
+pub use title::{
+    AacConfig, AccessUnit, Codec, H264Config, H265Config, H265Profile, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track,
+};

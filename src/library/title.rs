@@ -395,11 +395,28 @@ pub struct H264Config {
     pub height: u16,
 }
 
+/// Profile, tier and level (ISO/IEC 23008-2 section 7.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct H265Profile {
+    /// general_profile_space.
+    pub space: u8,
+    /// general_profile_idc.
+    pub idc: u8,
+    /// general_tier_flag.
+    pub is_high_tier: bool,
+    /// general_level_idc.
+    pub level_idc: u8,
+    /// What follows the compatibility flags, up to the level.
+    pub constraints: [u8; 6],
+}
+
 /// Of an `hvcC` box (ISO/IEC 14496-15 section 8.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H265Config {
     /// Octets of the length before each NAL unit: 1, 2 or 4.
     pub length_size: u8,
+    /// What a decoder must be able to do.
+    pub profile: H265Profile,
     /// How many temporal sub-layers there are; zero where that is not known.
     pub temporal_layers: u8,
     /// NAL units, without start codes.

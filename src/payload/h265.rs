@@ -6,9 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::library::H265Config;
+use crate::library::{H265Config, H265Profile};
 use crate::payload::nal::NalUnits;
-use crate::payload::{PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 /// The NAL unit header (RFC 7798 section 1.1.4), which payload headers are made like.
 const HEADER_LEN: usize = 2;
@@ -47,6 +47,7 @@ pub struct H265Payloader {
     max_payload: usize,
     length_size: usize,
     temporal_layers: u8,
+    profile: H265Profile,
     /// Of the three kinds, in the order in which they go.
     parameter_sets: [Vec<Vec<u8>>; 3],
 }
@@ -56,9 +57,10 @@ const fn kind_of(header: u8) -> u8 {
     (header & TYPE_MASK) >> 1
 }
 
-/// Which of the three kinds of parameter sets.
-const fn set_of(kind: u8) -> Option<usize> {
-    match kind {
+/// Which of the three kinds of parameter sets of the base layer it is.
+fn set_of(nal: &[u8]) -> Option<usize> {
+    let header = nal.first_chunk::<HEADER_LEN>().filter(|header| u16::from_be_bytes(**header) & LAYER_MASK == 0)?;
+    match kind_of(header[0]) {
         VIDEO_PARAMETER_SET => Some(0),
         SEQUENCE_PARAMETER_SET => Some(1),
         PICTURE_PARAMETER_SET => Some(2),
@@ -76,6 +78,7 @@ impl H265Payloader {
             max_payload: max_packet - RTP_HEADER_LEN,
             length_size: usize::from(config.length_size),
             temporal_layers: config.temporal_layers,
+            profile: config.profile,
             parameter_sets: kinds.map(|sets| sets.iter().filter(|nal| is_sendable(nal)).cloned().collect()),
         })
     }
@@ -87,7 +90,7 @@ impl H265Payloader {
         let mut due = [random_access; 3];
         let mut any = false;
         for nal in self.nal_units(unit) {
-            if let Some(set) = nal?.first().and_then(|header| set_of(kind_of(*header))) {
+            if let Some(set) = set_of(nal?) {
                 due[set] = false;
             }
             any = true;
@@ -104,11 +107,13 @@ impl H265Payloader {
                 writer.add(nal);
             }
             if first {
-                let sets = self.parameter_sets.iter().zip(due).filter(|(_, due)| *due);
-                sets.flat_map(|(sets, _)| sets).for_each(|set| writer.add(set));
+                self.add_sets(0, &mut due, &mut writer);
             }
             if !(first && delimiter) {
                 writer.add(nal);
+            }
+            if let Some(set) = set_of(nal) {
+                self.add_sets(set + 1, &mut due, &mut writer);
             }
             first = false;
         }
@@ -116,6 +121,16 @@ impl H265Payloader {
         // RFC 7798 section 4.1: the marker bit is set for the very last packet of the access unit.
         writer.out.mark_last();
         Ok(())
+    }
+
+    /// The parameter sets that are due from this kind on, up to one that the unit carries itself: each kind goes behind that which it
+    /// refers to.
+    fn add_sets<'a>(&'a self, first: usize, due: &mut [bool; 3], writer: &mut Writer<'a, '_>) {
+        let kinds = self.parameter_sets.iter().zip(due).skip(first);
+        for (sets, due) in kinds.take_while(|(_, due)| **due) {
+            sets.iter().for_each(|set| writer.add(set));
+            *due = false;
+        }
     }
 
     /// Whether all its slices are of pictures that no other refers to: sub-layer non-reference pictures of the highest sub-layer
@@ -126,7 +141,7 @@ impl H265Payloader {
             let &[header, layer, ..] = nal else { continue };
             let kind = kind_of(header);
             if kind < NO_SLICE {
-                let is_highest = self.temporal_layers > 0 && layer & TEMPORAL_MASK >= self.temporal_layers;
+                let is_highest = self.temporal_layers > 0 && layer & TEMPORAL_MASK == self.temporal_layers;
                 if !is_highest || kind >= NO_REFERENCE_BELOW || kind % 2 == 1 {
                     return false;
                 }
@@ -136,9 +151,16 @@ impl H265Payloader {
         any
     }
 
-    /// RFC 7798 section 7.1: all parameter sets of each kind, where there are any.
+    /// RFC 7798 section 7.1: profile, tier and level, and all parameter sets of each kind, where there are any.
     pub(super) fn format_parameters(&self) -> String {
-        let mut parameters = Vec::new();
+        let profile = &self.profile;
+        let mut parameters = vec![
+            format!("profile-space={}", profile.space),
+            format!("profile-id={}", profile.idc),
+            format!("tier-flag={}", u8::from(profile.is_high_tier)),
+            format!("level-id={}", profile.level_idc),
+            format!("interop-constraints={}", Hex(&profile.constraints)),
+        ];
         for (name, sets) in ["sprop-vps", "sprop-sps", "sprop-pps"].iter().zip(&self.parameter_sets) {
             if !sets.is_empty() {
                 let sets: Vec<String> = sets.iter().map(|set| STANDARD.encode(set)).collect();

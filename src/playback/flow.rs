@@ -185,6 +185,8 @@ pub struct BranchState {
     pub awaits: Option<Entry>,
     /// Access units that it is not sent, for it has not had what they refer to: the stretch, and the positions.
     pub left_out: Option<(u32, Range<usize>)>,
+    /// Numbers that it has had ahead, as [`Flow::promise`] has them; set only while it has yet to catch up.
+    pub promised: Option<(u32, usize, u64)>,
     /// The newest update when it began to leave: that which it leaves by.
     pub left_by: Option<UpdateId>,
     /// Set once another has taken over from it there, whatever becomes of that one.
@@ -232,6 +234,17 @@ impl BranchState {
     /// Whether it is not sent the access unit under a cursor.
     pub fn leaves_out(&self, cursor: &Cursor) -> bool {
         self.left_out.as_ref().is_some_and(|(segment, units)| *segment == cursor.segment.serial && units.contains(&cursor.unit))
+    }
+
+    /// Its cursor has moved: behind what it has had the numbers of ahead, they go on behind these.
+    pub fn keep_promise(&mut self) {
+        if let (Some(priming), Some((segment, unit, sequence))) = (&mut self.priming, self.promised)
+            && priming.cursor.segment.serial == segment
+            && priming.cursor.unit >= unit
+        {
+            priming.cursor.sequence = priming.cursor.sequence.max(sequence);
+            self.promised = None;
+        }
     }
 
     /// Lets it be served from an access unit on that is due at `due`, `delay` later.
@@ -348,15 +361,21 @@ impl Flow {
             self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, track)));
         }
         self.sequence += packets;
-        let mut behind = self.behind(&cursor, track, packets);
-        if let Some((_, _, sequence)) = self.promised.filter(|(segment, unit, _)| *segment != behind.segment.serial || behind.unit >= *unit)
+        self.live = Some(self.behind(&cursor, track, packets));
+        self.keep_promise();
+    }
+
+    /// The live cursor has moved: behind what has numbers that were given out ahead, they go on behind these. One that could not be read
+    /// has left some over.
+    pub fn keep_promise(&mut self) {
+        if let (Some(live), Some((segment, unit, sequence))) = (&mut self.live, self.promised)
+            && live.segment.serial == segment
+            && live.unit >= unit
         {
-            // One that could not be read has left numbers over.
             self.sequence = self.sequence.max(sequence);
-            behind.sequence = self.sequence;
+            live.sequence = self.sequence;
             self.promised = None;
         }
-        self.live = Some(behind);
     }
 
     /// Notes that somebody has had all numbers before `sequence`, which those access units of a stretch will have that come before
@@ -464,6 +483,7 @@ impl Flow {
         self.holes.retain(|(segment, _)| cursor.segment.serial.wrapping_sub(*segment) < u32::MAX / 2);
         self.live = Some(cursor);
         self.sequence = cursor.sequence;
+        self.promised = self.promised.filter(|(segment, ..)| *segment == cursor.segment.serial);
         self.left = self.left.filter(|sent| sent.segment == cursor.segment.serial);
         let sent = (cursor.unit.saturating_sub(REORDERED)..cursor.unit).filter_map(|unit| track.access_unit(unit));
         (self.shown_from, self.shown_until) = sent.fold((cursor.segment.begins, cursor.segment.begins), |(from, until), unit| {

@@ -505,6 +505,7 @@ impl Presentation {
                 state.priming = None;
                 state.awaits = None;
                 state.left_out = None;
+                state.promised = None;
                 state.newest = None;
                 state.lag = Duration::ZERO;
             }

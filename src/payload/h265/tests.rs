@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::library::{Codec, H265Config};
+use crate::library::{Codec, H265Config, H265Profile};
 use crate::payload::{PacketBuffer, PayloadError, Payloader, RTP_HEADER_LEN};
 
 const VPS: &[u8] = &[0x40, 0x01, 0x0c];
@@ -18,6 +18,7 @@ const SUFFIX_SEI: u8 = 40;
 fn config(length_size: u8, temporal_layers: u8) -> H265Config {
     H265Config {
         length_size,
+        profile: H265Profile { space: 0, idc: 2, is_high_tier: true, level_idc: 120, constraints: [0xb0, 0, 0, 0, 0, 1] },
         temporal_layers,
         video_parameter_sets: vec![VPS.to_vec()],
         sequence_parameter_sets: vec![SPS.to_vec(), vec![]],
@@ -111,6 +112,12 @@ fn parameter_sets_that_the_unit_carries_are_not_sent_twice() {
     assert_eq!(depacketise(&sent(&payloader(4, 1_400), &unit(4, &own), true)), own);
     let slice = [nal(TRAIL_R, 100)];
     assert_eq!(depacketise(&sent(&payloader(4, 1_400), &unit(4, &slice), false)), slice, "no random access point");
+    // What is missing goes behind that which it refers to; sets of other layers do not count.
+    let (sequence_set, other) = (nal(33, 8), [vec![33 << 1, 8 | 1], vec![5; 6]].concat());
+    let received = depacketise(&sent(&payloader(4, 1_400), &unit(4, &[sequence_set.clone(), nal(CRA, 100)]), true));
+    assert_eq!(received, [VPS.to_vec(), sequence_set, PPS.to_vec(), vec![0x44, 0x01, 0x02], nal(CRA, 100)]);
+    let received = depacketise(&sent(&payloader(4, 1_400), &unit(4, &[other.clone(), nal(CRA, 100)]), true));
+    assert_eq!(received, [VPS.to_vec(), SPS.to_vec(), PPS.to_vec(), vec![0x44, 0x01, 0x02], other, nal(CRA, 100)]);
 }
 
 #[test]
@@ -165,7 +172,9 @@ fn disposable_is_what_nothing_refers_to() {
 fn the_description_is_what_players_read() {
     let payloader = payloader(4, 1_400);
     assert_eq!((payloader.encoding_name().as_str(), payloader.clock_rate().hertz()), ("H265/90000", 90_000));
-    assert_eq!(payloader.format_parameters(), "sprop-vps=QAEM;sprop-sps=QgEBYA==;sprop-pps=RAHB,RAEC");
+    let expected = "profile-space=0;profile-id=2;tier-flag=1;level-id=120;interop-constraints=B00000000001;\
+                    sprop-vps=QAEM;sprop-sps=QgEBYA==;sprop-pps=RAHB,RAEC";
+    assert_eq!(payloader.format_parameters(), expected);
 }
 
 #[test]
@@ -200,9 +209,12 @@ proptest! {
         let mut received = depacketise(&buffer);
         let kinds: Vec<u8> = sizes.iter().map(|&(kind, ..)| kind).collect();
         if random_access {
-            let at = usize::from(kinds[0] == DELIMITER);
-            let sets = [(32, 1), (33, 1), (34, 2)].iter().filter(|(kind, _)| !kinds.contains(kind)).map(|(_, count)| count).sum::<usize>();
-            received.drain(at..at + sets);
+            for (kind, set) in [(32, VPS), (33, SPS), (34, PPS), (34, &[0x44, 0x01, 0x02][..])] {
+                if !kinds.contains(&kind) {
+                    let at = received.iter().position(|nal| nal == set).expect("a parameter set");
+                    received.remove(at);
+                }
+            }
         }
         prop_assert_eq!(received, nals);
         let again = sent(&payloader, &unit, random_access);

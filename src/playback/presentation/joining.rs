@@ -82,6 +82,7 @@ impl Presentation {
                 priming: None,
                 awaits: None,
                 left_out: None,
+                promised: None,
                 left_by: None,
                 succeeded: false,
                 entered: Entered::AtOnce,
@@ -149,6 +150,7 @@ impl Presentation {
             state.awaits = None;
             state.priming = None;
             state.left_out = None;
+            state.promised = None;
             state.entered = Entered::AtOnce;
             (state.behind, state.lag) = (Duration::ZERO, Duration::ZERO);
             if let (Some(point), Some(track)) = (&point, self.title.tracks.get(flow.facts.track)) {

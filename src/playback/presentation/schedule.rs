@@ -83,6 +83,9 @@ impl Presentation {
         let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return };
         let (Some(next), Some((segment, units))) = (next_for(flow, state, audience), state.left_out.clone()) else { return };
         flow.promise(segment, units.end, next.sequence + packets);
+        if let (Audience::Priming(_), Some(state)) = (audience, flow.branch_mut(serial)) {
+            state.promised = Some((segment, units.end, next.sequence + packets));
+        }
     }
 
     /// Branches that have caught up become live.
@@ -92,6 +95,7 @@ impl Presentation {
             while let Some(live) = flow.live.filter(|live| flow.is_hole(live)) {
                 // What nobody is sent.
                 flow.live = Some(flow.behind(&live, track, 0));
+                flow.keep_promise();
             }
             for position in 0..flow.branches.len() {
                 while let Some(mut priming) = flow.branches[position].priming
@@ -100,6 +104,7 @@ impl Presentation {
                     // What the others did not get took no numbers.
                     priming.cursor = flow.behind(&priming.cursor, track, 0);
                     flow.branches[position].priming = Some(priming);
+                    flow.branches[position].keep_promise();
                 }
                 // Who is delayed waits at the live cursor where an access unit lasts longer than its delay; not at the end.
                 let has_ended = !self.looping && flow.live.is_some_and(|live| live.access_unit(track).is_none());
@@ -266,8 +271,11 @@ impl Presentation {
             Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
                 let behind = cursor.map(|cursor| flow.behind(&cursor, track, packets));
-                if let (Some(priming), Some(behind)) = (flow.branch_mut(serial).and_then(|state| state.priming.as_mut()), behind) {
-                    priming.cursor = behind;
+                if let (Some(state), Some(behind)) = (flow.branch_mut(serial), behind) {
+                    if let Some(priming) = &mut state.priming {
+                        priming.cursor = behind;
+                    }
+                    state.keep_promise();
                 }
             }
         }

@@ -4,7 +4,7 @@ use mp4_atom::{Avcc, Hvcc};
 
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
-use crate::library::title::{AacConfig, Codec, H264Config, H265Config};
+use crate::library::title::{AacConfig, Codec, H264Config, H265Config, H265Profile};
 
 /// Octets of a visual sample entry before its boxes.
 const VISUAL_ENTRY: usize = 78;
@@ -84,6 +84,13 @@ fn h265(entry: &[u8]) -> Result<Codec, String> {
     };
     Ok(Codec::H265(H265Config {
         length_size,
+        profile: H265Profile {
+            space: config.general_profile_space,
+            idc: config.general_profile_idc,
+            is_high_tier: config.general_tier_flag,
+            level_idc: config.general_level_idc,
+            constraints: config.general_constraint_indicator_flags,
+        },
         temporal_layers: config.num_temporal_layers,
         video_parameter_sets: sets(VIDEO_PARAMETER_SET),
         sequence_parameter_sets: sets(SEQUENCE_PARAMETER_SET),
