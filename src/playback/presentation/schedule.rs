@@ -67,8 +67,9 @@ impl Presentation {
         None
     }
 
-    /// Lets the reports of branches that came together with one whose report is due go together with that: GStreamer compares what it makes of each with what it made of
-    /// those of the other flows before, and shows nothing for a second if pictures come between them while its clocks still move.
+    /// Lets the reports of branches that came together with one whose report is due go together with that: GStreamer compares what it
+    /// makes of each with what it made of those of the other flows before, and shows nothing for a second if pictures come between
+    /// them while its clocks still move.
     fn hasten_reports(&mut self, came: Mono, now: Now) {
         let is_near = |at: Mono| at.since(came).max(came.since(at)) < REPORTS_TOGETHER;
         for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches).filter(|state| is_near(state.came)) {
