@@ -5,7 +5,7 @@ mod support;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
-use support::film::library;
+use support::film::{Film, library};
 use support::namespaces::Family;
 use support::scene::Scene;
 use support::server::RTP;
@@ -224,4 +224,34 @@ fn a_message_from_who_has_not_seen_the_flow_ends_nothing() {
     tell(video.ssrc);
     let left = wait_for("the branch to end", SOON, || Some(branches(&scene)).filter(|branches| branches.len() == 1));
     assert_eq!(left[0].0, "audio");
+}
+
+/// The kernel takes no run of packets that are larger than what the way carries, and cuts each apart.
+fn a_way_of_smaller_packets_carries_all(family: Family) {
+    let Some((scene, _folder)) = scene() else { return };
+    scene.network.server.ip("link set eth0 mtu 1300\n");
+    scene.network.a.ip("link set eth0 mtu 1300\n");
+    let viewer = Viewer::watch(&scene.network.a, &scene.url(family, "countdown.mp4"), Carriage::Udp);
+    let large = || viewer.video().packets().iter().filter(|packet| packet.octets.len() > 1300).count();
+    wait_for("packets that are larger than that", SOON * 2, || (large() > 40).then_some(()));
+    for track in &viewer.tracks {
+        assert_contiguous(&track.media, &track.packets());
+    }
+    let film = Film::named("countdown.mp4");
+    let pictures: Vec<_> = viewer.video().units().iter().map(|unit| unit.digest).collect();
+    assert_eq!(film.locate_pictures("pictures", &pictures), 0);
+    assert_eq!(number(&scene, "flowsteer_dropped_packets_total{reason=\"send_refused\"}"), 0.0);
+    if family == Family::V6 {
+        assert!(viewer.video().packets().iter().all(|packet| packet.label == Some(viewer.video().label)), "each bears its label");
+    }
+}
+
+#[test]
+fn over_ipv6_a_way_of_smaller_packets_carries_all() {
+    a_way_of_smaller_packets_carries_all(Family::V6);
+}
+
+#[test]
+fn over_ipv4_a_way_of_smaller_packets_carries_all() {
+    a_way_of_smaller_packets_carries_all(Family::V4);
 }
