@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::library::H264Config;
-use crate::payload::nal::NalUnits;
+use crate::payload::nal::{Headers, NalUnits, Writer};
 use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 const SEQUENCE_PARAMETER_SET: u8 = 7;
@@ -27,18 +27,6 @@ const FU_A: u8 = 28;
 const TYPE_MASK: u8 = 0x1f;
 const REFERENCE_MASK: u8 = 0x60;
 const FORBIDDEN_BIT: u8 = 0x80;
-
-/// FU indicator and FU header (RFC 6184 section 5.8).
-const FU_HEADER_LEN: usize = 2;
-const FU_START: u8 = 0x80;
-const FU_END: u8 = 0x40;
-
-/// The STAP-A NAL unit header, and the size before each NAL unit in it (RFC 6184 section 5.7.1).
-const STAP_HEADER_LEN: usize = 1;
-const STAP_SIZE_LEN: usize = 2;
-
-/// NAL units in one aggregate at most; more go into the next.
-const MAX_AGGREGATE: usize = 16;
 
 /// Payloads for one H.264 track.
 #[derive(Clone, Debug)]
@@ -81,7 +69,8 @@ impl H264Payloader {
         if !any {
             return Err(PayloadError::Empty);
         }
-        let mut writer = Writer { out, max_payload: self.max_payload, pending: [&[]; MAX_AGGREGATE], count: 0, octets: STAP_HEADER_LEN };
+        let headers = Headers { aggregate: aggregate_header, fragment: fragment_header };
+        let mut writer = Writer::new(out, self.max_payload, headers);
         let mut first = true;
         for nal in self.nal_units(unit) {
             let nal = nal?;
@@ -102,9 +91,7 @@ impl H264Payloader {
             }
             first = false;
         }
-        writer.flush();
-        // RFC 6184 section 5.1: the marker bit is set for the very last packet of the access unit.
-        writer.out.mark_last();
+        writer.finish();
         Ok(())
     }
 
@@ -150,79 +137,17 @@ fn is_sendable(nal: &[u8]) -> bool {
     nal.first().is_some_and(|header| (1..STAP_A).contains(&(header & TYPE_MASK)))
 }
 
-/// Writes NAL units in order; small ones wait until it is known whether they share a packet.
-struct Writer<'a, 'b> {
-    out: &'b mut PacketBuffer,
-    max_payload: usize,
-    pending: [&'a [u8]; MAX_AGGREGATE],
-    count: usize,
-    /// Of the aggregate that `pending` would make.
-    octets: usize,
+/// RFC 6184 section 5.7.1: F is the OR of the aggregated units' F bits, NRI the greatest of theirs.
+fn aggregate_header(nals: &[&[u8]]) -> [u8; 1] {
+    let headers = || nals.iter().filter_map(|nal| nal.first());
+    let forbidden = headers().fold(0, |bits, header| bits | header & FORBIDDEN_BIT);
+    let reference = headers().map(|header| header & REFERENCE_MASK).max().unwrap_or(0);
+    [forbidden | reference | STAP_A]
 }
 
-impl<'a> Writer<'a, '_> {
-    fn add(&mut self, nal: &'a [u8]) {
-        let more = STAP_SIZE_LEN + nal.len();
-        let fits = self.count < MAX_AGGREGATE && self.octets + more <= self.max_payload && nal.len() <= usize::from(u16::MAX);
-        if !fits {
-            self.flush();
-        }
-        if STAP_HEADER_LEN + more <= self.max_payload {
-            self.pending[self.count] = nal;
-            self.count += 1;
-            self.octets += more;
-        } else if nal.len() <= self.max_payload {
-            self.single(nal);
-        } else {
-            self.fragment(nal);
-        }
-    }
-
-    fn flush(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        self.octets = STAP_HEADER_LEN;
-        match self.pending[..count] {
-            [] => {}
-            [nal] => self.single(nal),
-            _ => self.aggregate(count),
-        }
-    }
-
-    fn single(&mut self, nal: &[u8]) {
-        self.out.begin();
-        self.out.extend(nal);
-        self.out.finish(false);
-    }
-
-    /// RFC 6184 section 5.7.1: F is the OR of the aggregated units' F bits, NRI the greatest of theirs.
-    fn aggregate(&mut self, count: usize) {
-        let headers = || self.pending[..count].iter().filter_map(|nal| nal.first());
-        let forbidden = headers().fold(0, |bits, header| bits | header & FORBIDDEN_BIT);
-        let reference = headers().map(|header| header & REFERENCE_MASK).max().unwrap_or(0);
-        self.out.begin();
-        self.out.extend(&[forbidden | reference | STAP_A]);
-        for nal in &self.pending[..count] {
-            // What is pending fits a packet, whose size fits 16 bits.
-            self.out.extend(&(nal.len() as u16).to_be_bytes());
-            self.out.extend(nal);
-        }
-        self.out.finish(false);
-    }
-
-    /// RFC 6184 section 5.8: the NAL unit's header octet is split over FU indicator and FU header.
-    fn fragment(&mut self, nal: &[u8]) {
-        let Some((&header, body)) = nal.split_first() else { return };
-        let pieces = body.chunks(self.max_payload - FU_HEADER_LEN);
-        let last = pieces.len().saturating_sub(1);
-        for (position, piece) in pieces.enumerate() {
-            let start = if position == 0 { FU_START } else { 0 };
-            let end = if position == last { FU_END } else { 0 };
-            self.out.begin();
-            self.out.extend(&[header & !TYPE_MASK | FU_A, start | end | header & TYPE_MASK]);
-            self.out.extend(piece);
-            self.out.finish(false);
-        }
-    }
+/// RFC 6184 section 5.8: the NAL unit's header octet is split over FU indicator and FU header.
+const fn fragment_header([header]: [u8; 1]) -> ([u8; 1], u8) {
+    ([header & !TYPE_MASK | FU_A], header & TYPE_MASK)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::library::{H265Config, H265Profile};
-use crate::payload::nal::NalUnits;
+use crate::payload::nal::{Headers, NalUnits, Writer};
 use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 /// The NAL unit header (RFC 7798 section 1.1.4), which payload headers are made like.
@@ -32,14 +32,6 @@ const TYPE_MASK: u8 = 0x7e;
 const TEMPORAL_MASK: u8 = 0x07;
 /// nuh_layer_id and nuh_temporal_id_plus1.
 const LAYER_MASK: u16 = 0x01f8;
-
-const FU_HEADER_LEN: usize = 1;
-const FU_START: u8 = 0x80;
-const FU_END: u8 = 0x40;
-/// The size before each NAL unit in an aggregate.
-const SIZE_LEN: usize = 2;
-/// NAL units in one aggregate at most; more go into the next.
-const MAX_AGGREGATE: usize = 16;
 
 /// Payloads for one H.265 track.
 #[derive(Clone, Debug)]
@@ -98,7 +90,8 @@ impl H265Payloader {
         if !any {
             return Err(PayloadError::Empty);
         }
-        let mut writer = Writer { out, max_payload: self.max_payload, pending: [&[]; MAX_AGGREGATE], count: 0, octets: HEADER_LEN };
+        let headers = Headers { aggregate: aggregate_header, fragment: fragment_header };
+        let mut writer = Writer::new(out, self.max_payload, headers);
         let mut first = true;
         for nal in self.nal_units(unit) {
             let nal = nal?;
@@ -117,15 +110,13 @@ impl H265Payloader {
             }
             first = false;
         }
-        writer.flush();
-        // RFC 7798 section 4.1: the marker bit is set for the very last packet of the access unit.
-        writer.out.mark_last();
+        writer.finish();
         Ok(())
     }
 
     /// The parameter sets that are due from this kind on, up to one that the unit carries itself: each kind goes behind that which it
     /// refers to.
-    fn add_sets<'a>(&'a self, first: usize, due: &mut [bool; 3], writer: &mut Writer<'a, '_>) {
+    fn add_sets<'a>(&'a self, first: usize, due: &mut [bool; 3], writer: &mut Writer<'a, '_, HEADER_LEN>) {
         let kinds = self.parameter_sets.iter().zip(due).skip(first);
         for (sets, due) in kinds.take_while(|(_, due)| **due) {
             sets.iter().for_each(|set| writer.add(set));
@@ -186,81 +177,18 @@ fn is_sendable(nal: &[u8]) -> bool {
     matches!(nal, &[header, _, ..] if kind_of(header) < AGGREGATION)
 }
 
-/// Writes NAL units in order; small ones wait until it is known whether they share a packet.
-struct Writer<'a, 'b> {
-    out: &'b mut PacketBuffer,
-    max_payload: usize,
-    pending: [&'a [u8]; MAX_AGGREGATE],
-    count: usize,
-    /// Of the aggregate that `pending` would make.
-    octets: usize,
+/// RFC 7798 section 4.4.2: F is the OR of the aggregated units' F bits, layer and temporal identifier the lowest of theirs.
+fn aggregate_header(nals: &[&[u8]]) -> [u8; HEADER_LEN] {
+    let headers = || nals.iter().filter_map(|nal| nal.first_chunk::<HEADER_LEN>()).map(|header| u16::from_be_bytes(*header));
+    let forbidden = headers().fold(0, |bits, header| bits | (header >> 8) as u8 & FORBIDDEN_BIT);
+    let layer = headers().map(|header| header & LAYER_MASK).min().unwrap_or(0);
+    let temporal = headers().map(|header| header as u8 & TEMPORAL_MASK).min().unwrap_or(1);
+    [forbidden | AGGREGATION << 1 | (layer >> 8) as u8, layer as u8 | temporal]
 }
 
-impl<'a> Writer<'a, '_> {
-    fn add(&mut self, nal: &'a [u8]) {
-        let more = SIZE_LEN + nal.len();
-        let fits = self.count < MAX_AGGREGATE && self.octets + more <= self.max_payload && nal.len() <= usize::from(u16::MAX);
-        if !fits {
-            self.flush();
-        }
-        if HEADER_LEN + more <= self.max_payload && nal.len() <= usize::from(u16::MAX) {
-            self.pending[self.count] = nal;
-            self.count += 1;
-            self.octets += more;
-        } else if nal.len() <= self.max_payload {
-            self.single(nal);
-        } else {
-            self.fragment(nal);
-        }
-    }
-
-    fn flush(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        self.octets = HEADER_LEN;
-        match self.pending[..count] {
-            [] => {}
-            [nal] => self.single(nal),
-            _ => self.aggregate(count),
-        }
-    }
-
-    fn single(&mut self, nal: &[u8]) {
-        self.out.begin();
-        self.out.extend(nal);
-        self.out.finish(false);
-    }
-
-    /// RFC 7798 section 4.4.2: F is the OR of the aggregated units' F bits, layer and temporal identifier the lowest of theirs.
-    fn aggregate(&mut self, count: usize) {
-        let headers =
-            || self.pending[..count].iter().filter_map(|nal| nal.first_chunk::<HEADER_LEN>()).map(|header| u16::from_be_bytes(*header));
-        let forbidden = headers().fold(0, |bits, header| bits | (header >> 8) as u8 & FORBIDDEN_BIT);
-        let layer = headers().map(|header| header & LAYER_MASK).min().unwrap_or(0);
-        let temporal = headers().map(|header| header as u8 & TEMPORAL_MASK).min().unwrap_or(1);
-        self.out.begin();
-        self.out.extend(&[forbidden | AGGREGATION << 1 | (layer >> 8) as u8, layer as u8 | temporal]);
-        for nal in &self.pending[..count] {
-            // What is pending has a size of 16 bits.
-            self.out.extend(&(nal.len() as u16).to_be_bytes());
-            self.out.extend(nal);
-        }
-        self.out.finish(false);
-    }
-
-    /// RFC 7798 section 4.4.3: the NAL unit's type goes into the FU header, the rest of its header into the payload header.
-    fn fragment(&mut self, nal: &[u8]) {
-        let Some((&[header, layer], body)) = nal.split_first_chunk::<HEADER_LEN>() else { return };
-        let pieces = body.chunks(self.max_payload - HEADER_LEN - FU_HEADER_LEN);
-        let last = pieces.len().saturating_sub(1);
-        for (position, piece) in pieces.enumerate() {
-            let start = if position == 0 { FU_START } else { 0 };
-            let end = if position == last { FU_END } else { 0 };
-            self.out.begin();
-            self.out.extend(&[header & !TYPE_MASK | FRAGMENTATION << 1, layer, start | end | kind_of(header)]);
-            self.out.extend(piece);
-            self.out.finish(false);
-        }
-    }
+/// RFC 7798 section 4.4.3: the NAL unit's type goes into the FU header, the rest of its header into the payload header.
+const fn fragment_header([header, layer]: [u8; HEADER_LEN]) -> ([u8; HEADER_LEN], u8) {
+    ([header & !TYPE_MASK | FRAGMENTATION << 1, layer], kind_of(header))
 }
 
 #[cfg(test)]

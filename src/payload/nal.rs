@@ -1,6 +1,16 @@
-//! NAL units as ISO/IEC 14496-15 stores them: a length before each.
+//! NAL units as ISO/IEC 14496-15 stores them, a length before each, into packets as RFC 6184 and RFC 7798 alike have them: alone, several
+//! in an aggregate, one in fragments.
 
-use crate::payload::PayloadError;
+use crate::payload::{PacketBuffer, PayloadError};
+
+/// NAL units in one aggregate at most; more go into the next.
+const MAX_AGGREGATE: usize = 16;
+/// The size before each NAL unit in an aggregate (RFC 6184 section 5.7.1, RFC 7798 section 4.4.2).
+const SIZE_LEN: usize = 2;
+/// The FU header, which has the type of what is fragmented in its lower bits (RFC 6184 section 5.8, RFC 7798 section 4.4.3).
+const FU_HEADER_LEN: usize = 1;
+const FU_START: u8 = 0x80;
+const FU_END: u8 = 0x40;
 
 /// The NAL units of an access unit that can stand in a payload.
 pub struct NalUnits<'a> {
@@ -36,6 +46,99 @@ impl<'a> Iterator for NalUnits<'a> {
             if (self.is_sendable)(nal) {
                 return Some(Ok(nal));
             }
+        }
+    }
+}
+
+/// How a format's payload headers are made, which have as many octets, `N`, as its NAL unit headers.
+pub struct Headers<const N: usize> {
+    /// That of an aggregate of these NAL units.
+    pub aggregate: fn(&[&[u8]]) -> [u8; N],
+    /// That of the fragments of a NAL unit with this header, and the type for the FU header.
+    pub fragment: fn([u8; N]) -> ([u8; N], u8),
+}
+
+/// Writes NAL units in order; small ones wait until it is known whether they share a packet.
+pub struct Writer<'a, 'b, const N: usize> {
+    out: &'b mut PacketBuffer,
+    max_payload: usize,
+    headers: Headers<N>,
+    pending: [&'a [u8]; MAX_AGGREGATE],
+    count: usize,
+    /// Of the aggregate that `pending` would make.
+    octets: usize,
+}
+
+impl<'a, 'b, const N: usize> Writer<'a, 'b, N> {
+    /// Appends to `out`, payloads of at most `max_payload` octets.
+    pub const fn new(out: &'b mut PacketBuffer, max_payload: usize, headers: Headers<N>) -> Self {
+        Self { out, max_payload, headers, pending: [&[]; MAX_AGGREGATE], count: 0, octets: N }
+    }
+
+    /// Writes a NAL unit, or has it wait.
+    pub fn add(&mut self, nal: &'a [u8]) {
+        let more = SIZE_LEN + nal.len();
+        let has_size = nal.len() <= usize::from(u16::MAX);
+        if !(self.count < MAX_AGGREGATE && self.octets + more <= self.max_payload && has_size) {
+            self.flush();
+        }
+        if N + more <= self.max_payload && has_size {
+            self.pending[self.count] = nal;
+            self.count += 1;
+            self.octets += more;
+        } else if nal.len() <= self.max_payload {
+            self.single(nal);
+        } else {
+            self.fragment(nal);
+        }
+    }
+
+    /// Writes what waits. The marker bit is set for the very last packet of an access unit (RFC 6184 section 5.1, RFC 7798 section 4.1).
+    pub fn finish(mut self) {
+        self.flush();
+        self.out.mark_last();
+    }
+
+    fn flush(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        self.octets = N;
+        match self.pending[..count] {
+            [] => {}
+            [nal] => self.single(nal),
+            _ => self.aggregate(count),
+        }
+    }
+
+    fn single(&mut self, nal: &[u8]) {
+        self.out.begin();
+        self.out.extend(nal);
+        self.out.finish(false);
+    }
+
+    fn aggregate(&mut self, count: usize) {
+        self.out.begin();
+        self.out.extend(&(self.headers.aggregate)(&self.pending[..count]));
+        for nal in &self.pending[..count] {
+            // What is pending has a size of 16 bits.
+            self.out.extend(&(nal.len() as u16).to_be_bytes());
+            self.out.extend(nal);
+        }
+        self.out.finish(false);
+    }
+
+    fn fragment(&mut self, nal: &[u8]) {
+        let Some((header, body)) = nal.split_first_chunk::<N>() else { return };
+        let (header, kind) = (self.headers.fragment)(*header);
+        let pieces = body.chunks(self.max_payload - N - FU_HEADER_LEN);
+        let last = pieces.len().saturating_sub(1);
+        for (position, piece) in pieces.enumerate() {
+            let start = if position == 0 { FU_START } else { 0 };
+            let end = if position == last { FU_END } else { 0 };
+            self.out.begin();
+            self.out.extend(&header);
+            self.out.extend(&[start | end | kind]);
+            self.out.extend(piece);
+            self.out.finish(false);
         }
     }
 }
