@@ -217,7 +217,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Writes the headers of some of a unit's packets: `header` is that of the first, but for its marker. What is written is
+    /// Writes the headers of some of a unit's packets: `header` is that of the first, but for its marker and for what it is later than
+    /// its access unit. What is written is
     /// queued by [`Outbox::queue`], to as many as want it.
     pub(crate) fn write(&mut self, unit: &Arc<Unit>, packets: Range<usize>, header: [u8; RTP_HEADER_LEN]) {
         self.unwrite();
@@ -229,7 +230,8 @@ impl Outbox {
                 UNITS + self.arena.units.len() as u32 - 1
             }
         };
-        let [first, kind, high, low, rest @ ..] = header;
+        let [first, kind, high, low, t0, t1, t2, t3, source @ ..] = header;
+        let timestamp = u32::from_be_bytes([t0, t1, t2, t3]);
         let mut sequence = u16::from_be_bytes([high, low]);
         self.written.clear();
         for run in unit.packets.runs(packets, MAX_SEGMENTS, MAX_MESSAGE) {
@@ -238,7 +240,8 @@ impl Outbox {
                 let start = self.arena.headers.len() as u32;
                 let [high, low] = sequence.to_be_bytes();
                 self.arena.headers.extend_from_slice(&[first, kind & 0x7f | u8::from(packet.marker) << 7, high, low]);
-                self.arena.headers.extend_from_slice(&rest);
+                self.arena.headers.extend_from_slice(&timestamp.wrapping_add(packet.later).to_be_bytes());
+                self.arena.headers.extend_from_slice(&source);
                 let payload = packet.range.start + RTP_HEADER_LEN..packet.range.end;
                 self.parts.push(Part { buffer: HEADERS, start, len: RTP_HEADER_LEN as u32 });
                 self.parts.push(Part { buffer, start: payload.start as u32, len: payload.len() as u32 });

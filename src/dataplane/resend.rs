@@ -14,7 +14,7 @@ use webrtc_util::marshal::Marshal;
 
 use crate::dataplane::outbox::{Importance, Outbox, Tag, UdpTarget};
 use crate::dataplane::units::{Unit, read_units};
-use crate::library::{AccessUnit, ReadAt};
+use crate::library::{AccessUnit, ReadAt, Track};
 use crate::now::{Mono, Now};
 use crate::payload::rtx::{ORIGINAL_SEQUENCE_LEN, append_again};
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
@@ -49,6 +49,7 @@ pub(crate) struct FlowParts<'a> {
     pub(crate) presentation: PresentationId,
     pub(crate) gate: &'a mut Gate,
     pub(crate) payloader: &'a Payloader,
+    pub(crate) track: &'a Track,
     pub(crate) facts: &'a FlowFacts,
     pub(crate) kind: MediaKind,
     /// As it leaves the payload stage.
@@ -175,7 +176,7 @@ impl Resender {
         self.repeated.increment(declined.repeated as u64);
         let mut unit = Unit::default();
         for again in &found {
-            self.make(again, resending, flow.payloader, payload_type, source, &mut unit.packets, now.mono);
+            self.make(again, resending, &flow, payload_type, source, &mut unit.packets, now.mono);
         }
         let packets = unit.packets.packets().len();
         let Some(first) = unit.packets.packets().first() else { return };
@@ -206,7 +207,7 @@ impl Resender {
         &mut self,
         again: &Again,
         resending: &mut Resending,
-        payloader: &Payloader,
+        flow: &FlowParts<'_>,
         payload_type: PayloadType,
         source: &dyn ReadAt,
         out: &mut PacketBuffer,
@@ -221,12 +222,12 @@ impl Resender {
             return;
         }
         self.packets.clear();
-        let Ok(octets) = read_units(&units, source, &mut self.unit) else { return };
-        if payloader.payload_together(octets, &sizes, unit.random_access, &mut self.packets).is_err() {
+        let Ok(octets) = read_units(flow.track, &units, source, &mut self.unit) else { return };
+        if flow.payloader.payload_together(octets, &sizes, unit.random_access, &mut self.packets).is_err() {
             return;
         }
         if fillers > 0 {
-            payloader.fill_up(fillers, &mut self.packets);
+            flow.payloader.fill_up(fillers, &mut self.packets);
         }
         if self.packets.packets().len() != packets {
             // The file was written over: these would be other packets.
@@ -247,7 +248,7 @@ impl Resender {
                 marker: packet.marker,
                 payload_type: payload_type.bits(),
                 sequence_number: resending.sequence,
-                timestamp,
+                timestamp: timestamp.wrapping_add(packet.later),
                 ssrc: resending.ssrc.0,
                 ..Header::default()
             };

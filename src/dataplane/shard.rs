@@ -709,7 +709,8 @@ impl Shard {
         let Some(sender) = slot.senders.iter_mut().find(|sender| sender.facts.home == origin.home) else { return };
         let Sender { gate, payloader, facts, kind, traffic_class, .. } = sender;
         let label = facts.label.bits() ^ self.settings.corrupt_label.unwrap_or(0);
-        let flow = FlowParts { presentation, gate, payloader, facts, kind: *kind, label, traffic_class: *traffic_class };
+        let Some(track) = slot.presentation.title().tracks.get(facts.track) else { return };
+        let flow = FlowParts { presentation, gate, payloader, track, facts, kind: *kind, label, traffic_class: *traffic_class };
         let jumps = slot.presentation.jumps();
         self.numbered = self.numbered.wrapping_add(1);
         self.resender.resend(&mut slot.resends, flow, origin.branch, packet, jumps, &*slot.source, &mut self.outbox, self.numbered, now);

@@ -139,7 +139,8 @@ impl Units {
     }
 
     fn make(&mut self, wanted: &Wanted<'_>, fresh: &mut Unit) -> Result<(), UnitError> {
-        let octets = read_units(wanted.units, wanted.source, &mut self.read)?;
+        let track = wanted.title.tracks.get(wanted.track).ok_or(UnitError::Payload)?;
+        let octets = read_units(track, wanted.units, wanted.source, &mut self.read)?;
         let sizes: SmallVec<[usize; 2]> = wanted.units.iter().map(|unit| unit.size as usize).collect();
         let random_access = wanted.units.first().is_some_and(|unit| unit.random_access);
         let made = wanted.payloader.payload_together(octets, &sizes, random_access, &mut fresh.packets);
@@ -205,8 +206,13 @@ impl Units {
     }
 }
 
-/// Reads access units one behind the other.
-pub(crate) fn read_units<'a>(units: &[AccessUnit], source: &dyn ReadAt, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], UnitError> {
+/// Reads access units of a track one behind the other.
+pub(crate) fn read_units<'a>(
+    track: &Track,
+    units: &[AccessUnit],
+    source: &dyn ReadAt,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], UnitError> {
     if units.iter().any(|unit| unit.size > MAX_UNIT) {
         return Err(UnitError::Payload);
     }
@@ -214,15 +220,9 @@ pub(crate) fn read_units<'a>(units: &[AccessUnit], source: &dyn ReadAt, buffer: 
     if buffer.len() < size {
         buffer.resize(size, 0);
     }
-    let mut rest = &mut buffer[..size];
-    for run in units.chunk_by(|one, next| one.offset.checked_add(u64::from(one.size)) == Some(next.offset)) {
-        let (octets, behind) = rest.split_at_mut(run.iter().map(|unit| unit.size as usize).sum());
-        if let Some(first) = run.first() {
-            source.read_exact_at(octets, first.offset).map_err(UnitError::Read)?;
-        }
-        rest = behind;
-    }
-    Ok(&buffer[..size])
+    let octets = &mut buffer[..size];
+    track.read(source, units, octets).map_err(UnitError::Read)?;
+    Ok(octets)
 }
 
 /// The least size that holds so many octets.
@@ -235,8 +235,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use crate::library::{AacConfig, Codec, TitlePath};
-    use crate::quantities::MediaTime;
+    use crate::library::{AacConfig, Codec, SampleIndex, TitlePath};
+    use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
     /// A file that counts how often it is read.
     struct Counted(AtomicUsize);
@@ -260,10 +260,16 @@ mod tests {
         }
     }
 
+    fn codec() -> Codec {
+        Codec::Aac(AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 })
+    }
+
     fn title() -> Arc<Title> {
         let path = TitlePath::new("a.mp4").expect("a path");
         let source: Arc<dyn ReadAt> = Arc::new(Vec::new());
-        Arc::new(Title { path, duration: MediaTime::ZERO, tracks: Vec::new(), remark: None, source })
+        let timescale = ClockRate::new(48_000).expect("not zero");
+        let track = Track { kind: MediaKind::Audio, codec: codec(), timescale, language: None, index: SampleIndex::default() };
+        Arc::new(Title { path, duration: MediaTime::ZERO, tracks: vec![track], remark: None, source })
     }
 
     struct Reader {
@@ -274,8 +280,7 @@ mod tests {
 
     impl Reader {
         fn new() -> Self {
-            let config = AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 };
-            let payloader = Payloader::new(&Codec::Aac(config), 1400).expect("sound");
+            let payloader = Payloader::new(&codec(), 1400).expect("sound");
             Self { units: Units::default(), payloader, source: Counted(AtomicUsize::new(0)) }
         }
 

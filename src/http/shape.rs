@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::library::{Codec, Entry, Title, TitlePath};
+use crate::library::{Entry, Title, TitlePath};
 use crate::playback::{BranchSnapshot, FlowSnapshot, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaTime;
 use crate::steering::{CareOf, EndReason, HomeView};
@@ -57,19 +57,13 @@ pub fn title(entry: &Entry, authority: &str) -> Value {
 fn tracks(title: &Title) -> Value {
     let shape = |track: &crate::library::Track| {
         let mut shown = json!({ "kind": track.kind, "codec": track.codec.name(), "bitrate": track.bitrate() });
-        match &track.codec {
-            Codec::H264(config) => {
-                shown["width"] = json!(config.width);
-                shown["height"] = json!(config.height);
-            }
-            Codec::H265(config) => {
-                shown["width"] = json!(config.width);
-                shown["height"] = json!(config.height);
-            }
-            Codec::Aac(config) => {
-                shown["sampleRate"] = json!(config.sample_rate);
-                shown["channels"] = json!(config.channels);
-            }
+        if let Some(size) = track.codec.picture_size() {
+            shown["width"] = json!(size.width);
+            shown["height"] = json!(size.height);
+        }
+        if let Some(sound) = track.codec.sound_format() {
+            shown["sampleRate"] = json!(sound.sample_rate);
+            shown["channels"] = json!(sound.channels);
         }
         if let Some(language) = &track.language {
             shown["language"] = json!(language);

@@ -3,12 +3,15 @@
 //!
 //! Parsers here are pure: they see a [`ReadAt`], never a path. Nothing here knows RTP.
 
+pub mod codec;
 pub mod container;
 pub mod folder;
 pub mod title;
 pub mod watch;
 
-pub use folder::{Change, ChangeKind, Entry, Library};
-pub use title::{
-    AacConfig, AccessUnit, Codec, H264Config, H265Config, H265Profile, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track,
+pub use codec::{
+    AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PcmConfig, PcmSample, PictureSize, SoundFormat,
+    VorbisConfig,
 };
+pub use folder::{Change, ChangeKind, Entry, Library};
+pub use title::{AccessUnit, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track, Unpack};

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::library::codec::Codec;
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
 /// Leading pictures that a random access point has at most: as many as a decoder can hold back.
@@ -27,6 +28,17 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// The system's, or that the file has changed since its index was read.
     fn open(&self) -> io::Result<Arc<dyn ReadAt>>;
+}
+
+/// How a container's access units are put together, where their octets are not one piece of the file.
+///
+/// The offsets in the index mean what the container says; sizes are those of what is put together.
+pub trait Unpack: Send + Sync + fmt::Debug {
+    /// Fills `octets`, which are as many as the access unit has.
+    ///
+    /// # Errors
+    /// The file's; `InvalidData` where what lies there is no such access unit.
+    fn unpack(&self, source: &dyn ReadAt, unit: &AccessUnit, octets: &mut [u8]) -> io::Result<()>;
 }
 
 impl ReadAt for Vec<u8> {
@@ -149,6 +161,29 @@ impl Track {
         MediaTime::from_ticks(unit.decode_time, self.timescale)
     }
 
+    /// Reads access units of this track, one behind the other, into `octets`, which are as many as they have together.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn read(&self, source: &dyn ReadAt, units: &[AccessUnit], octets: &mut [u8]) -> io::Result<()> {
+        let mut rest = octets;
+        let mut next = |size: usize| {
+            let (octets, behind) = std::mem::take(&mut rest).split_at_mut_checked(size).ok_or(io::ErrorKind::InvalidInput)?;
+            rest = behind;
+            io::Result::Ok(octets)
+        };
+        if let Some(packing) = &self.index.packing {
+            return units.iter().try_for_each(|unit| packing.unpack(source, unit, next(unit.size as usize)?));
+        }
+        for run in units.chunk_by(|one, next| one.offset.checked_add(u64::from(one.size)) == Some(next.offset)) {
+            let octets = next(run.iter().map(|unit| unit.size as usize).sum())?;
+            if let Some(first) = run.first() {
+                source.read_exact_at(octets, first.offset)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The mean bit rate in bits per second over the track's own duration; 0 for an empty track.
     pub fn bitrate(&self) -> u64 {
         self.index.bitrate(self.timescale)
@@ -182,7 +217,7 @@ impl Track {
 /// title's timeline (edit list applied), and may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessUnit {
-    /// Octets from the start of the file.
+    /// Octets from the start of the file; what it means where access units are put together is the container's matter.
     pub offset: u64,
     /// Octets.
     pub size: u32,
@@ -285,6 +320,8 @@ pub struct SampleIndex {
     last_duration: u32,
     /// Of all samples together.
     octets: u64,
+    /// Set where an access unit is not one piece of the file.
+    packing: Option<Arc<dyn Unpack>>,
 }
 
 impl SampleIndex {
@@ -298,7 +335,13 @@ impl SampleIndex {
             (0u32..).zip(&samples).filter(|(_, sample)| sample.is_random_access()).map(|(position, _)| position).collect()
         };
         let octets = samples.iter().map(|sample| u64::from(sample.size())).sum();
-        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration, octets }
+        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration, octets, packing: None }
+    }
+
+    /// The same, of access units that are put together so.
+    #[must_use]
+    pub fn packed(self, packing: Arc<dyn Unpack>) -> Self {
+        Self { packing: Some(packing), ..self }
     }
 
     fn len(&self) -> usize {
@@ -346,98 +389,4 @@ fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
         if before(middle) { low = middle + 1 } else { high = middle }
     }
     low
-}
-
-/// How a track is coded, with what a decoder must know beforehand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// ISO/IEC 14496-10.
-    H264(H264Config),
-    /// ISO/IEC 23008-2.
-    H265(H265Config),
-    /// ISO/IEC 14496-3, raw access units.
-    Aac(AacConfig),
-}
-
-impl Codec {
-    /// What kind of track it codes.
-    pub const fn kind(&self) -> MediaKind {
-        match self {
-            Self::H264(_) | Self::H265(_) => MediaKind::Video,
-            Self::Aac(_) => MediaKind::Audio,
-        }
-    }
-
-    /// The name for people and the API.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::H264(_) => "h264",
-            Self::H265(_) => "h265",
-            Self::Aac(_) => "aac",
-        }
-    }
-}
-
-/// Of an `avcC` box (ISO/IEC 14496-15 section 5.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct H264Config {
-    /// Octets of the length before each NAL unit: 1, 2 or 4.
-    pub length_size: u8,
-    /// profile_idc, constraint flags, level_idc.
-    pub profile_level_id: [u8; 3],
-    /// NAL units, without start codes.
-    pub sequence_parameter_sets: Vec<Vec<u8>>,
-    /// NAL units, without start codes.
-    pub picture_parameter_sets: Vec<Vec<u8>>,
-    /// Luma samples across and down, as the file states them.
-    pub width: u16,
-    /// Luma samples down.
-    pub height: u16,
-}
-
-/// Profile, tier and level (ISO/IEC 23008-2 section 7.4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct H265Profile {
-    /// general_profile_space.
-    pub space: u8,
-    /// general_profile_idc.
-    pub idc: u8,
-    /// general_tier_flag.
-    pub is_high_tier: bool,
-    /// general_level_idc.
-    pub level_idc: u8,
-    /// What follows the compatibility flags, up to the level.
-    pub constraints: [u8; 6],
-}
-
-/// Of an `hvcC` box (ISO/IEC 14496-15 section 8.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct H265Config {
-    /// Octets of the length before each NAL unit: 1, 2 or 4.
-    pub length_size: u8,
-    /// What a decoder must be able to do.
-    pub profile: H265Profile,
-    /// How many temporal sub-layers there are; zero where that is not known.
-    pub temporal_layers: u8,
-    /// NAL units, without start codes.
-    pub video_parameter_sets: Vec<Vec<u8>>,
-    /// NAL units, without start codes.
-    pub sequence_parameter_sets: Vec<Vec<u8>>,
-    /// NAL units, without start codes.
-    pub picture_parameter_sets: Vec<Vec<u8>>,
-    /// Luma samples across, as the file states them.
-    pub width: u16,
-    /// Luma samples down.
-    pub height: u16,
-}
-
-/// Of an `esds` box.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AacConfig {
-    /// The AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
-    pub audio_specific_config: Vec<u8>,
-    /// The RTP clock: the core's sampling frequency.
-    pub sample_rate: u32,
-    /// Output channels.
-    pub channels: u8,
 }

@@ -7,7 +7,7 @@
 
 use crate::library::{AacConfig, Track};
 use crate::payload::grouping::Grouping;
-use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 /// AU-headers-length: so many bits of AU headers follow.
 const AU_HEADERS_LENGTH: usize = 2;
@@ -26,65 +26,6 @@ pub struct AacPayloader {
 impl AacPayloader {
     pub(super) fn new(config: &AacConfig, max_packet: usize) -> Self {
         Self { config: config.clone(), max_payload: max_packet - RTP_HEADER_LEN }
-    }
-
-    pub(super) fn payload(&self, unit: &[u8], out: &mut PacketBuffer) -> Result<(), PayloadError> {
-        if unit.is_empty() {
-            return Err(PayloadError::Empty);
-        }
-        if unit.len() > MAX_UNIT {
-            return Err(PayloadError::TooLarge { size: unit.len(), limit: MAX_UNIT });
-        }
-        // Each fragment states the whole unit's size (section 3.2.3.1).
-        let [high, low] = ((unit.len() as u16) << 3).to_be_bytes();
-        let mut chunks = unit.chunks(self.max_payload - AU_HEADERS_LENGTH - AU_HEADER).peekable();
-        while let Some(chunk) = chunks.next() {
-            out.begin();
-            out.extend(&[0, 16, high, low]);
-            out.extend(chunk);
-            out.finish(chunks.peek().is_none());
-        }
-        Ok(())
-    }
-
-    /// One packet of whole access units that follow each other.
-    pub(super) fn payload_together(&self, units: &[&[u8]], out: &mut PacketBuffer) -> Result<(), PayloadError> {
-        let size = AU_HEADERS_LENGTH + units.iter().map(|unit| AU_HEADER + unit.len()).sum::<usize>();
-        if size > self.max_payload {
-            return Err(PayloadError::TooLarge { size, limit: self.max_payload });
-        }
-        if units.iter().any(|unit| unit.is_empty()) {
-            return Err(PayloadError::Empty);
-        }
-        if let Some(unit) = units.iter().find(|unit| unit.len() > MAX_UNIT) {
-            return Err(PayloadError::TooLarge { size: unit.len(), limit: MAX_UNIT });
-        }
-        out.begin();
-        out.extend(&((units.len() * AU_HEADER * 8) as u16).to_be_bytes());
-        units.iter().for_each(|unit| out.extend(&((unit.len() as u16) << 3).to_be_bytes()));
-        units.iter().for_each(|unit| out.extend(unit));
-        out.finish(true);
-        Ok(())
-    }
-
-    pub(super) fn grouping(&self, track: &Track) -> Grouping {
-        Grouping::pairs(track, self.max_payload.saturating_sub(AU_HEADERS_LENGTH + 2 * AU_HEADER), MAX_UNIT)
-    }
-
-    pub(super) const fn sample_rate(&self) -> u32 {
-        self.config.sample_rate
-    }
-
-    pub(super) fn encoding_name(&self) -> String {
-        format!("mpeg4-generic/{}/{}", self.config.sample_rate, self.config.channels)
-    }
-
-    pub(super) fn format_parameters(&self) -> String {
-        format!(
-            "streamtype=5;profile-level-id={};mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config={}",
-            self.profile_level(),
-            Hex(&self.config.audio_specific_config)
-        )
     }
 
     /// audioProfileLevelIndication (ISO/IEC 14496-3 table 1.14) of the least level that holds the track. The low
@@ -114,6 +55,67 @@ impl AacPayloader {
             (_, _, 0..=48_000) => 0x50,
             (..) => 0x51,
         }
+    }
+}
+
+impl Format for AacPayloader {
+    fn payload(&self, unit: &[u8], _random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        if unit.is_empty() {
+            return Err(PayloadError::Empty);
+        }
+        if unit.len() > MAX_UNIT {
+            return Err(PayloadError::TooLarge { size: unit.len(), limit: MAX_UNIT });
+        }
+        // Each fragment states the whole unit's size (section 3.2.3.1).
+        let [high, low] = ((unit.len() as u16) << 3).to_be_bytes();
+        let mut chunks = unit.chunks(self.max_payload - AU_HEADERS_LENGTH - AU_HEADER).peekable();
+        while let Some(chunk) = chunks.next() {
+            out.begin();
+            out.extend(&[0, 16, high, low]);
+            out.extend(chunk);
+            out.finish(chunks.peek().is_none());
+        }
+        Ok(())
+    }
+
+    /// One packet of whole access units that follow each other.
+    fn payload_together(&self, units: &[&[u8]], out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        let size = AU_HEADERS_LENGTH + units.iter().map(|unit| AU_HEADER + unit.len()).sum::<usize>();
+        if size > self.max_payload {
+            return Err(PayloadError::TooLarge { size, limit: self.max_payload });
+        }
+        if units.iter().any(|unit| unit.is_empty()) {
+            return Err(PayloadError::Empty);
+        }
+        if let Some(unit) = units.iter().find(|unit| unit.len() > MAX_UNIT) {
+            return Err(PayloadError::TooLarge { size: unit.len(), limit: MAX_UNIT });
+        }
+        out.begin();
+        out.extend(&((units.len() * AU_HEADER * 8) as u16).to_be_bytes());
+        units.iter().for_each(|unit| out.extend(&((unit.len() as u16) << 3).to_be_bytes()));
+        units.iter().for_each(|unit| out.extend(unit));
+        out.finish(true);
+        Ok(())
+    }
+
+    fn grouping(&self, track: &Track) -> Grouping {
+        Grouping::pairs(track, self.max_payload.saturating_sub(AU_HEADERS_LENGTH + 2 * AU_HEADER), MAX_UNIT)
+    }
+
+    fn clock_rate(&self) -> u32 {
+        self.config.sample_rate
+    }
+
+    fn encoding_name(&self) -> String {
+        format!("mpeg4-generic/{}/{}", self.config.sample_rate, self.config.channels)
+    }
+
+    fn format_parameters(&self) -> String {
+        format!(
+            "streamtype=5;profile-level-id={};mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config={}",
+            self.profile_level(),
+            Hex(&self.config.audio_specific_config)
+        )
     }
 }
 

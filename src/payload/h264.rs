@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::library::H264Config;
 use crate::payload::nal::{Headers, NalUnits, Writer};
-use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 const SEQUENCE_PARAMETER_SET: u8 = 7;
 const PICTURE_PARAMETER_SET: u8 = 8;
@@ -18,7 +18,7 @@ const ACCESS_UNIT_DELIMITER: u8 = 9;
 const ENDS: std::ops::RangeInclusive<u8> = 10..=11;
 /// A NAL unit of filler data without any (ISO/IEC 14496-10 section 7.3.2.7): its header and the stop bit. It follows the slices of its
 /// picture (section 7.4.1.2.3).
-pub(super) const FILLER_DATA: [u8; 2] = [12, 0x80];
+const FILLER_DATA: [u8; 2] = [12, 0x80];
 /// Coded slices, partitioned or not.
 const SLICES: std::ops::RangeInclusive<u8> = 1..=5;
 const STAP_A: u8 = 24;
@@ -52,9 +52,15 @@ impl H264Payloader {
         })
     }
 
+    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
+        NalUnits::new(unit, self.length_size, is_sendable)
+    }
+}
+
+impl Format for H264Payloader {
     /// Parameter sets go before each random access point (behind its access unit delimiter, which is first by
     /// ISO/IEC 14496-10 section 7.4.1.2.3), except for those kinds that the unit carries itself.
-    pub(super) fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+    fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
         // The first pass reads the lengths only, so that a broken unit is refused before anything is written.
         let (mut sequence_sets_due, mut picture_sets_due) = (random_access, random_access);
         let mut any = false;
@@ -96,7 +102,7 @@ impl H264Payloader {
     }
 
     /// Whether all its slices are of pictures that no other refers to: nal_ref_idc is zero (ISO/IEC 14496-10 section 7.4.1).
-    pub(super) fn is_disposable(&self, unit: &[u8]) -> bool {
+    fn is_disposable(&self, unit: &[u8]) -> bool {
         let mut any = false;
         for header in self.nal_units(unit).map_while(Result::ok).filter_map(|nal| nal.first().copied()) {
             if SLICES.contains(&(header & TYPE_MASK)) {
@@ -110,7 +116,7 @@ impl H264Payloader {
     }
 
     /// Exactly two parameter sets, as players expect; any further ones go in-band.
-    pub(super) fn format_parameters(&self) -> String {
+    fn format_parameters(&self) -> String {
         let mut parameters = format!("packetization-mode=1;profile-level-id={}", Hex(&self.profile_level_id));
         if let (Some(sequence), Some(picture)) = (self.sequence_parameter_sets.first(), self.picture_parameter_sets.first()) {
             parameters.push_str(";sprop-parameter-sets=");
@@ -121,13 +127,17 @@ impl H264Payloader {
         parameters
     }
 
-    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
-        NalUnits::new(unit, self.length_size, is_sendable)
+    fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
+        out.fill_up(&FILLER_DATA, count, is_end)
+    }
+
+    fn encoding_name(&self) -> String {
+        "H264/90000".into()
     }
 }
 
 /// Whether a payload is the end of a sequence, behind which nothing may follow.
-pub(super) fn is_end(payload: &[u8]) -> bool {
+fn is_end(payload: &[u8]) -> bool {
     payload.first().is_some_and(|header| ENDS.contains(&(header & TYPE_MASK)))
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::library::{H265Config, H265Profile};
 use crate::payload::nal::{Headers, NalUnits, Writer};
-use crate::payload::{Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
 /// The NAL unit header (RFC 7798 section 1.1.4), which payload headers are made like.
 const HEADER_LEN: usize = 2;
@@ -21,7 +21,7 @@ const SEQUENCE_PARAMETER_SET: u8 = 33;
 const PICTURE_PARAMETER_SET: u8 = 34;
 const ACCESS_UNIT_DELIMITER: u8 = 35;
 /// A NAL unit of filler data without any (type 38): its header and the stop bit. It follows the slices of its picture.
-pub(super) const FILLER_DATA: [u8; 3] = [38 << 1, 1, 0x80];
+const FILLER_DATA: [u8; 3] = [38 << 1, 1, 0x80];
 /// The ends of a sequence and of the stream.
 const ENDS: std::ops::RangeInclusive<u8> = 36..=37;
 const AGGREGATION: u8 = 48;
@@ -75,9 +75,25 @@ impl H265Payloader {
         })
     }
 
+    /// The parameter sets that are due from this kind on, up to one that the unit carries itself: each kind goes behind that which it
+    /// refers to.
+    fn add_sets<'a>(&'a self, first: usize, due: &mut [bool; 3], writer: &mut Writer<'a, '_, HEADER_LEN>) {
+        let kinds = self.parameter_sets.iter().zip(due).skip(first);
+        for (sets, due) in kinds.take_while(|(_, due)| **due) {
+            sets.iter().for_each(|set| writer.add(set));
+            *due = false;
+        }
+    }
+
+    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
+        NalUnits::new(unit, self.length_size, is_sendable)
+    }
+}
+
+impl Format for H265Payloader {
     /// Parameter sets go before each random access point (behind its access unit delimiter, which is first by ISO/IEC 23008-2 section
     /// 7.4.2.4.4), except for those kinds that the unit carries itself.
-    pub(super) fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
+    fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
         // The first pass reads the lengths only, so that a broken unit is refused before anything is written.
         let mut due = [random_access; 3];
         let mut any = false;
@@ -114,19 +130,9 @@ impl H265Payloader {
         Ok(())
     }
 
-    /// The parameter sets that are due from this kind on, up to one that the unit carries itself: each kind goes behind that which it
-    /// refers to.
-    fn add_sets<'a>(&'a self, first: usize, due: &mut [bool; 3], writer: &mut Writer<'a, '_, HEADER_LEN>) {
-        let kinds = self.parameter_sets.iter().zip(due).skip(first);
-        for (sets, due) in kinds.take_while(|(_, due)| **due) {
-            sets.iter().for_each(|set| writer.add(set));
-            *due = false;
-        }
-    }
-
     /// Whether all its slices are of pictures that no other refers to: sub-layer non-reference pictures of the highest sub-layer
     /// (ISO/IEC 23008-2 sections 3 and 7.4.2.2). Where it is not known which that is, none is.
-    pub(super) fn is_disposable(&self, unit: &[u8]) -> bool {
+    fn is_disposable(&self, unit: &[u8]) -> bool {
         let mut any = false;
         for nal in self.nal_units(unit).map_while(Result::ok) {
             let &[header, layer, ..] = nal else { continue };
@@ -143,7 +149,7 @@ impl H265Payloader {
     }
 
     /// RFC 7798 section 7.1: profile, tier and level, and all parameter sets of each kind, where there are any.
-    pub(super) fn format_parameters(&self) -> String {
+    fn format_parameters(&self) -> String {
         let profile = &self.profile;
         let mut parameters = vec![
             format!("profile-space={}", profile.space),
@@ -161,13 +167,17 @@ impl H265Payloader {
         parameters.join(";")
     }
 
-    fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
-        NalUnits::new(unit, self.length_size, is_sendable)
+    fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
+        out.fill_up(&FILLER_DATA, count, is_end)
+    }
+
+    fn encoding_name(&self) -> String {
+        "H265/90000".into()
     }
 }
 
 /// Whether a payload is the end of a sequence or of the stream, behind which nothing may follow.
-pub(super) fn is_end(payload: &[u8]) -> bool {
+fn is_end(payload: &[u8]) -> bool {
     payload.first().is_some_and(|header| ENDS.contains(&kind_of(*header)))
 }
 

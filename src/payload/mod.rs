@@ -37,6 +37,8 @@ pub struct Packet {
     pub range: Range<usize>,
     /// The RTP marker bit, by the payload format's rule.
     pub marker: bool,
+    /// Ticks of the RTP clock by which it is sampled later than its access unit: samples that fill several packets.
+    pub later: u32,
 }
 
 /// Consecutive packets of one size, the last of which may be shorter.
@@ -71,7 +73,14 @@ impl PacketBuffer {
     pub fn begin(&mut self) {
         let start = self.octets.len();
         self.octets.resize(start + RTP_HEADER_LEN, 0);
-        self.packets.push(Packet { range: start..start, marker: false });
+        self.packets.push(Packet { range: start..start, marker: false, later: 0 });
+    }
+
+    /// The packet that was begun is sampled so many ticks of the RTP clock later than its access unit.
+    pub fn set_later(&mut self, ticks: u32) {
+        if let Some(packet) = self.packets.last_mut() {
+            packet.later = ticks;
+        }
     }
 
     /// Appends to the payload of the packet that was begun.
@@ -176,6 +185,9 @@ pub enum PayloadError {
     /// The clock rate is zero.
     #[error("the track has no clock")]
     Clock,
+    /// There is no payload format for it.
+    #[error("{0} cannot be sent in RTP")]
+    Codec(&'static str),
 }
 
 /// The smallest packet size that all payload formats can work with, RTP header included.
@@ -188,15 +200,47 @@ pub const MAX_PACKET: usize = 65_000;
 /// from the file is what was sent before.
 #[derive(Debug)]
 pub struct Payloader {
-    format: Format,
+    format: Box<dyn Format>,
     clock_rate: ClockRate,
 }
 
-#[derive(Debug)]
-enum Format {
-    H264(h264::H264Payloader),
-    H265(h265::H265Payloader),
-    Aac(aac::AacPayloader),
+/// A payload format: how the access units of a codec become packets. One file each.
+trait Format: fmt::Debug + Send + Sync {
+    /// See [`Payloader::payload`]; packets that were written before an error are taken back by the caller.
+    fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError>;
+
+    /// The packet that several access units share; only of formats with a [`Format::grouping`].
+    fn payload_together(&self, units: &[&[u8]], _out: &mut PacketBuffer) -> Result<(), PayloadError> {
+        Err(PayloadError::TooLarge { size: units.iter().map(|unit| unit.len()).sum(), limit: 0 })
+    }
+
+    /// See [`Payloader::fill_up`].
+    fn fill_up(&self, _count: usize, _out: &mut PacketBuffer) -> bool {
+        false
+    }
+
+    /// See [`Payloader::grouping`].
+    fn grouping(&self, _track: &Track) -> Grouping {
+        Grouping::default()
+    }
+
+    /// See [`Payloader::is_disposable`].
+    fn is_disposable(&self, _unit: &[u8]) -> bool {
+        false
+    }
+
+    /// The RTP clock in hertz.
+    fn clock_rate(&self) -> u32 {
+        ClockRate::VIDEO.hertz()
+    }
+
+    /// See [`Payloader::encoding_name`].
+    fn encoding_name(&self) -> String;
+
+    /// See [`Payloader::format_parameters`].
+    fn format_parameters(&self) -> String {
+        String::new()
+    }
 }
 
 impl Payloader {
@@ -208,16 +252,14 @@ impl Payloader {
         if !(MIN_PACKET..=MAX_PACKET).contains(&max_packet) {
             return Err(PayloadError::PacketSize(max_packet));
         }
-        let (format, clock_rate) = match codec {
-            Codec::H264(config) => (Format::H264(h264::H264Payloader::new(config, max_packet)?), Some(ClockRate::VIDEO)),
-            Codec::H265(config) => (Format::H265(h265::H265Payloader::new(config, max_packet)?), Some(ClockRate::VIDEO)),
-            Codec::Aac(config) => {
-                let payloader = aac::AacPayloader::new(config, max_packet);
-                let rate = ClockRate::new(payloader.sample_rate());
-                (Format::Aac(payloader), rate)
-            }
+        let format: Box<dyn Format> = match codec {
+            Codec::H264(config) => Box::new(h264::H264Payloader::new(config, max_packet)?),
+            Codec::H265(config) => Box::new(h265::H265Payloader::new(config, max_packet)?),
+            Codec::Aac(config) => Box::new(aac::AacPayloader::new(config, max_packet)),
+            _ => return Err(PayloadError::Codec(codec.name())),
         };
-        Ok(Self { format, clock_rate: clock_rate.ok_or(PayloadError::Clock)? })
+        let clock_rate = ClockRate::new(format.clock_rate()).ok_or(PayloadError::Clock)?;
+        Ok(Self { format, clock_rate })
     }
 
     /// Appends the packets of one access unit; on an error, none.
@@ -226,11 +268,7 @@ impl Payloader {
     /// The access unit is malformed.
     pub fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
         let before = out.packets.len();
-        let done = match &self.format {
-            Format::H264(payloader) => payloader.payload(unit, random_access, out),
-            Format::H265(payloader) => payloader.payload(unit, random_access, out),
-            Format::Aac(payloader) => payloader.payload(unit, out),
-        };
+        let done = self.format.payload(unit, random_access, out);
         if done.is_err() {
             out.truncate(before);
         }
@@ -249,48 +287,38 @@ impl Payloader {
         random_access: bool,
         out: &mut PacketBuffer,
     ) -> Result<(), PayloadError> {
-        match (&self.format, sizes) {
-            (Format::Aac(payloader), [_, _, ..]) => {
-                let mut rest = octets;
-                let mut units: SmallVec<[&[u8]; 4]> = SmallVec::new();
-                for size in sizes {
-                    let (unit, behind) = rest.split_at_checked(*size).ok_or(PayloadError::Empty)?;
-                    units.push(unit);
-                    rest = behind;
-                }
-                payloader.payload_together(&units, out)
-            }
-            _ => self.payload(octets, random_access, out),
+        let [_, _, ..] = sizes else { return self.payload(octets, random_access, out) };
+        let mut rest = octets;
+        let mut units: SmallVec<[&[u8]; 4]> = SmallVec::new();
+        for size in sizes {
+            let (unit, behind) = rest.split_at_checked(*size).ok_or(PayloadError::Empty)?;
+            units.push(unit);
+            rest = behind;
         }
+        let before = out.packets.len();
+        let done = self.format.payload_together(&units, out);
+        if done.is_err() {
+            out.truncate(before);
+        }
+        done
     }
 
     /// Lengthens an access unit that `out` holds the packets of by so many packets that mean nothing, so that the numbers of access units
     /// which are not sent behind it leave no gap; whether the format has such packets, and they can follow.
     pub fn fill_up(&self, count: usize, out: &mut PacketBuffer) -> bool {
-        match &self.format {
-            Format::H264(_) => out.fill_up(&h264::FILLER_DATA, count, h264::is_end),
-            Format::H265(_) => out.fill_up(&h265::FILLER_DATA, count, h265::is_end),
-            Format::Aac(_) => false,
-        }
+        self.format.fill_up(count, out)
     }
 
     /// How the access units of a track share packets.
     pub fn grouping(&self, track: &Track) -> Grouping {
-        match &self.format {
-            // Receivers take it that frames follow each other by the same number of ticks of the RTP clock.
-            Format::Aac(payloader) if track.timescale == self.clock_rate => payloader.grouping(track),
-            _ => Grouping::default(),
-        }
+        // Receivers take it that frames follow each other by the same number of ticks of the RTP clock.
+        if track.timescale == self.clock_rate { self.format.grouping(track) } else { Grouping::default() }
     }
 
     /// Whether nothing else is decoded with the help of this access unit, so that it is missed least where not all can be
     /// sent.
     pub fn is_disposable(&self, unit: &[u8]) -> bool {
-        match &self.format {
-            Format::H264(payloader) => payloader.is_disposable(unit),
-            Format::H265(payloader) => payloader.is_disposable(unit),
-            Format::Aac(_) => false,
-        }
+        self.format.is_disposable(unit)
     }
 
     /// The RTP clock.
@@ -300,20 +328,12 @@ impl Payloader {
 
     /// What `a=rtpmap:` says after the payload type (RFC 4566 section 6).
     pub fn encoding_name(&self) -> String {
-        match &self.format {
-            Format::H264(_) => "H264/90000".into(),
-            Format::H265(_) => "H265/90000".into(),
-            Format::Aac(payloader) => payloader.encoding_name(),
-        }
+        self.format.encoding_name()
     }
 
-    /// What `a=fmtp:` says after the payload type.
+    /// What `a=fmtp:` says after the payload type; empty where there is nothing to say.
     pub fn format_parameters(&self) -> String {
-        match &self.format {
-            Format::H264(payloader) => payloader.format_parameters(),
-            Format::H265(payloader) => payloader.format_parameters(),
-            Format::Aac(payloader) => payloader.format_parameters(),
-        }
+        self.format.format_parameters()
     }
 }
 

@@ -14,6 +14,7 @@ pub fn append_again(packets: &PacketBuffer, index: usize, sequence: u16, out: &m
     out.extend(&sequence.to_be_bytes());
     out.extend(payload);
     out.finish(packet.marker);
+    out.set_later(packet.later);
     true
 }
 

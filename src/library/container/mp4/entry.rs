@@ -2,9 +2,9 @@
 
 use mp4_atom::{Avcc, Hvcc};
 
+use crate::library::codec::{AacConfig, Codec, H264Config, H265Config, H265Profile};
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
-use crate::library::title::{AacConfig, Codec, H264Config, H265Config, H265Profile};
 
 /// Octets of a visual sample entry before its boxes.
 const VISUAL_ENTRY: usize = 78;

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use mp4_atom::{Mdhd, Mvhd, Tkhd, Trex};
 
+use crate::library::codec::Codec;
 use crate::library::container::problem;
-use crate::library::title::{Codec, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
+use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
 use boxes::{Boxes, decode, find};

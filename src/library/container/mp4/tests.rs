@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::parse;
-use crate::library::title::{AccessUnit, Codec, Problem, ReadAt, Title, TitlePath};
+use crate::library::codec::Codec;
+use crate::library::title::{AccessUnit, Problem, ReadAt, Title, TitlePath};
 use crate::quantities::{MediaKind, MediaTime};
 
 pub(super) fn boxed(kind: &[u8; 4], body: impl AsRef<[u8]>) -> Vec<u8> {
