@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use dataplane_fixture::{Running, title};
 use flowsteer::dataplane::DataPlaneSettings;
 use flowsteer::net::now;
-use flowsteer::playback::{PlayRequest, PresentationId};
-use flowsteer::quantities::MediaTime;
+use flowsteer::playback::{Opening, PlayRequest, PresentationId};
 use flowsteer::steering::{Authority, CareOf, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, Update};
 
 /// Counts what is allocated while nobody else does anything.
@@ -79,7 +78,7 @@ fn a_shard_that_plays_allocates_nothing_for_what_it_sends() {
     runtime.block_on(async {
         for number in 1..=PRESENTATIONS {
             let (id, owner) = (PresentationId(number), Owner::Presentation(number));
-            stage.open(id, Arc::clone(&title), MediaTime::ZERO, false).await.expect("room");
+            stage.open(id, Opening::whole(Arc::clone(&title))).await.expect("room");
             let mut updates = Vec::new();
             for track in 0..title.tracks.len() {
                 let reserve = Reserve { owner, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };

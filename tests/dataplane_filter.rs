@@ -33,7 +33,7 @@ impl Plane {
         let settings = DataPlaneSettings { port: 0, corrupt_label, ..DataPlaneSettings::default() };
         let Running { plane, stage, steering } = Running::start(&settings, connections);
         let title = title("short.mp4");
-        stage.open(ID, title, MediaTime::ZERO, false).await.expect("room");
+        stage.open(ID, Opening::whole(title)).await.expect("room");
         let reserve = Reserve { owner: OWNER, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
         let home = steering.reserve(&reserve, now()).expect("room").home;
         let label = steering.draw_label();
@@ -65,7 +65,7 @@ fn what_cannot_be_set_up_is_not_opened() {
     runtime().block_on(async {
         let settings = DataPlaneSettings { port: 0, ..DataPlaneSettings::default() };
         let Running { plane, stage, steering } = Running::start(&settings, &Arc::default());
-        let opening = || Some(Opening { title: title("short.mp4"), start: MediaTime::ZERO, looping: false });
+        let opening = || Some(Opening::whole(title("short.mp4")));
         let reserve = Reserve { owner: OWNER, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
         let home = steering.reserve(&reserve, now()).expect("room").home;
         let flow = |track, home| NewFlow { track, home, label: FlowLabel::new(5).expect("a label") };
@@ -185,7 +185,7 @@ fn what_a_connection_holds_back_while_its_presentation_jumps_is_of_the_new_posit
         connection.hold_media();
         until("waited for media of the old position", 1).await;
         let range = NptRange { start: Some(MediaTime::from_seconds(2.0)), end: None };
-        let playing = plane.stage.play(ID, PlayRequest { range: Some(range), joining: None, still: false }).await.expect("playing");
+        let playing = plane.stage.play(ID, PlayRequest { range: Some(range), ..PlayRequest::default() }).await.expect("playing");
         connection.respond(b"RESPONSE", now().mono);
         until("waited for media of the new position", 1).await;
         connection.release_media(now().mono);

@@ -15,10 +15,10 @@ use flowsteer::http::event::{Announcer, ApiEvent};
 use flowsteer::library::{Library, Title, TitlePath};
 use flowsteer::net::now;
 use flowsteer::playback::{
-    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Perform, PlaybackError, Playing, PresentationId, PresentationSnapshot,
-    PresentationState, Stage,
+    BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Opening, Perform, PlaybackError, Playing, PresentationId,
+    PresentationSnapshot, PresentationState, Scale, Stage,
 };
-use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
+use flowsteer::quantities::{ClockRate, FlowLabel, PayloadType, Ssrc};
 use flowsteer::steering::{
     Authority, BindingCache, BindingId, CareOf, DropReason, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, PacketFacts,
     Proof, Reserve, SteeringSettings, Update,
@@ -71,13 +71,13 @@ impl Perform for Presentations {
     fn perform(&self, command: Command) {
         match command {
             command if self.full.load(Ordering::Relaxed) => command.refuse(PlaybackError::Busy),
-            Command::Open { presentation, title, start, reply, .. } => {
+            Command::Open { presentation, opening: Opening { title, start, .. }, reply } => {
                 let snapshot = PresentationSnapshot {
                     id: presentation,
                     title,
                     state: PresentationState::Paused,
                     position: start,
-                    scale: 1.0,
+                    scale: Scale::default(),
                     flows: vec![],
                 };
                 self.known.lock().expect("no panic under the lock").insert(presentation, snapshot);
@@ -103,7 +103,8 @@ impl Perform for Presentations {
                         snapshot.state = PresentationState::Playing;
                     }
                     snapshot.position = start;
-                    Ok(Playing { start, end, scale: 1.0, flows: Vec::<FlowStart>::new() })
+                    snapshot.scale = request.scale.unwrap_or(snapshot.scale);
+                    Ok(Playing { start, end, scale: snapshot.scale, flows: Vec::<FlowStart>::new() })
                 });
                 reply(outcome.and_then(|outcome| outcome));
             }
@@ -217,7 +218,7 @@ impl Server {
         let owner = Owner::Presentation(PRESENTATION.0);
         let media_source = media_source.parse().expect("an address");
         self.runtime.block_on(async {
-            self.stage.open(PRESENTATION, Arc::clone(&title), MediaTime::ZERO, false).await.expect("room for one");
+            self.stage.open(PRESENTATION, Opening::whole(Arc::clone(&title))).await.expect("room for one");
             let mut homes = Vec::new();
             for track in 0..title.tracks.len() {
                 let request = Reserve { owner, address: None, lifetime: None, media_source };
@@ -402,6 +403,18 @@ fn sessions_are_shown_and_controlled() {
     let sought = told("seek", &json!({"positionSeconds": 4.0})).json(200);
     assert_eq!((&sought["state"], &sought["positionSeconds"]), (&json!("paused"), &json!(4.0)), "a seek leaves what stands standing");
     assert_eq!(told("play", &json!({})).json(200)["state"], "playing");
+    for (action, body, scale) in [
+        ("play", json!({"scale": 2}), 2.0),
+        ("play", json!({}), 2.0),
+        ("play", json!({"scale": -99.5}), -32.0),
+        ("seek", json!({"positionSeconds": 1.0, "scale": 1}), 1.0),
+    ] {
+        assert_eq!(told(action, &body).json(200)["scale"], json!(scale), "{action} {body}");
+    }
+    for body in [json!({"scale": 0}), json!({"scale": "2"}), json!({"speed": 2})] {
+        assert_eq!(told("play", &body).status, 400, "{body}");
+    }
+    told("pause", &json!({})).json(200);
     told("seek", &json!({"positionSeconds": 4000.0})).refused(400, "invalid-range");
     assert_eq!(told("seek", &json!({"positionSeconds": -1.0})).status, 400);
     assert_eq!(told("seek", &json!({})).status, 400);

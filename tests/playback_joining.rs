@@ -227,7 +227,7 @@ fn a_delayed_branch_is_shown_where_it_is_once_it_is_the_last_one() {
 fn a_delayed_branch_goes_on_when_an_end_that_was_asked_for_is_taken_back() {
     let mut rig = watched(30, 250, false, 16.0);
     let range = NptRange { start: None, end: Some(MediaTime::from_seconds(20.0)) };
-    rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now).expect("playable");
+    rig.presentation.play(PlayRequest { range: Some(range), ..PlayRequest::default() }, rig.now).expect("playable");
     // The other one stays.
     let update = rig.hand_over(1, 2, &BOTH, JoinWay::Primed, seconds(600.0));
     rig.play(None, Some(update));
@@ -472,7 +472,7 @@ fn after_the_end_of_a_range_nothing_comes_at_once_though_somebody_was_behind() {
     for (wait, rate) in [(4.0, 2000), (30.0, 2000), (3.2, 1010)] {
         let mut rig = watched(60, if rate == 2000 { 250 } else { 50 }, false, 17.9);
         let range = NptRange { start: None, end: Some(MediaTime::from_seconds(20.0)) };
-        rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now).expect("playable");
+        rig.presentation.play(PlayRequest { range: Some(range), ..PlayRequest::default() }, rig.now).expect("playable");
         rig.bind(2, &BOTH, rate);
         rig.run(seconds(wait));
         let sent = [rig.got(1, VIDEO).len(), rig.got(2, VIDEO).len()];

@@ -102,7 +102,7 @@ fn take(rig: &mut Rig, known: &mut Vec<Known>, step: &Step) {
         Step::End(ahead) => {
             let end = rig.presentation.position(rig.now).plus(seconds(ahead));
             let range = NptRange { start: None, end: Some(end) };
-            drop(rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now));
+            drop(rig.presentation.play(PlayRequest { range: Some(range), ..PlayRequest::default() }, rig.now));
         }
         Step::Run(span) => rig.run(seconds(span)),
         _ => {}

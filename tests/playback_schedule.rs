@@ -112,7 +112,7 @@ fn ranges_end_where_they_say_and_nonsense_is_refused() {
     assert_eq!(rig.byes, []);
     for (start, end) in [(21.0, None), (-1.0, None), (5.0, Some(5.0)), (5.0, Some(4.0))] {
         let range = NptRange { start: Some(MediaTime::from_seconds(start)), end: end.map(MediaTime::from_seconds) };
-        let outcome = rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now);
+        let outcome = rig.presentation.play(PlayRequest { range: Some(range), ..PlayRequest::default() }, rig.now);
         assert_eq!(outcome, Err(PlaybackError::InvalidRange), "{start} {end:?}");
     }
     // At the very end: the last random access point.
@@ -263,8 +263,11 @@ fn played_before_anybody_is_bound_it_waits_paused_and_starts_with_the_first_bran
     assert_eq!(playing.start, MediaTime::ZERO);
     rig.run(seconds(1000.0));
     assert_eq!(rig.presentation.state(), PresentationState::Paused);
-    let request =
-        PlayRequest { range: Some(NptRange { start: Some(MediaTime::from_seconds(20.0)), end: None }), joining: None, still: true };
+    let request = PlayRequest {
+        range: Some(NptRange { start: Some(MediaTime::from_seconds(20.0)), end: None }),
+        still: true,
+        ..PlayRequest::default()
+    };
     let sought = rig.presentation.play(request, rig.now).expect("inside the title");
     rig.run(seconds(1.0));
     assert_eq!((rig.presentation.state(), rig.ended), (PresentationState::Paused, false));
@@ -377,7 +380,7 @@ fn play_goes_on_where_a_range_has_ended() {
     assert_eq!(rig.byes.len(), 2);
     let outcome = rig
         .presentation
-        .play(PlayRequest { range: Some(NptRange { start: None, end: Some(MediaTime::ZERO) }), joining: None, still: false }, rig.now);
+        .play(PlayRequest { range: Some(NptRange { start: None, end: Some(MediaTime::ZERO) }), ..PlayRequest::default() }, rig.now);
     assert_eq!(outcome, Err(PlaybackError::InvalidRange));
 }
 
@@ -389,7 +392,7 @@ fn an_end_behind_the_position_is_refused() {
     rig.run(seconds(5.0));
     let range = NptRange { start: None, end: Some(MediaTime::from_seconds(4.0)) };
     assert_eq!(
-        rig.presentation.play(PlayRequest { range: Some(range), joining: None, still: false }, rig.now),
+        rig.presentation.play(PlayRequest { range: Some(range), ..PlayRequest::default() }, rig.now),
         Err(PlaybackError::InvalidRange)
     );
     rig.run(seconds(30.0));

@@ -264,7 +264,7 @@ fn requests_in_the_wrong_state_or_for_one_of_several_tracks_are_refused() {
     assert_eq!(server.presentation().expect("opened").state, PresentationState::Lingering, "nothing was bound");
     let started = play(&mut player, &url, &[("Range", "npt=10.5-20"), ("Scale", "2.0"), ("Speed", "4")]);
     assert_eq!(started.expect("Range"), "npt=10.000000-20.000000");
-    assert_eq!((started.expect("Scale"), started.expect("Speed")), ("1.0", "1.0"));
+    assert_eq!((started.expect("Scale"), started.expect("Speed")), ("2.0", "1.0"));
     assert_eq!(player.ask("PAUSE", &format!("{url}/trackID=0"), &[]).status, 460);
     player.ask("PAUSE", &url, &[]).ok();
     player.ask("PAUSE", &url, &[]).ok();
@@ -273,6 +273,53 @@ fn requests_in_the_wrong_state_or_for_one_of_several_tracks_are_refused() {
     player.ask("PAUSE", &format!("{url}/trackID=1"), &[]).ok();
     player.ask("TEARDOWN", &format!("{url}/trackID=1"), &[]).ok();
     server.wait("the last track was torn down", |presentation| presentation.is_none());
+}
+
+#[test]
+fn the_scale_in_force_is_answered_and_goes_with_what_the_player_knows() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    for text in ["0", "fast", "", "1e9", "nan"] {
+        assert_eq!(player.ask("PLAY", &url, &[("Scale", text)]).status, 400, "{text}");
+    }
+    let scale = |reply: &Reply| reply.header("Scale").map(str::to_owned);
+    // Whoever says nothing of it is told nothing of it.
+    assert_eq!(scale(&play(&mut player, &url, &[("Range", "npt=20-")])), None);
+    let snapshot = || server.presentation().expect("it plays");
+    assert_eq!(snapshot().scale.factor(), 1.0);
+    for (asked, answered) in [("2", "2.0"), ("0.01", "0.25"), ("7.5", "4.0")] {
+        let reply = play(&mut player, &url, &[("Scale", asked)]);
+        assert_eq!((scale(&reply).as_deref(), snapshot().scale.to_string().as_str()), (Some(answered), answered));
+    }
+    let back = play(&mut player, &url, &[("Range", "npt=31-0"), ("Scale", "-8")]);
+    assert_eq!((back.expect("Range"), scale(&back).as_deref()), ("npt=30.000000-0.000000", Some("-8.0")));
+    let back = play(&mut player, &url, &[("Range", "npt=41-60"), ("Scale", "-100")]);
+    assert_eq!((back.expect("Range"), scale(&back).as_deref()), ("npt=40.000000-0.000000", Some("-32.0")));
+    // Who has asked for a scale means normal speed when it asks for none (RFC 7826 section 18.46).
+    let normal = play(&mut player, &url, &[("Range", "npt=10-")]);
+    assert_eq!((normal.expect("Range"), scale(&normal)), ("npt=10.000000-60.000000", None));
+    assert!(snapshot().scale.is_normal());
+}
+
+#[test]
+fn a_url_opens_a_part_of_a_title_at_a_scale_for_players_that_know_none() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    let opened = format!("{url}?t=10&end=20&scale=0.5");
+    let described = player.ask("DESCRIBE", &opened, &[]).ok();
+    assert!(described.body.contains("a=range:npt=0-20\r\n"));
+    assert_eq!(player.ask("SETUP", &format!("{url}/trackID=0?t=10&end=9"), &[("Transport", UDP)]).status, 457);
+    set_up(&mut player, &opened, [UDP, UDP_TWO]);
+    let reply = play(&mut player, &url, &[("Range", "npt=0.000-")]);
+    assert_eq!((reply.expect("Range"), reply.expect("Scale")), ("npt=10.000000-20.000000", "0.5"));
+    // A seek of such a player changes nothing of that.
+    let reply = play(&mut player, &url, &[("Range", "npt=14-")]);
+    assert_eq!((reply.expect("Range"), reply.expect("Scale")), ("npt=14.000000-20.000000", "0.5"));
+    let reply = play(&mut player, &url, &[("Range", "npt=30-")]);
+    assert_eq!(reply.expect("Range"), "npt=20.000000-20.000000", "behind it lies nothing");
 }
 
 #[test]

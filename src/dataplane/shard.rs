@@ -34,7 +34,7 @@ use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
 use crate::playback::{Awaited, Command, FlowFacts, NewFlow, Opening, Perform, PlaybackError, PresentationId, ReportOrigin};
-use crate::quantities::{MediaKind, MediaTime, PayloadType, Ssrc};
+use crate::quantities::{MediaKind, PayloadType, Ssrc};
 use crate::steering::{BindingCache, EndReason, Owner};
 
 /// What the data plane goes by.
@@ -353,8 +353,8 @@ impl Shard {
     fn perform(&mut self, command: Command) {
         let now = (self.clock)();
         match command {
-            Command::Open { presentation, title, start, looping, reply } => {
-                reply(self.open(presentation, Opening { title, start, looping }, now));
+            Command::Open { presentation, opening, reply } => {
+                reply(self.open(presentation, opening, now));
             }
             Command::AddFlow { presentation, track, home, label, reply } => {
                 reply(self.add_flow(presentation, NewFlow { track, home, label }, now));
@@ -495,7 +495,7 @@ impl Shard {
 
     /// Makes a presentation.
     fn open(&mut self, presentation: PresentationId, opening: Opening, now: Now) -> Result<(), PlaybackError> {
-        let Opening { title, start, looping } = opening;
+        let title = &opening.title;
         if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
             return Err(PlaybackError::Full);
         }
@@ -503,8 +503,7 @@ impl Shard {
             tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
             PlaybackError::Unplayable
         })?;
-        let start = start.clamp(MediaTime::ZERO, title.duration);
-        let made = Presentation::new(presentation, title, start, looping, self.settings.presentation, now);
+        let made = Presentation::new(presentation, opening, self.settings.presentation, now);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1

@@ -162,7 +162,8 @@ impl Slot {
 
     /// Where it plays, as those who play the same title see it.
     pub(super) fn place(&self, now: Now) -> Option<Place> {
-        let runs = self.presentation.state() == PresentationState::Playing;
+        // Who plays at another scale is near nobody for long.
+        let runs = self.presentation.state() == PresentationState::Playing && self.presentation.scale().is_normal();
         let position = self.presentation.position(now);
         let origin = || i64::try_from(now.mono.as_nanos()).unwrap_or(i64::MAX).saturating_sub(MediaTime::as_nanos(position));
         // What runs keeps its origin but for rounding.

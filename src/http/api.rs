@@ -23,7 +23,9 @@ use crate::http::shape;
 use crate::library::{Library, Title};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
-use crate::playback::{BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Stage};
+use crate::playback::{
+    BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, Stage,
+};
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
@@ -110,6 +112,17 @@ pub enum Outcome {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SeekBody {
     position_seconds: f64,
+    scale: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PlayBody {
+    scale: Option<f64>,
+}
+
+fn scale_of(factor: f64) -> Result<Scale, Problem> {
+    Scale::nearest(factor).ok_or_else(|| Problem::invalid("scale is a number other than zero"))
 }
 
 #[derive(Deserialize)]
@@ -278,14 +291,21 @@ impl Api {
             (&Method::POST, [session, action]) => {
                 let session = id(session)?;
                 match *action {
-                    "play" => self.stage.play(session, PlayRequest::default()).await.map(|_| ())?,
+                    "play" => {
+                        let body: PlayBody = if call.body.is_empty() { PlayBody::default() } else { read(&call.body)? };
+                        let scale = body.scale.map(scale_of).transpose()?;
+                        self.stage.play(session, PlayRequest { scale, ..PlayRequest::default() }).await?;
+                    }
                     "pause" => self.stage.pause(session).await.map(|_| ())?,
                     "seek" => {
                         let body: SeekBody = read(&call.body)?;
                         if !body.position_seconds.is_finite() || body.position_seconds < 0.0 {
                             return Err(Problem::invalid("positionSeconds is a number, not negative"));
                         }
-                        self.seek(session, MediaTime::from_seconds(body.position_seconds)).await?;
+                        let range = Some(NptRange { start: Some(MediaTime::from_seconds(body.position_seconds)), end: None });
+                        let scale = body.scale.map(scale_of).transpose()?;
+                        // A seek leaves what stands standing.
+                        self.stage.play(session, PlayRequest { range, joining: None, still: true, scale }).await?;
                     }
                     "end" => {
                         self.stage.end(session).await?;
@@ -298,13 +318,6 @@ impl Api {
             }
             _ => Err(Problem::not_found("resource")),
         }
-    }
-
-    /// A seek leaves what stands standing.
-    async fn seek(&self, session: PresentationId, to: MediaTime) -> Result<(), Problem> {
-        let range = Some(NptRange { start: Some(to), end: None });
-        self.stage.play(session, PlayRequest { range, joining: None, still: true }).await?;
-        Ok(())
     }
 
     pub(super) fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> Value {

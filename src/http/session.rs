@@ -12,8 +12,8 @@ use crate::http::authority::Requester;
 use crate::http::problem::Problem;
 use crate::library::{Title, TitlePath};
 use crate::now::Now;
-use crate::playback::{PlayRequest, PresentationId};
-use crate::quantities::{MediaKind, MediaTime, PayloadType};
+use crate::playback::{Opening, PlayRequest, PresentationId};
+use crate::quantities::{MediaKind, PayloadType};
 use crate::steering::{Expectation, HomeAddress, Owner, Reserve};
 
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ impl Api {
         let mut drawn = [0; 8];
         getrandom::fill(&mut drawn).map_err(|_| Problem::new(500, "no-randomness", "the system gives no random octets"))?;
         let id = PresentationId(u64::from_be_bytes(drawn));
-        self.stage.open(id, Arc::clone(&title), MediaTime::ZERO, false).await?;
+        self.stage.open(id, Opening::whole(Arc::clone(&title))).await?;
         if let Err(problem) = self.play_at(id, &places, call, now).await {
             // It may have ended meanwhile.
             let _ = self.stage.end(id).await;

@@ -81,7 +81,7 @@ pub fn session(snapshot: &PresentationSnapshot, lifetimes: impl Fn(&FlowSnapshot
         "state": snapshot.state.as_str(),
         "positionSeconds": position(snapshot.position),
         "durationSeconds": position(snapshot.title.duration),
-        "scale": snapshot.scale,
+        "scale": snapshot.scale.factor(),
         "flows": snapshot.flows.iter().map(|flow| self::flow(flow, &lifetimes)).collect::<Vec<_>>(),
     })
 }

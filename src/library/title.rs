@@ -196,6 +196,19 @@ impl Track {
         self.index.random_access_at_or_before(limit)
     }
 
+    /// How many random access points there are.
+    pub fn random_access_points(&self) -> usize {
+        if self.index.every_is_access { self.len() } else { self.index.access_points.len() }
+    }
+
+    /// The position of a random access point by its number.
+    pub fn random_access_point(&self, number: usize) -> Option<usize> {
+        if self.index.every_is_access {
+            return Some(number).filter(|number| *number < self.len());
+        }
+        self.index.access_points.get(number).map(|&position| position as usize)
+    }
+
     /// The leading pictures of a random access point, which follow it in sending order and are shown before it: what they
     /// refer to may lie before it. Their positions; empty where it has none, and after a picture that is no such point.
     pub fn leading_pictures(&self, position: usize) -> Range<usize> {

@@ -9,6 +9,7 @@ use crate::now::Mono;
 use crate::payload::grouping::Grouping;
 use crate::playback::checkpoints::{Checkpoint, Checkpoints};
 use crate::playback::clock::FlowTime;
+use crate::playback::scale::View;
 use crate::playback::stage::FlowFacts;
 use crate::quantities::MediaTime;
 use crate::steering::{Branch, Entered, UpdateId};
@@ -72,8 +73,8 @@ pub struct Cursor {
 
 impl Cursor {
     /// The access unit under the cursor; `None` past the stretch's end.
-    pub fn access_unit(&self, track: &Track) -> Option<AccessUnit> {
-        track.access_unit(self.unit).filter(|unit| track.decode_time(unit) < self.segment.end)
+    pub fn access_unit(&self, view: View<'_>) -> Option<AccessUnit> {
+        view.access_unit(self.unit).filter(|unit| view.decode_time(unit) < self.segment.end)
     }
 
     /// Whether it is at an access unit or beyond.
@@ -95,8 +96,8 @@ impl Cursor {
     }
 
     /// When that access unit is due.
-    pub fn due(&self, track: &Track) -> Option<FlowTime> {
-        self.access_unit(track).map(|unit| self.segment.due_at(track.decode_time(&unit)))
+    pub fn due(&self, view: View<'_>) -> Option<FlowTime> {
+        self.access_unit(view).map(|unit| self.segment.due_at(view.decode_time(&unit)))
     }
 }
 
@@ -307,8 +308,8 @@ impl Flow {
     }
 
     /// The RTP timestamp of an access unit shown at `at` in `segment`.
-    pub fn timestamp(&self, segment: &Segment, track: &Track, unit: &AccessUnit) -> u32 {
-        let ticks = track.timescale.rescale(unit.presentation_time, self.facts.clock_rate);
+    pub fn timestamp(&self, segment: &Segment, view: View<'_>, unit: &AccessUnit) -> u32 {
+        let ticks = view.track().timescale.rescale(unit.presentation_time, self.facts.clock_rate);
         self.segment_base(segment).wrapping_add(ticks as u32)
     }
 
@@ -342,26 +343,26 @@ impl Flow {
 
     /// Notes that the access unit under the live cursor was sent in `packets` packets (none: it was passed over), and goes
     /// on to the next.
-    pub fn advance(&mut self, track: &Track, packets: u64, segments: &VecDeque<Segment>, max_prime: Duration) {
+    pub fn advance(&mut self, view: View<'_>, packets: u64, segments: &VecDeque<Segment>, max_prime: Duration) {
         let Some(cursor) = self.live else { return };
         if packets == 0 {
             if self.holes.len() >= HOLES {
                 self.holes.pop_front();
             }
             self.holes.push_back((cursor.segment.serial, cursor.unit));
-        } else if let Some(unit) = cursor.access_unit(track) {
+        } else if let Some(unit) = cursor.access_unit(view) {
             if unit.random_access {
                 let unit = u32::try_from(cursor.unit).unwrap_or(u32::MAX);
                 self.checkpoints.push(Checkpoint { segment: cursor.segment.serial, unit, sequence: cursor.sequence });
-                self.forget_checkpoints(track, &cursor, segments, max_prime);
+                self.forget_checkpoints(view, &cursor, segments, max_prime);
             }
-            self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
-            let shown = cursor.segment.shown_at(track.presentation_time(&unit));
+            self.last_timestamp = self.timestamp(&cursor.segment, view, &unit);
+            let shown = cursor.segment.shown_at(view.presentation_time(&unit));
             self.shown_from = self.shown_from.max(shown);
-            self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, track)));
+            self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, view)));
         }
         self.sequence += packets;
-        self.live = Some(self.behind(&cursor, track, packets));
+        self.live = Some(self.behind(&cursor, view, packets));
         self.keep_promise();
     }
 
@@ -387,23 +388,23 @@ impl Flow {
     }
 
     /// The cursor behind a packet, or several of one access unit.
-    pub fn behind(&self, cursor: &Cursor, track: &Track, packets: u64) -> Cursor {
-        let unit = cursor.unit + self.grouping.count(track, cursor.unit);
+    pub fn behind(&self, cursor: &Cursor, view: View<'_>, packets: u64) -> Cursor {
+        let unit = cursor.unit + view.count(&self.grouping, cursor.unit);
         Cursor { unit, sequence: cursor.sequence + packets, ..*cursor }
     }
 
     /// When what is under a cursor is to leave.
-    pub fn due(&self, cursor: &Cursor, track: &Track) -> Option<FlowTime> {
-        cursor.due(track).map(|due| due.plus(self.grouping.hold()))
+    pub fn due(&self, cursor: &Cursor, view: View<'_>) -> Option<FlowTime> {
+        cursor.due(view).map(|due| due.plus(self.grouping.hold()))
     }
 
     /// How long what is under a cursor lasts.
-    pub fn lasts(&self, cursor: &Cursor, track: &Track) -> Duration {
-        let Some(first) = track.access_unit(cursor.unit) else { return Duration::ZERO };
-        let last = self.grouping.second(track, cursor.unit).unwrap_or(first);
+    pub fn lasts(&self, cursor: &Cursor, view: View<'_>) -> Duration {
+        let Some(first) = view.access_unit(cursor.unit) else { return Duration::ZERO };
+        let last = view.second(&self.grouping, cursor.unit).unwrap_or(first);
         // Rounded where the next one begins.
-        let end = MediaTime::from_ticks(last.decode_time.saturating_add(i64::from(last.duration)), track.timescale);
-        end.since(track.decode_time(&first))
+        let end = MediaTime::from_ticks(last.decode_time.saturating_add(i64::from(last.duration)), view.track().timescale);
+        end.since(view.decode_time(&first))
     }
 
     /// Whether the access unit under a cursor was passed over when it was due.
@@ -474,7 +475,7 @@ impl Flow {
     }
 
     /// Puts the live cursor back to where a branch is, as though nothing behind it had been sent.
-    pub fn rewind(&mut self, cursor: Cursor, track: &Track) {
+    pub fn rewind(&mut self, cursor: Cursor, view: View<'_>) {
         let is_behind = |segment: u32, unit: usize| cursor.is_beyond(&Entry { segment, unit, delay: Duration::ZERO });
         while self.checkpoints.newest().is_some_and(|newest| !is_behind(newest.segment, newest.unit as usize)) {
             self.checkpoints.pop_newest();
@@ -485,13 +486,13 @@ impl Flow {
         self.sequence = cursor.sequence;
         self.promised = self.promised.filter(|(segment, ..)| *segment == cursor.segment.serial);
         self.left = self.left.filter(|sent| sent.segment == cursor.segment.serial);
-        let sent = (cursor.unit.saturating_sub(REORDERED)..cursor.unit).filter_map(|unit| track.access_unit(unit));
+        let sent = (cursor.unit.saturating_sub(REORDERED)..cursor.unit).filter_map(|unit| view.access_unit(unit));
         (self.shown_from, self.shown_until) = sent.fold((cursor.segment.begins, cursor.segment.begins), |(from, until), unit| {
-            let shown = cursor.segment.shown_at(track.presentation_time(&unit));
-            (from.max(shown), until.max(shown.plus(duration(track, &unit))))
+            let shown = cursor.segment.shown_at(view.presentation_time(&unit));
+            (from.max(shown), until.max(shown.plus(duration(view.track(), &unit))))
         });
-        if let Some(unit) = cursor.unit.checked_sub(1).and_then(|unit| track.access_unit(unit)) {
-            self.last_timestamp = self.timestamp(&cursor.segment, track, &unit);
+        if let Some(unit) = cursor.unit.checked_sub(1).and_then(|unit| view.access_unit(unit)) {
+            self.last_timestamp = self.timestamp(&cursor.segment, view, &unit);
         }
     }
 
@@ -501,15 +502,15 @@ impl Flow {
     }
 
     /// Drops what lies further back than `max_prime`, but keeps the newest one that does.
-    fn forget_checkpoints(&mut self, track: &Track, live: &Cursor, segments: &VecDeque<Segment>, max_prime: Duration) {
+    fn forget_checkpoints(&mut self, view: View<'_>, live: &Cursor, segments: &VecDeque<Segment>, max_prime: Duration) {
         let due = |point: &Checkpoint| {
             let segment = segments.iter().find(|segment| segment.serial == point.segment)?;
-            track.access_unit(point.unit as usize).map(|unit| segment.due_at(track.decode_time(&unit)))
+            view.access_unit(point.unit as usize).map(|unit| segment.due_at(view.decode_time(&unit)))
         };
         while self.checkpoints.oldest().is_some_and(|oldest| due(&oldest).is_none()) {
             self.checkpoints.pop_oldest();
         }
-        let now = live.due(track).unwrap_or(self.shown_until);
+        let now = live.due(view).unwrap_or(self.shown_until);
         while self.checkpoints.second().is_some_and(|second| due(&second).is_none_or(|due| now.since(due) >= max_prime)) {
             self.checkpoints.pop_oldest();
         }
@@ -521,14 +522,14 @@ impl Flow {
     }
 
     /// The newest random access point sent that is shown at `limit` or before, else the oldest one remembered.
-    pub fn checkpoint(&self, track: &Track, segments: &VecDeque<Segment>, limit: FlowTime) -> Option<Cursor> {
+    pub fn checkpoint(&self, view: View<'_>, segments: &VecDeque<Segment>, limit: FlowTime) -> Option<Cursor> {
         let cursors = self.checkpoints.newest_first().filter_map(|point| {
             let segment = *segments.iter().find(|segment| segment.serial == point.segment)?;
             Some(Cursor { segment, unit: point.unit as usize, sequence: point.sequence })
         });
         let mut oldest = None;
         for cursor in cursors {
-            let shown = track.access_unit(cursor.unit).map(|unit| cursor.segment.shown_at(track.presentation_time(&unit)));
+            let shown = view.access_unit(cursor.unit).map(|unit| cursor.segment.shown_at(view.presentation_time(&unit)));
             if shown.is_some_and(|shown| shown <= limit) {
                 return Some(cursor);
             }

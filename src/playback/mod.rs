@@ -9,8 +9,10 @@ pub mod flow;
 pub mod presentation;
 pub mod report;
 pub mod rtx;
+pub mod scale;
 pub mod stage;
 
+pub use scale::Scale;
 pub use stage::{
     Awaited, BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NewFlow, NptRange, Opening, Perform, PlayRequest, PlaybackError,
     Playing, PresentationId, PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,

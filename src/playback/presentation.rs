@@ -21,13 +21,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::library::{AccessUnit, Title, Track};
+use crate::library::{AccessUnit, Title};
 use crate::now::{Mono, Now};
 use crate::payload::grouping::Grouping;
 use crate::playback::clock::{FlowClock, FlowTime};
 use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
+use crate::playback::scale::{Pace, Scale, View};
 use crate::playback::stage::{
-    BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationId,
+    BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, Opening, PlayRequest, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState,
 };
 use crate::quantities::{MediaKind, MediaTime};
@@ -172,8 +173,12 @@ pub struct Presentation {
     title: Arc<Title>,
     settings: PresentationSettings,
     looping: bool,
-    /// Where it starts when nothing else is asked.
+    /// Where in the title it starts when nothing else is asked.
     opened_at: MediaTime,
+    /// Where in the title it ends.
+    closes_at: MediaTime,
+    /// What of the tracks is played when. Times of stretches and of access units are those of the view (see [`Pace`]).
+    pace: Pace,
     phase: Phase,
     /// Whether it is to run as soon as a branch is bound.
     wanted: bool,
@@ -201,14 +206,19 @@ pub struct Presentation {
 }
 
 impl Presentation {
-    /// A presentation that stands at `start`.
-    pub fn new(id: PresentationId, title: Arc<Title>, start: MediaTime, looping: bool, settings: PresentationSettings, now: Now) -> Self {
+    /// A presentation that stands at its start.
+    pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
+        let Opening { title, start, end, scale, looping } = opening;
+        let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
+        let opened_at = if scale.is_backward() && start <= MediaTime::ZERO { closes_at } else { start.clamp(MediaTime::ZERO, closes_at) };
         Self {
             id,
             title,
             settings,
             looping,
-            opened_at: start,
+            opened_at,
+            closes_at,
+            pace: Pace::new(scale, closes_at),
             phase: Phase::Unbound(now.mono + UNCLAIMED),
             wanted: false,
             claimed: false,
@@ -242,6 +252,11 @@ impl Presentation {
         &self.flows
     }
 
+    /// How fast it plays.
+    pub const fn scale(&self) -> Scale {
+        self.pace.scale()
+    }
+
     /// How often it has jumped to another position.
     pub const fn jumps(&self) -> u32 {
         self.jumps
@@ -261,7 +276,10 @@ impl Presentation {
         let shown = self.clock.read(now.mono).minus(self.common_delay());
         let segment = self.segments.iter().rev().find(|segment| segment.begins <= shown).or(self.segments.front());
         match segment {
-            Some(segment) => segment.media_at(shown.max(segment.begins)).clamp(MediaTime::ZERO, segment.end.min(self.title.duration)),
+            Some(segment) => {
+                let at = segment.media_at(shown.max(segment.begins)).clamp(MediaTime::ZERO, segment.end);
+                self.pace.title_time(at).clamp(MediaTime::ZERO, self.closes_at)
+            }
             None => self.opened_at,
         }
     }
@@ -282,11 +300,11 @@ impl Presentation {
     /// All that the API shows of it. Drops are known to the filter, and are left empty.
     pub fn snapshot(&self, now: Now) -> PresentationSnapshot {
         let flow = |flow: &Flow| {
-            let track = self.title.tracks.get(flow.facts.track);
+            let view = self.pace.view(&self.title, flow.facts.track);
             FlowSnapshot {
                 facts: flow.facts,
-                kind: track.map_or(MediaKind::Video, |track| track.kind),
-                codec: track.map_or("", |track| track.codec.name()),
+                kind: view.map_or(MediaKind::Video, |view| view.kind()),
+                codec: view.map_or("", |view| view.track().codec.name()),
                 dropped: Vec::new(),
                 last_sequence: (flow.sequence.wrapping_sub(1) & 0xffff) as u16,
                 last_timestamp: flow.last_timestamp,
@@ -298,7 +316,7 @@ impl Presentation {
             title: Arc::clone(&self.title),
             state: self.state(),
             position: self.position(now),
-            scale: 1.0,
+            scale: self.pace.scale(),
             flows: self.flows.iter().map(flow).collect(),
         }
     }
@@ -308,14 +326,14 @@ impl Presentation {
     /// # Errors
     /// `Full`; `Unknown` where the title has no such track.
     pub fn add_flow(&mut self, facts: FlowFacts, identity: FlowIdentity, grouping: Grouping, now: Now) -> Result<(), PlaybackError> {
-        let track = self.title.tracks.get(facts.track).ok_or(PlaybackError::Unknown)?;
+        let view = self.pace.view(&self.title, facts.track).ok_or(PlaybackError::Unknown)?;
         if self.flows.len() >= MAX_FLOWS {
             return Err(PlaybackError::Full);
         }
         let mut flow = Flow::new(facts, identity, grouping);
         if let Some(&segment) = self.segments.back() {
             let position = segment.media_at(self.clock.read(now.mono).max(segment.begins));
-            flow.enter(segment, entry(track, position), true);
+            flow.enter(segment, entry(view, position), true);
         }
         self.flows.push(flow);
         Ok(())
@@ -330,23 +348,30 @@ impl Presentation {
             return Err(PlaybackError::Unknown);
         }
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
-        let duration = self.title.duration;
-        let end = range.end.map_or(duration, |end| if end.plus(END_TOLERANCE) >= duration { duration } else { end });
+        let pace = Pace::new(request.scale.unwrap_or(self.pace.scale()), self.closes_at);
         if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO) {
             return Err(PlaybackError::InvalidRange);
         }
-        if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
+        // From here on, times of the view.
+        let asked_start = range.start.map(|start| pace.view_time(start.min(self.closes_at)));
+        let asked_end = range.end.map(|end| pace.view_time(end));
+        let length = pace.length();
+        let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= length { length } else { end });
+        if asked_end.is_some_and(|end| end <= asked_start.unwrap_or_default()) {
             return Err(PlaybackError::InvalidRange);
         }
-        let fresh = match (range.start, self.segments.is_empty() || self.is_over()) {
+        let first = if pace.scale().is_backward() { self.closes_at } else { MediaTime::ZERO };
+        let fresh = match (asked_start, self.segments.is_empty() || self.is_over()) {
             (Some(start), _) => Some(start),
-            (None, true) if self.segments.is_empty() => Some(self.opened_at),
-            (None, true) => Some(MediaTime::ZERO),
+            (None, true) if self.segments.is_empty() => Some(pace.view_time(self.opened_at)),
+            (None, true) => Some(pace.view_time(first)),
+            (None, false) if pace != self.pace => Some(pace.view_time(self.position(now))),
             (None, false) => None,
         };
-        if range.start.is_none() && range.end.is_some() && end <= fresh.unwrap_or_else(|| self.position(now)) {
+        if range.start.is_none() && range.end.is_some() && end <= fresh.unwrap_or_else(|| pace.view_time(self.position(now))) {
             return Err(PlaybackError::InvalidRange);
         }
+        self.pace = pace;
         if let Some(start) = fresh {
             self.jump(start, end, now);
         } else if (range.end.is_some() || self.reached) && !self.segments.is_empty() {
@@ -379,13 +404,14 @@ impl Presentation {
         let segment = *self.segments.back().ok_or(PlaybackError::Unknown)?;
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
-            return Ok(Playing { start: join.start, end: segment.end, scale: 1.0, flows: join.starts.clone() });
+            let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end));
+            return Ok(Playing { start, end, scale: pace.scale(), flows: join.starts.clone() });
         }
-        let start = if fresh.is_some() { segment.start } else { position };
+        let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
-            start,
-            end: segment.end,
-            scale: 1.0,
+            start: if fresh.is_some() { pace.title_time(start) } else { position },
+            end: pace.title_time(segment.end),
+            scale: pace.scale(),
             flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })
     }
@@ -487,13 +513,14 @@ impl Presentation {
 
     /// Begins a new stretch at the random access point at or before `target`.
     fn jump(&mut self, target: MediaTime, end: MediaTime, now: Now) {
-        let tracks = |flow: &Flow| self.title.tracks.get(flow.facts.track);
-        let leading = self.flows.iter().filter_map(tracks).find(|track| track.kind == MediaKind::Video);
+        let (pace, title) = (self.pace, Arc::clone(&self.title));
+        let views = |flow: &Flow| pace.view(&title, flow.facts.track);
+        let leading = self.flows.iter().filter_map(views).find(|view| view.kind() == MediaKind::Video);
         let start = match leading {
             _ if target <= MediaTime::ZERO => MediaTime::ZERO,
-            Some(track) => access_point(track, target).map_or(target, |(_, start)| start),
+            Some(view) => access_point(view, target).map_or(target, |(_, start)| start),
             // Something is to be heard, also at the very end.
-            None => self.flows.iter().filter_map(tracks).filter_map(last_start).max().map_or(target, |last| target.min(last)),
+            None => self.flows.iter().filter_map(views).filter_map(last_start).max().map_or(target, |last| target.min(last)),
         };
         self.jumps = self.jumps.wrapping_add(1);
         self.begin_segment(start, end, now, true);
@@ -517,10 +544,10 @@ impl Presentation {
     fn begin_segment(&mut self, start: MediaTime, end: MediaTime, now: Now, jump: bool) {
         let begins = self.beginning(now);
         let entries: Vec<usize> =
-            self.flows.iter().map(|flow| self.title.tracks.get(flow.facts.track).map_or(0, |track| entry(track, start))).collect();
+            self.flows.iter().map(|flow| self.pace.view(&self.title, flow.facts.track).map_or(0, |view| entry(view, start))).collect();
         let decode_times = self.flows.iter().zip(&entries).filter_map(|(flow, unit)| {
-            let track = self.title.tracks.get(flow.facts.track)?;
-            track.access_unit(*unit).map(|unit| track.decode_time(&unit).plus(flow.grouping.hold()))
+            let view = self.pace.view(&self.title, flow.facts.track)?;
+            view.access_unit(*unit).map(|unit| view.decode_time(&unit).plus(flow.grouping.hold()))
         });
         // An edit list may place much before the beginning; that is sent at once, not waited for.
         let earliest = start.minus(Duration::from_secs(2));
@@ -538,8 +565,8 @@ impl Presentation {
         }
         for (flow, unit) in self.flows.iter_mut().zip(entries) {
             flow.enter(segment, unit, jump);
-            if let Some(track) = self.title.tracks.get(flow.facts.track).filter(|_| jump) {
-                flow.pass_over(segment.serial, track.leading_pictures(unit));
+            if let Some(view) = self.pace.view(&self.title, flow.facts.track).filter(|_| jump) {
+                flow.pass_over(segment.serial, view.leading_pictures(unit));
             }
         }
         self.reached = false;
@@ -561,6 +588,12 @@ impl Presentation {
         begins
     }
 
+    /// Where in the view a further round begins: a part that was asked for is repeated as such.
+    fn loop_start(&self) -> MediaTime {
+        let is_part = self.closes_at < self.title.duration;
+        if is_part && !self.pace.scale().is_backward() { self.pace.view_time(self.opened_at) } else { MediaTime::ZERO }
+    }
+
     fn run(&mut self, now: Now) {
         if matches!(self.phase, Phase::Standing) {
             let waits = self.flows.iter().flat_map(|flow| &flow.branches).any(|state| state.not_before > now.mono);
@@ -572,25 +605,25 @@ impl Presentation {
 
 /// Where a player that starts at `start` enters a track: pictures at their random access point, sound at the frame that
 /// is heard then; all of it at the title's beginning.
-fn entry(track: &Track, start: MediaTime) -> usize {
+fn entry(view: View<'_>, start: MediaTime) -> usize {
     if start <= MediaTime::ZERO {
         return 0;
     }
-    match track.kind {
-        MediaKind::Video => access_point(track, start).map_or(0, |(unit, _)| unit),
-        MediaKind::Audio | MediaKind::Text => track.first_shown_at(start),
+    match view.kind() {
+        MediaKind::Video => access_point(view, start).map_or(0, |(unit, _)| unit),
+        MediaKind::Audio | MediaKind::Text => view.first_shown_at(start),
     }
 }
 
-fn access_point(track: &Track, at: MediaTime) -> Option<(usize, MediaTime)> {
-    let unit = track.random_access_at_or_before(at)?;
-    let start = track.access_unit(unit).map(|unit| track.presentation_time(&unit))?;
+fn access_point(view: View<'_>, at: MediaTime) -> Option<(usize, MediaTime)> {
+    let unit = view.random_access_for(at)?;
+    let start = view.access_unit(unit).map(|unit| view.presentation_time(&unit))?;
     Some((unit, start.max(MediaTime::ZERO)))
 }
 
 /// When a track's last access unit begins.
-fn last_start(track: &Track) -> Option<MediaTime> {
-    track.access_unit(track.len().checked_sub(1)?).map(|unit| track.presentation_time(&unit))
+fn last_start(view: View<'_>) -> Option<MediaTime> {
+    view.access_unit(view.len().checked_sub(1)?).map(|unit| view.presentation_time(&unit))
 }
 
 fn live_start(flow: &Flow, segment: &Segment, start: MediaTime) -> FlowStart {

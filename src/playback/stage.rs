@@ -12,6 +12,7 @@ use futures_channel::oneshot;
 use smallvec::SmallVec;
 
 use crate::library::{Title, TitlePath};
+use crate::playback::scale::Scale;
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
 use crate::steering::{Branch, BranchSerial, CareOf, DropReason, Holder, HomeAddress, UpdateId};
 
@@ -102,6 +103,8 @@ pub struct PlayRequest {
     pub joining: Option<UpdateId>,
     /// Set where only the position changes: what stands or waits goes on standing or waiting.
     pub still: bool,
+    /// The scale from now on; as it is where nothing is asked.
+    pub scale: Option<Scale>,
 }
 
 /// The first packet of one flow, for `RTP-Info`.
@@ -124,10 +127,10 @@ pub struct FlowStart {
 pub struct Playing {
     /// Where it really starts: the random access point.
     pub start: MediaTime,
-    /// Where it will end.
+    /// Where it will end; backwards, before its start.
     pub end: MediaTime,
     /// The scale in force.
-    pub scale: f64,
+    pub scale: Scale,
     /// The flows, in the order in which they were added.
     pub flows: Vec<FlowStart>,
 }
@@ -203,7 +206,7 @@ pub struct PresentationSnapshot {
     /// The live position.
     pub position: MediaTime,
     /// The scale in force.
-    pub scale: f64,
+    pub scale: Scale,
     /// Its flows.
     pub flows: Vec<FlowSnapshot>,
 }
@@ -230,8 +233,19 @@ pub struct Opening {
     pub title: Arc<Title>,
     /// Where it stands at first.
     pub start: MediaTime,
+    /// Where it ends, if before the title does.
+    pub end: Option<MediaTime>,
+    /// How fast it plays at first.
+    pub scale: Scale,
     /// Whether it begins again at its end.
     pub looping: bool,
+}
+
+impl Opening {
+    /// All of a title, once, at normal speed.
+    pub fn whole(title: Arc<Title>) -> Self {
+        Self { title, start: MediaTime::ZERO, end: None, scale: Scale::default(), looping: false }
+    }
 }
 
 /// A flow to be; home address and label are reserved and authorised already.
@@ -259,16 +273,12 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, PlaybackError>) + Send>;
 
 /// What a presentation can be told.
 pub enum Command {
-    /// Make a presentation of `title`, standing at `start`.
+    /// Make a presentation.
     Open {
         /// Its name, chosen by the caller.
         presentation: PresentationId,
-        /// What is played.
-        title: Arc<Title>,
-        /// Where it stands at first.
-        start: MediaTime,
-        /// Whether it begins again at its end.
-        looping: bool,
+        /// What is played, and how.
+        opening: Opening,
         /// Done.
         reply: Reply<()>,
     },
@@ -428,14 +438,8 @@ impl Stage {
     ///
     /// # Errors
     /// `Full`.
-    pub async fn open(
-        &self,
-        presentation: PresentationId,
-        title: Arc<Title>,
-        start: MediaTime,
-        looping: bool,
-    ) -> Result<(), PlaybackError> {
-        self.ask(|reply| Command::Open { presentation, title, start, looping, reply }).await
+    pub async fn open(&self, presentation: PresentationId, opening: Opening) -> Result<(), PlaybackError> {
+        self.ask(|reply| Command::Open { presentation, opening, reply }).await
     }
 
     /// See [`Command::AddFlow`].

@@ -145,6 +145,8 @@ pub struct Session {
     pub join: Join,
     /// The tracks that were set up, in order.
     pub tracks: Vec<SetUpTrack>,
+    /// Whether it has asked for a scale: from then on a PLAY that asks for none asks for normal speed.
+    pub knows_scales: bool,
     /// Where it stands.
     pub state: State,
     /// When it last said something.
@@ -475,6 +477,7 @@ mod tests {
             holder: Holder(1),
             join: Join::default(),
             tracks: Vec::new(),
+            knows_scales: false,
             state: State::Init,
             heard: at(0),
             connection: 1,

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use crate::library::TitlePath;
+use crate::playback::Scale;
 use crate::quantities::MediaTime;
 use crate::rtsp::header::range;
 
@@ -38,6 +39,10 @@ pub enum HomeName {
 pub struct Query {
     /// `t`: where to begin.
     pub start: Option<MediaTime>,
+    /// `end`: where to end.
+    pub end: Option<MediaTime>,
+    /// `scale`: how fast to play.
+    pub scale: Option<Scale>,
     /// `loop`.
     pub looping: bool,
     /// `key`: the take-over token.
@@ -141,6 +146,8 @@ fn read_query(query: &str) -> Query {
         let value = percent_decode_str(value).decode_utf8_lossy();
         match name {
             "t" => read.start = range::time_of(value.trim_end_matches('s')),
+            "end" => read.end = range::time_of(value.trim_end_matches('s')),
+            "scale" => read.scale = Scale::parse(&value),
             "loop" => read.looping = is_on(&value),
             "rtx" => read.rtx = is_on(&value),
             "key" => read.key = Some(value.into_owned()),

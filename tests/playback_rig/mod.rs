@@ -13,7 +13,7 @@ use flowsteer::payload::Payloader;
 use flowsteer::payload::grouping::Grouping;
 use flowsteer::playback::flow::FlowIdentity;
 use flowsteer::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
-use flowsteer::playback::{FlowFacts, NptRange, PlayRequest, PresentationId};
+use flowsteer::playback::{FlowFacts, NptRange, Opening, PlayRequest, PresentationId};
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
 use flowsteer::steering::{
     BindingId, Branch, BranchSerial, CareOf, EndReason, Ended, HandedOver, HomeAddress, Join, JoinWay, Route, UpdateId,
@@ -143,7 +143,8 @@ impl Rig {
     fn with(title: Arc<Title>, looping: bool, grouping: impl Fn(&Track) -> Grouping) -> Self {
         let now = Now { mono: Mono::from_nanos(10_000_000_000), utc: Utc::from_unix_seconds(1_800_000_000) };
         let tracks: Vec<(ClockRate, Grouping)> = title.tracks.iter().map(|track| (track.timescale, grouping(track))).collect();
-        let mut presentation = Presentation::new(PresentationId(1), title, MediaTime::ZERO, looping, PresentationSettings::default(), now);
+        let mut presentation =
+            Presentation::new(PresentationId(1), Opening { looping, ..Opening::whole(title) }, PresentationSettings::default(), now);
         let mut routes = Vec::new();
         for (track, (rate, grouping)) in tracks.into_iter().enumerate() {
             let home = HomeAddress(format!("fd00::{}", track + 1).parse().expect("an address"));
@@ -278,7 +279,7 @@ impl Rig {
     pub fn play(&mut self, range: Option<(f64, Option<f64>)>, joining: Option<UpdateId>) -> flowsteer::playback::Playing {
         let range =
             range.map(|(start, end)| NptRange { start: Some(MediaTime::from_seconds(start)), end: end.map(MediaTime::from_seconds) });
-        self.presentation.play(PlayRequest { range, joining, still: false }, self.now).expect("playable")
+        self.presentation.play(PlayRequest { range, joining, ..PlayRequest::default() }, self.now).expect("playable")
     }
 
     /// Lets time pass, doing at each deadline what is asked.

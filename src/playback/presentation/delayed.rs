@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use super::{Phase, Presentation, entry};
-use crate::library::Track;
 use crate::now::Now;
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Flow};
+use crate::playback::scale::View;
 
 /// Who is further from where it should be has a connection that takes nothing: it is left alone.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -43,11 +43,11 @@ impl Presentation {
         }
         let segment = self.segments.iter().find(|segment| segment.serial == serial).copied();
         for (flow, cursor) in self.flows.iter_mut().zip(cursors) {
-            match (cursor, segment, self.title.tracks.get(flow.facts.track)) {
-                (Some(cursor), _, Some(track)) => flow.rewind(cursor, track),
+            match (cursor, segment, self.pace.view(&self.title, flow.facts.track)) {
+                (Some(cursor), _, Some(view)) => flow.rewind(cursor, view),
                 // Nothing of it has been sent yet: it begins where the others are.
-                (None, Some(segment), Some(track)) => {
-                    flow.enter(segment, entry(track, segment.media_at(shown.max(segment.begins))), true);
+                (None, Some(segment), Some(view)) => {
+                    flow.enter(segment, entry(view, segment.media_at(shown.max(segment.begins))), true);
                 }
                 _ => {}
             }
@@ -65,13 +65,13 @@ impl Presentation {
     /// Where the live cursor of a flow is to be put: where those of its branches are that lie least behind, or for want of
     /// branches at what is due then (`Some(None)`: nothing of it has been sent). `None` where they are not at one place.
     fn cursor_behind(&self, flow: &Flow, delay: Duration, shown: FlowTime) -> Option<Option<Cursor>> {
-        let track = self.title.tracks.get(flow.facts.track)?;
+        let view = self.pace.view(&self.title, flow.facts.track)?;
         if flow.branches.is_empty() {
-            return Some(flow.checkpoint(track, &self.segments, shown));
+            return Some(flow.checkpoint(view, &self.segments, shown));
         }
         let mut least = flow.branches.iter().filter(|state| state.delay() == delay);
-        let first = settled(least.next()?, track, shown)?;
-        least.all(|state| settled(state, track, shown) == Some(first)).then_some(Some(first))
+        let first = settled(least.next()?, view, shown)?;
+        least.all(|state| settled(state, view, shown) == Some(first)).then_some(Some(first))
     }
 
     /// Sets the flow clock back. Who lies behind does so by that much less, and nothing changes for it.
@@ -105,8 +105,8 @@ impl Presentation {
 }
 
 /// Where a branch is that has come to its place behind the live position.
-fn settled(state: &BranchState, track: &Track, shown: FlowTime) -> Option<Cursor> {
+fn settled(state: &BranchState, view: View<'_>, shown: FlowTime) -> Option<Cursor> {
     let cursor = state.priming.filter(|_| state.awaits.is_none()).map(|priming| priming.cursor)?;
-    let due = cursor.due(track)?;
+    let due = cursor.due(view)?;
     (due.plus(SETTLED) >= shown && !state.priming.is_some_and(|priming| priming.is_making_up(shown.plus(priming.delay)))).then_some(cursor)
 }

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Aligned, INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, entry};
-use crate::library::Track;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent};
+use crate::playback::scale::View;
 use crate::playback::stage::FlowStart;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, Join, JoinWay, Route, UpdateId};
@@ -99,12 +99,12 @@ impl Presentation {
                 last_sent: now.mono,
                 end_told,
             };
-            if let (Some(point), Some(track)) = (&mut point, self.title.tracks.get(flow.facts.track)) {
-                let entry = point.entry(flow, track);
-                let cursor = entry.map(|entry| align(&mut state, flow, track, &self.segments, point, &entry, live));
+            if let (Some(point), Some(view)) = (&mut point, self.pace.view(&self.title, flow.facts.track)) {
+                let entry = point.entry(flow, view);
+                let cursor = entry.map(|entry| align(&mut state, flow, view, &self.segments, point, &entry, live));
                 if state.awaits.is_some() {
                     point.starts.push(point.start_of(flow, cursor.flatten()));
-                } else if let Some(cursor) = prime(&mut state, flow, track, &self.segments, point) {
+                } else if let Some(cursor) = prime(&mut state, flow, view, &self.segments, point) {
                     point.starts.push(point.start_of(flow, Some(cursor)));
                 } else if let Some(cursor) = flow.live {
                     // Nothing of this flow has been sent yet: it begins with what is sent first.
@@ -153,8 +153,8 @@ impl Presentation {
             state.promised = None;
             state.entered = Entered::AtOnce;
             (state.behind, state.lag) = (Duration::ZERO, Duration::ZERO);
-            if let (Some(point), Some(track)) = (&point, self.title.tracks.get(flow.facts.track)) {
-                prime(&mut state, flow, track, &self.segments, point);
+            if let (Some(point), Some(view)) = (&point, self.pace.view(&self.title, flow.facts.track)) {
+                prime(&mut state, flow, view, &self.segments, point);
             }
             flow.branches.insert(position, state);
         }
@@ -174,23 +174,23 @@ impl Presentation {
         let wait = arrivals.iter().map(|(_, branch)| not_before(branch, now)).max().unwrap_or(now.mono).since(now.mono);
         let (earliest, latest) = (live.plus(wait), live.plus(self.settings.max_window.saturating_sub(IN_TIME)));
         let leading = self.leading(arrivals)?;
-        let track = self.title.tracks.get(leading.facts.track)?;
+        let view = self.pace.view(&self.title, leading.facts.track)?;
         let mut cursor = leading.next_of(predecessor(leading, update)?)?;
-        while let Some(unit) = cursor.access_unit(track) {
-            let from = cursor.segment.due_at(track.decode_time(&unit));
+        while let Some(unit) = cursor.access_unit(view) {
+            let from = cursor.segment.due_at(view.decode_time(&unit));
             let begins = from.plus(delay);
             if begins > latest {
                 return None;
             }
             if unit.random_access && begins >= earliest {
-                let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
+                let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
                 let point = JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned, starts: Vec::new() };
                 let is_ahead = |flow: &Flow| {
-                    let Some(track) = self.title.tracks.get(flow.facts.track) else { return false };
-                    let Some(entry) = point.entry(flow, track) else { return false };
+                    let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return false };
+                    let Some(entry) = point.entry(flow, view) else { return false };
                     // Where a range ends between pictures and sound, one of them is not sent.
-                    let is_sent = Cursor { unit: entry.unit, ..cursor }.access_unit(track).is_some();
+                    let is_sent = Cursor { unit: entry.unit, ..cursor }.access_unit(view).is_some();
                     let next = predecessor(flow, update).and_then(|old| flow.next_of(old));
                     is_sent && next.is_some_and(|next| !next.is_beyond(&entry))
                 };
@@ -198,7 +198,7 @@ impl Presentation {
                     return Some(point);
                 }
             }
-            cursor = leading.behind(&cursor, track, 0);
+            cursor = leading.behind(&cursor, view, 0);
         }
         None
     }
@@ -215,24 +215,24 @@ impl Presentation {
         let lag = flows().map(|flow| lag_of(flow, update)).max().unwrap_or_default();
         let limit = live.minus(lag);
         let leading = self.leading(arrivals)?;
-        let track = self.title.tracks.get(leading.facts.track)?;
-        let cursor = leading.checkpoint(track, &self.segments, limit)?;
-        let unit = track.access_unit(cursor.unit)?;
-        let start = track.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
-        let from = cursor.segment.due_at(track.decode_time(&unit));
+        let view = self.pace.view(&self.title, leading.facts.track)?;
+        let cursor = leading.checkpoint(view, &self.segments, limit)?;
+        let unit = view.access_unit(cursor.unit)?;
+        let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
+        let from = cursor.segment.due_at(view.decode_time(&unit));
         Some(JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned: None, starts: Vec::new() })
     }
 
     fn kind(&self, flow: &Flow) -> Option<MediaKind> {
-        self.title.tracks.get(flow.facts.track).map(|track| track.kind)
+        self.pace.view(&self.title, flow.facts.track).map(|view| view.kind())
     }
 }
 
 impl JoinPoint {
     /// The access unit of a flow that is sent at this point, where that is still to come.
-    fn entry(&self, flow: &Flow, track: &Track) -> Option<Entry> {
+    fn entry(&self, flow: &Flow, view: View<'_>) -> Option<Entry> {
         let Aligned { track: leading, unit, delay } = self.aligned?;
-        let unit = if flow.facts.track == leading { unit } else { packet_of(flow, track, entry(track, self.start)) };
+        let unit = if flow.facts.track == leading { unit } else { packet_of(flow, view, entry(view, self.start)) };
         Some(Entry { segment: self.segment.serial, unit, delay })
     }
 
@@ -249,10 +249,10 @@ impl JoinPoint {
 }
 
 /// The access unit with which the packet begins, or will, that another is in.
-fn packet_of(flow: &Flow, track: &Track, unit: usize) -> usize {
+fn packet_of(flow: &Flow, view: View<'_>, unit: usize) -> usize {
     match flow.live {
         Some(live) if live.unit == unit => unit,
-        _ => flow.grouping.packet_of(track, unit),
+        _ => view.packet_of(&flow.grouping, unit),
     }
 }
 
@@ -265,17 +265,17 @@ fn not_before(branch: &Branch, now: Now) -> Mono {
 }
 
 /// Lets a branch enter at a point that lies back; from where. `None` where nothing of the flow has been sent yet.
-fn prime(state: &mut BranchState, flow: &Flow, track: &Track, segments: &VecDeque<Segment>, point: &JoinPoint) -> Option<Cursor> {
+fn prime(state: &mut BranchState, flow: &Flow, view: View<'_>, segments: &VecDeque<Segment>, point: &JoinPoint) -> Option<Cursor> {
     let (shown, joined) = (point.segment.shown_at(point.start), point.joined);
-    let cursor = flow.checkpoint(track, segments, shown)?;
+    let cursor = flow.checkpoint(view, segments, shown)?;
     // The same for all flows of an update.
     let (rate_milli, delay) = pace(&state.branch.join, joined.since(point.from));
     state.entered = if delay.is_zero() { Entered::Primed } else { Entered::Delayed };
     state.behind = delay;
     state.lag = joined.since(shown);
-    state.left_out = left_out(&cursor, track);
+    state.left_out = left_out(&cursor, view);
     // Pictures may have to begin further back than sound that came first.
-    let from = cursor.due(track).map_or(point.from, |due| due.min(point.from));
+    let from = cursor.due(view).map_or(point.from, |due| due.min(point.from));
     state.priming = Some(Priming { cursor, from, joined, rate_milli, delay });
     Some(cursor)
 }
@@ -296,8 +296,8 @@ fn pace(join: &Join, back: Duration) -> (u16, Duration) {
 }
 
 /// The pictures that are left out for a branch that begins under a cursor.
-pub(super) fn left_out(cursor: &Cursor, track: &Track) -> Option<(u32, Range<usize>)> {
-    let units = track.leading_pictures(cursor.unit);
+pub(super) fn left_out(cursor: &Cursor, view: View<'_>) -> Option<(u32, Range<usize>)> {
+    let units = view.leading_pictures(cursor.unit);
     (!units.is_empty()).then_some((cursor.segment.serial, units))
 }
 
@@ -305,7 +305,7 @@ pub(super) fn left_out(cursor: &Cursor, track: &Track) -> Option<(u32, Range<usi
 fn align(
     state: &mut BranchState,
     flow: &Flow,
-    track: &Track,
+    view: View<'_>,
     segments: &VecDeque<Segment>,
     point: &JoinPoint,
     entry: &Entry,
@@ -313,12 +313,12 @@ fn align(
 ) -> Option<Cursor> {
     let delay = entry.delay;
     let next = Cursor { segment: point.segment, unit: entry.unit, sequence: flow.sequence };
-    let due = flow.due(&next, track)?;
+    let due = flow.due(&next, view)?;
     let mut cursor = None;
     if flow.is_beyond(entry) {
-        let unit = next.access_unit(track)?;
-        let shown = point.segment.shown_at(track.presentation_time(&unit));
-        let sent = flow.checkpoint(track, segments, shown).filter(|sent| sent.is_at(entry))?;
+        let unit = next.access_unit(view)?;
+        let shown = point.segment.shown_at(view.presentation_time(&unit));
+        let sent = flow.checkpoint(view, segments, shown).filter(|sent| sent.is_at(entry))?;
         if due.plus(delay) < live {
             return None;
         }
@@ -328,7 +328,7 @@ fn align(
     state.awaits = Some(*entry);
     state.entered = Entered::Aligned;
     (state.behind, state.lag) = (delay, delay);
-    state.left_out = left_out(&next, track);
+    state.left_out = left_out(&next, view);
     cursor
 }
 
@@ -365,9 +365,9 @@ pub(super) fn hand_over(flow: &mut Flow, new: BranchSerial, first: Option<Sent>)
 
 impl Sent {
     /// What is under a cursor, as it is sent.
-    pub(super) fn of(cursor: &Cursor, flow: &Flow, track: &Track) -> Option<Self> {
-        let unit = cursor.access_unit(track)?;
-        let due = cursor.segment.due_at(track.decode_time(&unit));
-        Some(Self { segment: cursor.segment.serial, due, until: due.plus(flow.lasts(cursor, track)) })
+    pub(super) fn of(cursor: &Cursor, flow: &Flow, view: View<'_>) -> Option<Self> {
+        let unit = cursor.access_unit(view)?;
+        let due = cursor.segment.due_at(view.decode_time(&unit));
+        Some(Self { segment: cursor.segment.serial, due, until: due.plus(flow.lasts(cursor, view)) })
     }
 }

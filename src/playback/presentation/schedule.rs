@@ -10,7 +10,6 @@ use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Flow, Priming, Sent, duration};
-use crate::quantities::MediaTime;
 use crate::steering::{BranchSerial, HandedOver, UpdateId};
 
 impl Presentation {
@@ -92,10 +91,10 @@ impl Presentation {
     /// Branches that have caught up become live.
     pub(super) fn settle_primed(&mut self) {
         for flow in &mut self.flows {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             while let Some(live) = flow.live.filter(|live| flow.is_hole(live)) {
                 // What nobody is sent.
-                flow.live = Some(flow.behind(&live, track, 0));
+                flow.live = Some(flow.behind(&live, view, 0));
                 flow.keep_promise();
             }
             for position in 0..flow.branches.len() {
@@ -103,12 +102,12 @@ impl Presentation {
                     && flow.is_hole(&priming.cursor)
                 {
                     // What the others did not get took no numbers.
-                    priming.cursor = flow.behind(&priming.cursor, track, 0);
+                    priming.cursor = flow.behind(&priming.cursor, view, 0);
                     flow.branches[position].priming = Some(priming);
                     flow.branches[position].keep_promise();
                 }
                 // Who is delayed waits at the live cursor where an access unit lasts longer than its delay; not at the end.
-                let has_ended = !self.looping && flow.live.is_some_and(|live| live.access_unit(track).is_none());
+                let has_ended = !self.looping && flow.live.is_some_and(|live| live.access_unit(view).is_none());
                 let settles = |priming: Priming| flow.has_caught_up(&priming.cursor) && (has_ended || !priming.is_delayed());
                 if flow.branches[position].priming.is_some_and(settles) {
                     flow.branches[position].priming = None;
@@ -119,7 +118,7 @@ impl Presentation {
 
     fn poll_priming(&mut self, live: FlowTime, now: Now) -> Option<Work> {
         for (index, flow) in self.flows.iter_mut().enumerate() {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             for position in 0..flow.branches.len() {
                 let state = &flow.branches[position];
                 let Some(mut priming) = state.priming else { continue };
@@ -127,7 +126,7 @@ impl Presentation {
                     continue;
                 }
                 // Over a loop's seam into the next stretch.
-                if priming.cursor.access_unit(track).is_none() {
+                if priming.cursor.access_unit(view).is_none() {
                     let next = self.segments.iter().find(|segment| segment.serial == priming.cursor.segment.serial.wrapping_add(1));
                     let Some(&segment) = next else {
                         // So far behind that the way is forgotten: it goes on with all.
@@ -136,20 +135,20 @@ impl Presentation {
                         }
                         continue;
                     };
-                    priming.cursor = Cursor { segment, unit: entry(track, segment.start), sequence: priming.cursor.sequence };
+                    priming.cursor = Cursor { segment, unit: entry(view, segment.start), sequence: priming.cursor.sequence };
                     flow.branches[position].priming = Some(priming);
                 }
-                let Some(unit) = priming.cursor.access_unit(track) else { continue };
-                let Some(due) = flow.due(&priming.cursor, track) else { continue };
+                let Some(unit) = priming.cursor.access_unit(view) else { continue };
+                let Some(due) = flow.due(&priming.cursor, view) else { continue };
                 if due > priming.reach(live) || is_over(flow, &flow.branches[position], self.clock.when(priming.reaches(due))) {
                     continue;
                 }
                 return Some(Work::Unit {
                     flow: index,
                     unit,
-                    second: flow.grouping.second(track, priming.cursor.unit),
+                    second: view.second(&flow.grouping, priming.cursor.unit),
                     sequence: (priming.cursor.sequence & 0xffff) as u16,
-                    timestamp: flow.timestamp(&priming.cursor.segment, track, &unit),
+                    timestamp: flow.timestamp(&priming.cursor.segment, view, &unit),
                     due: now.mono,
                     audience: Audience::Priming(flow.branches[position].branch.serial),
                 });
@@ -161,22 +160,22 @@ impl Presentation {
     fn poll_live(&self, live: FlowTime) -> Option<Work> {
         let mut earliest: Option<(FlowTime, usize, Cursor, AccessUnit)> = None;
         for (index, flow) in self.flows.iter().enumerate() {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
-            let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(track)?))) else { continue };
-            let Some(due) = flow.due(&cursor, track) else { continue };
+            let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
+            let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(view)?))) else { continue };
+            let Some(due) = flow.due(&cursor, view) else { continue };
             if due <= live && earliest.is_none_or(|(best, ..)| due < best) {
                 earliest = Some((due, index, cursor, unit));
             }
         }
         let (due, index, cursor, unit) = earliest?;
         let flow = self.flows.get(index)?;
-        let track = self.title.tracks.get(flow.facts.track)?;
+        let view = self.pace.view(&self.title, flow.facts.track)?;
         Some(Work::Unit {
             flow: index,
             unit,
-            second: flow.grouping.second(track, cursor.unit),
+            second: view.second(&flow.grouping, cursor.unit),
             sequence: (cursor.sequence & 0xffff) as u16,
-            timestamp: flow.timestamp(&cursor.segment, track, &unit),
+            timestamp: flow.timestamp(&cursor.segment, view, &unit),
             due: self.clock.when(due)?,
             audience: Audience::Live,
         })
@@ -193,13 +192,13 @@ impl Presentation {
             return None;
         }
         if self.looping {
-            let end = self.title.duration;
-            self.begin_segment(MediaTime::ZERO, end, now, false);
+            self.begin_segment(self.loop_start(), self.pace.length(), now, false);
             return self.poll_live(live);
         }
         self.reached = true;
         self.wanted = false;
-        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.title.duration);
+        // Backwards it stands at the beginning, and can be played forward from there.
+        self.finished = !self.pace.scale().is_backward() && self.segments.back().is_some_and(|segment| segment.end >= self.pace.length());
         if self.finished {
             for (index, flow) in self.flows.iter_mut().enumerate() {
                 for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {
@@ -219,7 +218,7 @@ impl Presentation {
 
     /// When the next live access unit is due.
     fn live_due(&self) -> Option<FlowTime> {
-        let due = |flow: &Flow| flow.live.and_then(|cursor| flow.due(&cursor, self.title.tracks.get(flow.facts.track)?));
+        let due = |flow: &Flow| flow.live.and_then(|cursor| flow.due(&cursor, self.pace.view(&self.title, flow.facts.track)?));
         self.flows.iter().filter_map(due).min()
     }
 
@@ -227,9 +226,9 @@ impl Presentation {
     pub(super) fn over_at(&self) -> Option<FlowTime> {
         let segment = self.segments.back()?;
         let last = |flow: &Flow| {
-            let (cursor, track) = (flow.live?, self.title.tracks.get(flow.facts.track)?);
-            let unit = track.access_unit(cursor.unit.checked_sub(1)?)?;
-            Some(segment.due_at(track.decode_time(&unit)).plus(duration(track, &unit)).max(flow.shown_until))
+            let (cursor, view) = (flow.live?, self.pace.view(&self.title, flow.facts.track)?);
+            let unit = view.access_unit(cursor.unit.checked_sub(1)?)?;
+            Some(segment.due_at(view.decode_time(&unit)).plus(duration(view.track(), &unit)).max(flow.shown_until))
         };
         Some(self.flows.iter().filter_map(last).max().unwrap_or(segment.begins))
     }
@@ -239,12 +238,12 @@ impl Presentation {
         let max_prime = self.settings.max_prime;
         let index = flow;
         let Some(flow) = self.flows.get_mut(flow) else { return };
-        let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
+        let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return };
         let cursor = match audience {
             Audience::Live => flow.live,
             Audience::Priming(serial) => flow.branch_mut(serial).and_then(|state| state.priming).map(|priming| priming.cursor),
         };
-        let unit = cursor.and_then(|cursor| Sent::of(&cursor, flow, track));
+        let unit = cursor.and_then(|cursor| Sent::of(&cursor, flow, view));
         let fresh =
             |flow: &Flow, serial: BranchSerial| flow.branches.iter().any(|state| state.branch.serial == serial && state.packets == 0);
         for serial in served {
@@ -256,7 +255,7 @@ impl Presentation {
             }
         }
         let mut spoilt: SmallVec<[UpdateId; 2]> = SmallVec::new();
-        let due = cursor.and_then(|cursor| cursor.due(track));
+        let due = cursor.and_then(|cursor| cursor.due(view));
         if let (Audience::Live, Some(cursor), Some(due)) = (audience, cursor, due) {
             for state in flow.branches.iter_mut().filter(|state| state.priming.is_none()) {
                 match state.awaits.filter(|entry| cursor.is_at(entry)) {
@@ -269,9 +268,9 @@ impl Presentation {
             }
         }
         match audience {
-            Audience::Live => flow.advance(track, packets, &self.segments, max_prime),
+            Audience::Live => flow.advance(view, packets, &self.segments, max_prime),
             Audience::Priming(serial) => {
-                let behind = cursor.map(|cursor| flow.behind(&cursor, track, packets));
+                let behind = cursor.map(|cursor| flow.behind(&cursor, view, packets));
                 if let (Some(state), Some(behind)) = (flow.branch_mut(serial), behind) {
                     if let Some(priming) = &mut state.priming {
                         priming.cursor = behind;
@@ -340,7 +339,7 @@ impl Presentation {
     pub fn left_out_behind(&self, flow: usize, audience: Audience, serial: BranchSerial) -> SmallVec<[AccessUnit; 8]> {
         let mut units = SmallVec::new();
         let Some(flow) = self.flows.get(flow) else { return units };
-        let Some(track) = self.title.tracks.get(flow.facts.track) else { return units };
+        let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return units };
         let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return units };
         let Some(next) = next_for(flow, state, audience) else { return units };
         if let Some((segment, left_out)) = &state.left_out
@@ -348,7 +347,7 @@ impl Presentation {
             && left_out.start == next.unit + 1
         {
             let cursors = left_out.clone().map(|unit| Cursor { unit, ..next }).filter(|cursor| !flow.is_hole(cursor));
-            units.extend(cursors.filter_map(|cursor| cursor.access_unit(track)));
+            units.extend(cursors.filter_map(|cursor| cursor.access_unit(view)));
         }
         units
     }
@@ -356,10 +355,10 @@ impl Presentation {
     /// `serial`, which lost a picture, goes on with the random access point that is next for an audience: not with what leads that.
     pub fn begin_anew(&mut self, flow: usize, audience: Audience, serial: BranchSerial) {
         let Some(flow) = self.flows.get_mut(flow) else { return };
-        let Some(track) = self.title.tracks.get(flow.facts.track) else { return };
+        let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return };
         let state = flow.branches.iter().find(|state| state.branch.serial == serial);
         let Some(next) = state.and_then(|state| next_for(flow, state, audience)) else { return };
-        if let (Some(state), Some(units)) = (flow.branch_mut(serial), left_out(&next, track)) {
+        if let (Some(state), Some(units)) = (flow.branch_mut(serial), left_out(&next, view)) {
             state.left_out = Some(units);
         }
     }
@@ -369,8 +368,8 @@ impl Presentation {
     /// newest packet.
     pub fn report_point(&self, flow: &Flow, state: &BranchState, now: Now) -> (FlowTime, u64) {
         let live = self.clock.read(now.mono);
-        let track = self.title.tracks.get(flow.facts.track);
-        let next = |priming: &Priming| track.and_then(|track| flow.due(&priming.cursor, track));
+        let view = self.pace.view(&self.title, flow.facts.track);
+        let next = |priming: &Priming| view.and_then(|view| flow.due(&priming.cursor, view));
         let reach = |priming: Priming| next(&priming).map_or(priming.reach(live), |next| next.min(priming.reach(live)));
         let to_make_up = |priming: Priming| live.minus(state.behind).since(reach(priming));
         let point = live.minus(state.priming.map(to_make_up).unwrap_or_default());
@@ -408,10 +407,10 @@ impl Presentation {
         let live = live.and_then(|time| self.clock.when(time));
         let mut primed: Option<Mono> = None;
         for flow in &self.flows {
-            let Some(track) = self.title.tracks.get(flow.facts.track) else { continue };
+            let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             for state in &flow.branches {
                 let Some(priming) = &state.priming else { continue };
-                let due = match flow.due(&priming.cursor, track) {
+                let due = match flow.due(&priming.cursor, view) {
                     Some(due) => priming.reaches(due),
                     // A loop's next round may not have begun.
                     None if self.segments.back().is_some_and(|last| last.serial == priming.cursor.segment.serial) => continue,

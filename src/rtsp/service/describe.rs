@@ -15,6 +15,7 @@ impl Service {
             return Err(Status(406).into());
         }
         let url = self.url(request, link)?;
+        let end = url.query.end;
         let (title, tracks) = match self.find(&url, request, link).await? {
             Found::Title { title, .. } => {
                 let tracks = (0..title.tracks.len()).collect();
@@ -28,14 +29,14 @@ impl Service {
                 (snapshot.title, tracks)
             }
         };
-        let body = self.description(&title, &tracks, self.serves_rtx(&url), link);
+        let body = self.description(&title, &tracks, end, self.serves_rtx(&url), link);
         Ok(Response::new(Status::OK)
             .with("Content-Base", content_base(&request.uri))
             .with("Cache-Control", "no-cache")
             .body("application/sdp", body.into_bytes()))
     }
 
-    fn description(&self, title: &Title, tracks: &[usize], rtx: bool, link: &Link) -> String {
+    fn description(&self, title: &Title, tracks: &[usize], end: Option<MediaTime>, rtx: bool, link: &Link) -> String {
         let describe = |&index: &usize| {
             let track = SdpTrack::of(index, title.tracks.get(index)?, self.settings.max_packet)?;
             Some(if rtx { track.with_retransmission(self.settings.rtx) } else { track })
@@ -43,7 +44,7 @@ impl Service {
         let described: Vec<SdpTrack> = tracks.iter().filter_map(describe).collect();
         let name = title.path.as_str().rsplit('/').next().unwrap_or_default();
         let identity = Identity { session: now().utc.ntp64(), version: 1, server: link.local.ip() };
-        let extent = Extent::Title(title.duration.since(MediaTime::ZERO));
+        let extent = Extent::Title(end.map_or(title.duration, |end| end.min(title.duration)).since(MediaTime::ZERO));
         sdp::describe(name, &described, identity, extent)
     }
 }

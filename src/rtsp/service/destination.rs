@@ -54,8 +54,8 @@ impl Service {
             None if session.title.tracks.get(track).is_none() => return Err(SessionError::NoSuchTrack.into()),
             None => {}
         }
-        if let Some(Opening { title, start, looping }) = opening {
-            self.stage.open(session.presentation, title, start, looping).await?;
+        if let Some(opening) = opening {
+            self.stage.open(session.presentation, opening).await?;
         }
         let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
         let label = self.steering.play_to(home, session.presentation.0, expectation, ports, now())?;

@@ -5,7 +5,7 @@
 //! are leaving controls only them; one that has none left controls nothing.
 
 use crate::net::now;
-use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState};
+use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState, Scale};
 use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::range;
@@ -26,6 +26,11 @@ impl Service {
         let url = self.url(request, link)?;
         session.named_by(&url.target)?;
         let range = request.header("Range").map(range::parse).transpose()?.filter(|range| range.start.is_some() || range.end.is_some());
+        let scale = match request.header("Scale") {
+            Some(text) => Some(Scale::parse(text).ok_or(Status(400))?),
+            None => Some(Scale::default()).filter(|_| session.knows_scales),
+        };
+        session.knows_scales |= request.header("Scale").is_some();
         // VLC switches a track on again by SETUP and a PLAY of that track alone, without a position: the others play on.
         match session.scope(url.track) {
             Err(SessionError::OnlyAggregate) if range.is_none() && !session.is_fresh() => {}
@@ -41,11 +46,11 @@ impl Service {
             Standing::Unbound | Standing::Current => {
                 let opened_at_a_position = url.query.start.is_some();
                 let range = range.filter(|range| !is_habit(&session, range, opened_at_a_position));
-                let range = range.map(|range| playable(&session, range)).transpose()?;
+                let range = range.map(|range| playable(&session, range, scale)).transpose()?;
                 if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
                     hold_media();
                 }
-                self.bind_and_play(&mut session, range, link).await?
+                self.bind_and_play(&mut session, range, scale, link).await?
             }
         };
         session.playing();
@@ -53,8 +58,8 @@ impl Service {
             .with("Session", session.id.header(TIMEOUT_S))
             .with("Range", range::format(playing.start, Some(playing.end)))
             .with("RTP-Info", rtp_info(&session, &playing.flows));
-        if request.header("Scale").is_some() {
-            response = response.with("Scale", format!("{:.1}", playing.scale));
+        if request.header("Scale").is_some() || !playing.scale.is_normal() {
+            response = response.with("Scale", playing.scale.to_string());
         }
         if request.header("Speed").is_some() {
             response = response.with("Speed", "1.0");
@@ -62,10 +67,16 @@ impl Service {
         Ok(response)
     }
 
-    async fn bind_and_play(&self, session: &mut Session, range: Option<NptRange>, link: &Link) -> Result<Playing, Refusal> {
+    async fn bind_and_play(
+        &self,
+        session: &mut Session,
+        range: Option<NptRange>,
+        scale: Option<Scale>,
+        link: &Link,
+    ) -> Result<Playing, Refusal> {
         let fresh: Vec<usize> = session.tracks.iter().filter(|track| track.branch.is_none()).map(|track| track.facts.track).collect();
         let joining = self.bind(session, link)?;
-        match self.stage.play(session.presentation, PlayRequest { range, joining, still: false }).await {
+        match self.stage.play(session.presentation, PlayRequest { range, joining, still: false, scale }).await {
             Ok(mut playing) => {
                 if joining.is_some() && session.tracks.len() > fresh.len() {
                     self.add_others(session, &mut playing).await;
@@ -160,7 +171,12 @@ impl Service {
 /// The range that can be played; one that cannot moves nothing. One that begins at or behind the title's end
 /// means its last random access point: every player ends with the title. Where 457 refuses it, FFmpeg hangs
 /// and GStreamer fails.
-fn playable(session: &Session, range: NptRange) -> Result<NptRange, PlaybackError> {
+fn playable(session: &Session, range: NptRange, scale: Option<Scale>) -> Result<NptRange, PlaybackError> {
+    if scale.is_some_and(Scale::is_backward) {
+        let start = range.start.map(|start| start.min(session.title.duration));
+        // What a player that goes backwards says of the end, if it lies ahead, is that of the title.
+        return Ok(NptRange { start, end: range.end.filter(|end| start.is_some_and(|start| *end < start)) });
+    }
     if range.end.is_some_and(|end| end <= range.start.unwrap_or_default()) {
         return Err(PlaybackError::InvalidRange);
     }

@@ -211,7 +211,11 @@ impl Service {
                     return Err(Refusal::because(457, "the title is shorter"));
                 }
                 let presentation = PresentationId(u64::from_be_bytes(random()?));
-                let opening = Opening { title: Arc::clone(&title), start, looping: url.query.looping };
+                let (end, scale) = (url.query.end, url.query.scale.unwrap_or_default());
+                if end.is_some_and(|end| end <= start) {
+                    return Err(Refusal::because(457, "it ends where it begins"));
+                }
+                let opening = Opening { title: Arc::clone(&title), start, end, scale, looping: url.query.looping };
                 (presentation, title, Role::Opener { name }, Some(opening))
             }
         };
@@ -227,6 +231,7 @@ impl Service {
             holder: Holder(u64::from_be_bytes(random()?)),
             join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref(), &self.settings),
             tracks: Vec::new(),
+            knows_scales: false,
             state: State::Init,
             heard: now().mono,
             connection: link.connection,
