@@ -4,6 +4,7 @@ mod playback_rig;
 
 use std::time::Duration;
 
+use flowsteer::library::{Sample, SampleIndex};
 use flowsteer::playback::presentation::{Presentation, PresentationSettings};
 use flowsteer::playback::{NptRange, Opening, PlayRequest, Playing, PresentationId, PresentationState, Scale};
 use flowsteer::quantities::MediaTime;
@@ -81,7 +82,7 @@ fn faster_than_twice_sends_key_pictures_alone() {
 }
 
 #[test]
-fn backwards_sends_key_pictures_from_where_it_is_to_the_beginning_and_stands_there() {
+fn backwards_sends_key_pictures_from_where_it_is_to_the_beginning_and_ends_there() {
     let mut rig = Rig::new(title(20, 25), false);
     rig.bind(1, &BOTH, 2000);
     rig.play(None, None);
@@ -101,7 +102,7 @@ fn backwards_sends_key_pictures_from_where_it_is_to_the_beginning_and_stands_the
     let stamps: Vec<i32> =
         rig.got(1, VIDEO)[before..].windows(2).map(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32).collect();
     assert_eq!(stamps, [45_000; 10], "timestamps rise, at the rate of what is watched");
-    assert!(rig.byes.is_empty() && !rig.ended);
+    assert!(rig.byes.len() == 2 && !rig.ended, "players end, but may go on");
     assert_eq!((position(&rig), rig.presentation.state()), (0.0, PresentationState::Paused));
     // … and forward again.
     let playing = play(&mut rig, None, 1.0);
@@ -151,6 +152,21 @@ fn a_seek_at_a_scale_stays_at_it_and_asking_for_nothing_changes_nothing() {
     assert_eq!(playing.scale.to_string(), "-4.0");
     rig.run(seconds(0.9));
     assert_eq!(pictures(&rig, 1)[2..5], [500, 475, 450]);
+}
+
+#[test]
+fn sound_alone_is_played_at_normal_speed() {
+    let mut rig = Rig::new(title(20, 25), false);
+    let flows: Vec<_> = rig.presentation.flows().iter().map(|flow| flow.facts).collect();
+    let opening = Opening { scale: Scale::nearest(2.0).expect("a number"), ..Opening::whole(title(20, 25)) };
+    rig.presentation = Presentation::new(PresentationId(1), opening, PresentationSettings::default(), rig.now);
+    let identity = flowsteer::playback::flow::FlowIdentity { sequence: 65_500, timestamp: 5 };
+    rig.presentation.add_flow(flows[AUDIO], identity, Default::default(), rig.now).expect("room");
+    for asked in [None, scale(4.0)] {
+        let request = PlayRequest { scale: asked, still: true, ..PlayRequest::default() };
+        let playing = rig.presentation.play(request, rig.now).expect("playable");
+        assert!(playing.scale.is_normal());
+    }
 }
 
 /// One device hands over to another while the title plays at a scale.
@@ -240,6 +256,18 @@ fn a_title_can_be_opened_at_a_scale_and_backwards_from_its_end() {
     rig.run(seconds(6.0));
     assert_eq!(pictures(&rig, 1), (0..20).rev().map(|second| second * 25).collect::<Vec<_>>());
     assert_eq!(position(&rig), 0.0);
+}
+
+#[test]
+fn the_very_first_picture_is_the_last_one_backwards() {
+    let samples = (0..100).map(|number| Sample::new(number * 5000, 1000, number as i64 * 3600, 0, number % 25 == 0).expect("small"));
+    let pictures_from_zero = SampleIndex::new(samples.collect(), 3600);
+    let film = playback_rig::title_of(MediaTime::from_seconds(4.0), pictures_from_zero, 48_000, playback_rig::sound(4));
+    let mut rig = Rig::new(film, false);
+    rig.bind(1, &BOTH, 2000);
+    play(&mut rig, Some(3.5), -4.0);
+    rig.run(seconds(2.0));
+    assert_eq!(pictures(&rig, 1), [75, 50, 25, 0]);
 }
 
 #[test]

@@ -320,6 +320,12 @@ fn a_url_opens_a_part_of_a_title_at_a_scale_for_players_that_know_none() {
     assert_eq!((reply.expect("Range"), reply.expect("Scale")), ("npt=14.000000-20.000000", "0.5"));
     let reply = play(&mut player, &url, &[("Range", "npt=30-")]);
     assert_eq!(reply.expect("Range"), "npt=20.000000-20.000000", "behind it lies nothing");
+    player.ask("TEARDOWN", &url, &[]).ok();
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &format!("{url}?scale=-4"), [UDP, UDP_TWO]);
+    // FFmpeg asks for the beginning by itself.
+    let reply = play(&mut player, &url, &[("Range", "npt=0.000-")]);
+    assert_eq!((reply.expect("Range"), reply.expect("Scale")), ("npt=58.000000-0.000000", "-4.0"));
 }
 
 #[test]

@@ -210,6 +210,8 @@ impl Presentation {
     pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
         let Opening { title, start, end, scale, looping } = opening;
         let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
+        let has_pictures = title.tracks.iter().any(|track| track.kind == MediaKind::Video);
+        let scale = if has_pictures { scale } else { Scale::default() };
         let opened_at = if scale.is_backward() && start <= MediaTime::ZERO { closes_at } else { start.clamp(MediaTime::ZERO, closes_at) };
         Self {
             id,
@@ -348,7 +350,11 @@ impl Presentation {
             return Err(PlaybackError::Unknown);
         }
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
-        let pace = Pace::new(request.scale.unwrap_or(self.pace.scale()), self.closes_at);
+        let has_pictures =
+            self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(|track| track.kind == MediaKind::Video));
+        let scale = request.scale.unwrap_or(self.pace.scale());
+        // Nothing would be left to be sent.
+        let pace = Pace::new(if has_pictures { scale } else { Scale::default() }, self.closes_at);
         if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO) {
             return Err(PlaybackError::InvalidRange);
         }
@@ -404,13 +410,13 @@ impl Presentation {
         let segment = *self.segments.back().ok_or(PlaybackError::Unknown)?;
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
-            let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end));
+            let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(MediaTime::ZERO));
             return Ok(Playing { start, end, scale: pace.scale(), flows: join.starts.clone() });
         }
         let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
             start: if fresh.is_some() { pace.title_time(start) } else { position },
-            end: pace.title_time(segment.end),
+            end: pace.title_time(segment.end).max(MediaTime::ZERO),
             scale: pace.scale(),
             flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })

@@ -8,6 +8,7 @@
 //! frames cannot be stretched, and players drop what does not fit.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::library::{AccessUnit, Title, Track};
 use crate::payload::grouping::Grouping;
@@ -23,6 +24,8 @@ const FASTEST: i32 = 4_000;
 const SLOWEST_BACK: i32 = -1_000;
 /// … to 32 times.
 const FASTEST_BACK: i32 = -32_000;
+/// Backwards the title's first picture is the last one; so long it is shown.
+const AT_THE_BEGINNING: Duration = Duration::from_millis(40);
 /// The fastest scale at which all pictures are sent.
 const ALL_UNITS: i32 = 2_000;
 
@@ -119,7 +122,7 @@ impl Pace {
 
     /// The length of the view.
     pub fn length(self) -> MediaTime {
-        if self.scale.is_backward() { self.view_time(MediaTime::ZERO) } else { self.view_time(self.end) }
+        if self.scale.is_backward() { self.view_time(MediaTime::ZERO).plus(AT_THE_BEGINNING) } else { self.view_time(self.end) }
     }
 
     /// Where a time of the title lies in the view.

@@ -27,20 +27,26 @@ source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! applicatio
 """
 
 
+def chains_of(url):
+    """What takes the media of a title apart, by their kind."""
+    # A sink that nothing is linked to never ends: titles of this ending have sound only.
+    pictures = PICTURES.format(coding="h265" if "h265" in url else "h264")
+    return {"a": SOUND} if ".m4a" in url else {"v": pictures, "a": SOUND}
+
+
 class Player:
-    def __init__(self, url, transport, latency):
+    """Plays a URL; `chains` says what follows the source for each kind, up to a sink of that kind's name."""
+
+    def __init__(self, url, transport, latency, chains):
         self.changed = threading.Condition()
         self.received = []
         self.pictures = 0
         self.ended = False
-        # A sink that nothing is linked to never ends: titles of this ending have sound only.
-        kinds = "a" if ".m4a" in url else "va"
-        pictures = PICTURES.format(coding="h265" if "h265" in url else "h264")
-        self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join({"v": pictures, "a": SOUND}[kind] for kind in kinds))
+        self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join(chains.values()))
         source = self.pipeline.get_by_name("source")
         source.set_property("location", url)
         source.set_property("protocols", transport)
-        for kind in kinds:
+        for kind in chains:
             pad = self.pipeline.get_by_name(kind).get_static_pad("sink")
             pad.add_probe(Gst.PadProbeType.BUFFER, self.on_buffer, kind)
             pad.add_probe(Gst.PadProbeType.EVENT_FLUSH, self.on_flush, kind)
@@ -89,7 +95,7 @@ def main():
     url, transport, path = sys.argv[1:4]
     what, *numbers = sys.argv[4:] or ["whole"]
     Gst.init(None)
-    player = Player(url, transport, 2000 if what == "patient" else 500)
+    player = Player(url, transport, 2000 if what == "patient" else 500, chains_of(url))
     player.pipeline.set_state(Gst.State.PLAYING)
     if what == "pause":
         pictures, more = map(int, numbers)
@@ -114,4 +120,5 @@ def main():
     tell("end")
 
 
-main()
+if __name__ == "__main__":
+    main()

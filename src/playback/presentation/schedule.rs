@@ -197,8 +197,7 @@ impl Presentation {
         }
         self.reached = true;
         self.wanted = false;
-        // Backwards it stands at the beginning, and can be played forward from there.
-        self.finished = !self.pace.scale().is_backward() && self.segments.back().is_some_and(|segment| segment.end >= self.pace.length());
+        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.pace.length());
         if self.finished {
             for (index, flow) in self.flows.iter_mut().enumerate() {
                 for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {

@@ -44,7 +44,8 @@ impl Service {
             }
             Standing::Leaving => self.go_on(&session, range).await?,
             Standing::Unbound | Standing::Current => {
-                let opened_at_a_position = url.query.start.is_some();
+                // Backwards a title begins at its end.
+                let opened_at_a_position = url.query.start.is_some() || url.query.scale.is_some_and(Scale::is_backward);
                 let range = range.filter(|range| !is_habit(&session, range, opened_at_a_position));
                 let range = range.map(|range| playable(&session, range, scale)).transpose()?;
                 if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
