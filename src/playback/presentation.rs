@@ -362,7 +362,8 @@ impl Presentation {
         let asked_start = range.start.map(|start| pace.view_time(start.min(self.closes_at)));
         let asked_end = range.end.map(|end| pace.view_time(end));
         let length = pace.length();
-        let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= length { length } else { end });
+        let last = pace.view_time(if pace.scale().is_backward() { MediaTime::ZERO } else { self.closes_at });
+        let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= last { length } else { end });
         if asked_end.is_some_and(|end| end <= asked_start.unwrap_or_default()) {
             return Err(PlaybackError::InvalidRange);
         }
