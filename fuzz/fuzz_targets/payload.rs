@@ -34,6 +34,7 @@ fuzz_target!(|input: &[u8]| {
             video_parameter_sets: vec![vec![0x40, 1, 2]],
             sequence_parameter_sets: vec![vec![0x42, 1, 2, 3]],
             picture_parameter_sets: vec![vec![0x44, 1]],
+            messages: vec![vec![0x4e, 1, 137, 1, 7, 0x80]],
             width: 0,
             height: 0,
         }),

@@ -155,6 +155,8 @@ pub struct H265Config {
     pub sequence_parameter_sets: Vec<Vec<u8>>,
     /// NAL units, without start codes.
     pub picture_parameter_sets: Vec<Vec<u8>>,
+    /// Prefix SEI messages that hold for all pictures, HDR10's mastering display for one: NAL units, without start codes.
+    pub messages: Vec<Vec<u8>>,
     /// Luma samples across, as the file states them.
     pub width: u16,
     /// Luma samples down.

@@ -14,6 +14,7 @@ const AUDIO_ENTRY: usize = 28;
 const VIDEO_PARAMETER_SET: u8 = 32;
 const SEQUENCE_PARAMETER_SET: u8 = 33;
 const PICTURE_PARAMETER_SET: u8 = 34;
+const PREFIX_SEI: u8 = 39;
 
 /// The codec of those descriptions in an `stsd` body that the track uses, counted from one; the first where none is named.
 ///
@@ -157,6 +158,7 @@ fn h265(entry: &[u8]) -> Result<Codec, String> {
         video_parameter_sets: sets(VIDEO_PARAMETER_SET),
         sequence_parameter_sets: sets(SEQUENCE_PARAMETER_SET),
         picture_parameter_sets: sets(PICTURE_PARAMETER_SET),
+        messages: sets(PREFIX_SEI),
         width: size(entry, 24),
         height: size(entry, 26),
     }))

@@ -51,6 +51,7 @@ fn h265_is_read_with_its_parameter_sets_under_both_of_its_names() {
         assert_eq!(config.profile, H265Profile { space: 0, idc: 1, is_high_tier: false, level_idc: 93, constraints });
         assert_eq!((config.video_parameter_sets, config.sequence_parameter_sets), (vec![vec![0x40, 1]], vec![vec![0x42, 1, 7]]));
         assert_eq!(config.picture_parameter_sets, [vec![0x44, 1]], "an empty one is none");
+        assert_eq!(config.messages, [vec![0x4e, 1]]);
     }
     for (len, name) in [(body.len() - 1, "cut short"), (20, "without its end"), (0, "empty")] {
         let broken = codec(&descriptions(&[entry(b"hvc1", &body[..len])]), &[1]);
