@@ -168,3 +168,32 @@ fn primed_b_begins_with_an_open_group() {
 fn aligned_b_begins_with_an_open_group() {
     takes_over("aligned");
 }
+
+/// What an HDR10 screen is told of the film's is in the file's configuration alone.
+#[test]
+fn the_mastering_display_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(TITLE);
+    let display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)";
+    let told = format!("log-level=error:keyint=25:hdr10=1:master-display={display}:max-cll=1000,400");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=25", "-t", "3", "-pix_fmt", "yuv420p10le"]);
+    command.args(["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", &told, "-tag:v", "hvc1"]).arg(&path);
+    assert!(command.status().expect("ffmpeg starts").success());
+    // x265 repeats the messages before each key picture: here they become NAL units of an unspecified type, which nobody sends or reads.
+    let mut file = std::fs::read(&path).expect("ffmpeg wrote it");
+    let index = file.windows(4).position(|kind| kind == b"moov").expect("an index behind the media");
+    // A short length, then the header, then the kind of message.
+    let is_message = |octets: &[u8]| matches!(octets, [0, 0, 0, _, 0x4e, 1, 137 | 144]);
+    let places: Vec<usize> = (4..index).filter(|at| is_message(&file[*at - 4..*at + 3])).collect();
+    assert!(places.len() >= 6, "two before each of three key pictures");
+    places.into_iter().for_each(|at| file[at] = 62 << 1);
+    std::fs::write(&path, file).expect("room for it");
+    let Some(scene) = Scene::set_with(folder.path(), &[]) else { return };
+    let mut command = scene.network.a.command("ffprobe");
+    command.args(["-v", "error", "-rtsp_transport", "tcp", "-read_intervals", "%+#1", "-show_frames", "-of", "json"]);
+    let output = command.arg(scene.url(V4, TITLE)).output().expect("ffprobe runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("Mastering display metadata") && told.contains("10000000/10000"), "{told}");
+    assert!(told.contains("Content light level metadata") && told.contains("\"max_content\": 1000"), "{told}");
+}

@@ -155,6 +155,8 @@ pub struct H265Config {
     pub sequence_parameter_sets: Vec<Vec<u8>>,
     /// NAL units, without start codes.
     pub picture_parameter_sets: Vec<Vec<u8>>,
+    /// Prefix SEI messages that hold for all pictures, HDR10's mastering display for one: NAL units, without start codes.
+    pub messages: Vec<Vec<u8>>,
     /// Luma samples across, as the file states them.
     pub width: u16,
     /// Luma samples down.
@@ -181,7 +183,7 @@ pub struct Av1Config {
     pub level_idx: u8,
     /// seq_tier of the first operating point.
     pub tier: u8,
-    /// The sequence header OBU, with its size; empty where the container has none.
+    /// The sequence header OBU and metadata OBUs that are told beforehand, with their sizes; empty where the container has none.
     pub sequence_header: Vec<u8>,
     /// Luma samples across, as the file states them.
     pub width: u16,

@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod container;
 pub mod folder;
+pub mod jpeg;
 pub mod title;
 pub mod watch;
 

@@ -20,6 +20,9 @@ const VIDEO_PARAMETER_SET: u8 = 32;
 const SEQUENCE_PARAMETER_SET: u8 = 33;
 const PICTURE_PARAMETER_SET: u8 = 34;
 const ACCESS_UNIT_DELIMITER: u8 = 35;
+const PREFIX_SEI: u8 = 39;
+/// user_data_unregistered (section D.2.1): the coder's settings as a rule, which nobody needs.
+const USER_DATA: u8 = 5;
 /// A NAL unit of filler data without any (type 38): its header and the stop bit. It follows the slices of its picture.
 const FILLER_DATA: [u8; 3] = [38 << 1, 1, 0x80];
 /// The ends of a sequence and of the stream.
@@ -42,6 +45,8 @@ pub struct H265Payloader {
     profile: H265Profile,
     /// Of the three kinds, in the order in which they go.
     parameter_sets: [Vec<Vec<u8>>; 3],
+    /// Messages that hold for all pictures.
+    messages: Vec<Vec<u8>>,
 }
 
 /// What kind of NAL unit it is.
@@ -72,6 +77,7 @@ impl H265Payloader {
             temporal_layers: config.temporal_layers,
             profile: config.profile,
             parameter_sets: kinds.map(|sets| sets.iter().filter(|nal| is_sendable(nal)).cloned().collect()),
+            messages: config.messages.iter().filter(|nal| is_message(nal)).cloned().collect(),
         })
     }
 
@@ -92,7 +98,7 @@ impl H265Payloader {
 
 impl Format for H265Payloader {
     /// Parameter sets go before each random access point (behind its access unit delimiter, which is first by ISO/IEC 23008-2 section
-    /// 7.4.2.4.4), except for those kinds that the unit carries itself.
+    /// 7.4.2.4.4), except for those kinds that the unit carries itself; messages that hold for all pictures before its first slice.
     fn payload(&self, unit: &[u8], random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
         // The first pass reads the lengths only, so that a broken unit is refused before anything is written.
         let mut due = [random_access; 3];
@@ -109,6 +115,7 @@ impl Format for H265Payloader {
         let headers = Headers { aggregate: aggregate_header, fragment: fragment_header };
         let mut writer = Writer::new(out, self.max_payload, headers);
         let mut first = true;
+        let mut messages_due = random_access;
         for nal in self.nal_units(unit) {
             let nal = nal?;
             let delimiter = nal.first().is_some_and(|header| kind_of(*header) == ACCESS_UNIT_DELIMITER);
@@ -117,6 +124,11 @@ impl Format for H265Payloader {
             }
             if first {
                 self.add_sets(0, &mut due, &mut writer);
+            }
+            let is_slice = nal.first().is_some_and(|header| kind_of(*header) < NO_SLICE);
+            if is_slice && std::mem::take(&mut messages_due) {
+                let is_there = |message: &[u8]| self.nal_units(unit).any(|nal| nal.is_ok_and(|nal| nal == message));
+                self.messages.iter().filter(|message| !is_there(message)).for_each(|message| writer.add(message));
             }
             if !(first && delimiter) {
                 writer.add(nal);
@@ -185,6 +197,12 @@ fn is_end(payload: &[u8]) -> bool {
 /// section 4.4: 48 and above).
 fn is_sendable(nal: &[u8]) -> bool {
     matches!(nal, &[header, _, ..] if kind_of(header) < AGGREGATION)
+}
+
+/// Whether it is a prefix SEI message of the base layer that is of use.
+fn is_message(nal: &[u8]) -> bool {
+    let header = nal.first_chunk::<HEADER_LEN>().filter(|header| u16::from_be_bytes(**header) & LAYER_MASK == 0);
+    header.is_some_and(|header| kind_of(header[0]) == PREFIX_SEI) && nal.get(HEADER_LEN).is_some_and(|kind| *kind != USER_DATA)
 }
 
 /// RFC 7798 section 4.4.2: F is the OR of the aggregated units' F bits, layer and temporal identifier the lowest of theirs.

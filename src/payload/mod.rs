@@ -5,20 +5,29 @@
 //! shorter last one is what UDP segmentation offload takes as it stands.
 
 mod aac;
+mod av1;
+mod bits;
 pub mod grouping;
 mod h264;
 mod h265;
+mod jpeg;
+mod mpeg4_visual;
+mod mpeg_video;
 mod nal;
 pub mod rtx;
+mod start_codes;
+mod vp8;
+mod vp9;
 
 use std::fmt;
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::library::jpeg::JpegProblem;
 use crate::library::{Codec, Track};
 use crate::payload::grouping::Grouping;
-use crate::quantities::ClockRate;
+use crate::quantities::{ClockRate, PayloadType};
 
 /// Octets of an RTP header without contributing sources and extensions (RFC 3550 section 5.1).
 pub const RTP_HEADER_LEN: usize = 12;
@@ -86,6 +95,12 @@ impl PacketBuffer {
     /// Appends to the payload of the packet that was begun.
     pub fn extend(&mut self, payload: &[u8]) {
         self.octets.extend_from_slice(payload);
+    }
+
+    /// The payload so far of the packet that was begun.
+    fn begun_mut(&mut self) -> &mut [u8] {
+        let start = self.packets.last().map_or(self.octets.len(), |packet| packet.range.start + RTP_HEADER_LEN);
+        self.octets.get_mut(start..).unwrap_or_default()
     }
 
     /// Ends the packet that was begun.
@@ -165,9 +180,15 @@ pub enum PayloadError {
     /// The access unit holds nothing.
     #[error("the access unit is empty")]
     Empty,
+    /// The access unit is not what its codec says.
+    #[error("the access unit is no sound {0}")]
+    Broken(&'static str),
     /// The length before a NAL unit does not fit the access unit.
     #[error("a NAL unit's length does not fit its access unit")]
     NalLength,
+    /// The format carries no such JPEG picture.
+    #[error("{0}")]
+    Jpeg(JpegProblem),
     /// The payload format cannot say such a size.
     #[error("the access unit has {size} octets, more than {limit}")]
     TooLarge {
@@ -190,7 +211,7 @@ pub enum PayloadError {
     Codec(&'static str),
 }
 
-/// The smallest packet size that all payload formats can work with, RTP header included.
+/// The smallest packet size that all payload formats but JPEG can work with, RTP header included.
 pub const MIN_PACKET: usize = 64;
 
 /// The greatest packet size that is taken, RTP header included.
@@ -247,7 +268,7 @@ impl Payloader {
     /// For packets of at most `max_packet` octets, RTP header included.
     ///
     /// # Errors
-    /// `PacketSize` outside [`MIN_PACKET`]`..=`[`MAX_PACKET`], `LengthSize` and `Clock` where the codec's configuration is impossible.
+    /// `PacketSize` outside [`MIN_PACKET`]`..=`[`MAX_PACKET`] and where JPEG's tables do not fit, `LengthSize` and `Clock` where the codec's configuration is impossible.
     pub fn new(codec: &Codec, max_packet: usize) -> Result<Self, PayloadError> {
         if !(MIN_PACKET..=MAX_PACKET).contains(&max_packet) {
             return Err(PayloadError::PacketSize(max_packet));
@@ -255,6 +276,12 @@ impl Payloader {
         let format: Box<dyn Format> = match codec {
             Codec::H264(config) => Box::new(h264::H264Payloader::new(config, max_packet)?),
             Codec::H265(config) => Box::new(h265::H265Payloader::new(config, max_packet)?),
+            Codec::Av1(config) => Box::new(av1::Av1Payloader::new(config, max_packet)),
+            Codec::Vp8(_) => Box::new(vp8::Vp8Payloader::new(max_packet)),
+            Codec::Vp9(_) => Box::new(vp9::Vp9Payloader::new(max_packet)),
+            Codec::Mpeg4Visual(config) => Box::new(mpeg4_visual::Mpeg4VisualPayloader::new(config, max_packet)),
+            Codec::Mpeg2Video(_) => Box::new(mpeg_video::MpegVideoPayloader::new(max_packet)),
+            Codec::Jpeg(_) => Box::new(jpeg::JpegPayloader::new(max_packet)?),
             Codec::Aac(config) => Box::new(aac::AacPayloader::new(config, max_packet)),
             _ => return Err(PayloadError::Codec(codec.name())),
         };
@@ -335,6 +362,17 @@ impl Payloader {
     pub fn format_parameters(&self) -> String {
         self.format.format_parameters()
     }
+}
+
+/// The number in the RTP packets of a title's track at `index`, coded so: the static one where there is one (RFC 3551 tables 4 and 5), for
+/// players need not know a format by another (FFmpeg knows MPEG video by its number only); `None` where there are too many tracks.
+pub fn payload_type(codec: &Codec, index: usize) -> Option<PayloadType> {
+    let known = match codec {
+        Codec::Jpeg(_) => Some(26),
+        Codec::Mpeg2Video(_) => Some(32),
+        _ => None,
+    };
+    known.map_or_else(|| PayloadType::dynamic(index), PayloadType::new)
 }
 
 /// Octets as hexadecimal digits, two each.

@@ -17,6 +17,8 @@ use crate::library::Track;
 use crate::payload::Payloader;
 use crate::quantities::{ClockRate, MediaKind, PayloadType};
 
+pub use crate::payload::payload_type;
+
 /// How long what is described lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -78,7 +80,7 @@ impl SdpTrack {
         let mut parts = mapping.split('/');
         Some(Self {
             kind: track.kind,
-            payload_type: PayloadType::dynamic(index)?,
+            payload_type: payload_type(&track.codec, index)?,
             encoding_name: parts.next()?.to_owned(),
             clock_rate: payloader.clock_rate(),
             channels: parts.nth(1).and_then(|channels| channels.parse().ok()),

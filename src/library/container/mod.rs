@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::library::title::{Problem, ReadAt, Title, TitlePath};
+use crate::library::codec::Codec;
+use crate::library::jpeg::Picture;
+use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track};
 
 pub mod mp4;
 
@@ -21,6 +23,20 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
         return mp4::parse(source, path);
     }
     Err(problem(UNKNOWN))
+}
+
+/// Why a track cannot be sent although its coding can, as the end of a sentence: with JPEG that shows in the pictures only, of which the
+/// first is looked at; `None` where it can.
+pub(crate) fn unsendable(track: &Track, source: &dyn ReadAt) -> Option<String> {
+    let (Codec::Jpeg(_), Some(unit)) = (&track.codec, track.access_unit(0)) else { return None };
+    if u64::from(unit.size) > source.size() {
+        return Some("its first picture is larger than the file".into());
+    }
+    let mut octets = vec![0; unit.size as usize];
+    if let Err(error) = track.read(source, &[unit], &mut octets) {
+        return Some(format!("its first picture cannot be read: {error}"));
+    }
+    Picture::parse(&octets).err().map(|problem| problem.to_string())
 }
 
 /// The problem of a file that begins like none of these formats.

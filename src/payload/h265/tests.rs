@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use crate::library::{Codec, H265Config, H265Profile};
+use crate::payload::h265::USER_DATA;
 use crate::payload::{PacketBuffer, PayloadError, Payloader, RTP_HEADER_LEN};
 
 const VPS: &[u8] = &[0x40, 0x01, 0x0c];
@@ -23,6 +24,7 @@ fn config(length_size: u8, temporal_layers: u8) -> H265Config {
         video_parameter_sets: vec![VPS.to_vec()],
         sequence_parameter_sets: vec![SPS.to_vec(), vec![]],
         picture_parameter_sets: vec![PPS.to_vec(), vec![0x44, 0x01, 0x02]],
+        messages: Vec::new(),
         width: 640,
         height: 360,
     }
@@ -118,6 +120,20 @@ fn parameter_sets_that_the_unit_carries_are_not_sent_twice() {
     assert_eq!(received, [VPS.to_vec(), sequence_set, PPS.to_vec(), vec![0x44, 0x01, 0x02], nal(CRA, 100)]);
     let received = depacketise(&sent(&payloader(4, 1_400), &unit(4, &[other.clone(), nal(CRA, 100)]), true));
     assert_eq!(received, [VPS.to_vec(), SPS.to_vec(), PPS.to_vec(), vec![0x44, 0x01, 0x02], other, nal(CRA, 100)]);
+}
+
+#[test]
+fn messages_for_all_pictures_go_before_the_first_slice_of_a_random_access_point() {
+    // mastering_display_colour_volume, and x265's settings.
+    let (display, settings) = (vec![SEI << 1, 1, 137, 1, 7, 0x80], vec![SEI << 1, 1, USER_DATA, 1, 7, 0x80]);
+    let told = H265Config { messages: vec![display.clone(), settings, nal(SUFFIX_SEI, 9), vec![SEI << 1, 1]], ..config(4, 1) };
+    let payloader = Payloader::new(&Codec::H265(told), 1_400).expect("sound");
+    let (delimiter, period, slice) = (nal(DELIMITER, 3), nal(SEI, 9), nal(CRA, 300));
+    let received = depacketise(&sent(&payloader, &unit(4, &[delimiter.clone(), period.clone(), slice.clone(), slice.clone()]), true));
+    assert_eq!(received[5..], [period, display.clone(), slice.clone(), slice.clone()]);
+    let own = [display, slice.clone()];
+    assert_eq!(depacketise(&sent(&payloader, &unit(4, &own), true))[4..], own, "what is there is not repeated");
+    assert_eq!(depacketise(&sent(&payloader, &unit(4, std::slice::from_ref(&slice)), false)), [slice], "no random access point");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::net::{media_source, now};
 use crate::playback::{Awaited, FlowFacts, NewFlow, Opening, PresentationId};
-use crate::quantities::{MediaTime, PayloadType};
+use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
@@ -15,6 +15,7 @@ use crate::rtsp::service::access::{Found, kept_name};
 use crate::rtsp::service::{Link, RtspSettings, Service, pipeline};
 use crate::rtsp::session::{Role, Session, SessionError, SharedSession, State, TIMEOUT_S};
 use crate::rtsp::url::RtspUrl;
+use crate::sdp::payload_type;
 use crate::steering::{CareOf, ConnectionId, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Reserve};
 
 /// Pipelines that a connection remembers.
@@ -178,7 +179,7 @@ impl Service {
             None => self.steering.reserve(&reserve(None), now())?,
         };
         let label = self.steering.draw_label();
-        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
+        let expectation = Expectation { payload_type: payload_type(&found.codec, track), ..Expectation::default() };
         let outcome = match self.steering.authorise(reserved.home, label, expectation) {
             Ok(()) => {
                 let flow = NewFlow { track, home: reserved.home, label };

@@ -1,8 +1,8 @@
 //! Sample descriptions: how a track is coded (ISO/IEC 14496-12 section 8.5.2, 14496-14, 14496-15, QuickTime sound).
 
-use mp4_atom::{Avcc, Hvcc};
+use mp4_atom::{Av1c, Avcc, Hvcc};
 
-use crate::library::codec::{AacConfig, Codec, H264Config, H265Config, H265Profile};
+use crate::library::codec::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PictureSize};
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
 
@@ -14,6 +14,7 @@ const AUDIO_ENTRY: usize = 28;
 const VIDEO_PARAMETER_SET: u8 = 32;
 const SEQUENCE_PARAMETER_SET: u8 = 33;
 const PICTURE_PARAMETER_SET: u8 = 34;
+const PREFIX_SEI: u8 = 39;
 
 /// The codec of those descriptions in an `stsd` body that the track uses, counted from one; the first where none is named.
 ///
@@ -37,6 +38,19 @@ fn one((kind, entry): ([u8; 4], &[u8])) -> Result<Codec, String> {
     match &kind {
         b"avc1" | b"avc3" => h264(entry),
         b"hvc1" | b"hev1" => h265(entry),
+        b"dva1" | b"dvav" => dolby_vision(entry).and_then(|()| h264(entry)),
+        b"dvh1" | b"dvhe" => dolby_vision(entry).and_then(|()| h265(entry)),
+        b"dav1" => dolby_vision(entry).and_then(|()| av1(entry)),
+        b"av01" => av1(entry),
+        b"vp08" => picture_size(entry).map(Codec::Vp8),
+        b"vp09" => picture_size(entry).map(Codec::Vp9),
+        b"mp4v" => mpeg4_video(entry),
+        b"m1v " | b"m1v1" | b"mp1v" | b"mpeg" | b"m2v1" | b"mp2v" | b"mpg2" => picture_size(entry).map(Codec::Mpeg2Video),
+        // HDV, XDCAM and IMX.
+        [b'h', b'd', b'v', _] | [b'x', b'd', b'v' | b'5' | b'h', _] | [b'm', b'x', b'3'..=b'5', b'n' | b'p'] => {
+            picture_size(entry).map(Codec::Mpeg2Video)
+        }
+        b"jpeg" => picture_size(entry).map(Codec::Jpeg),
         b"mp4a" => aac(entry),
         b"encv" | b"enca" => Err("it is encrypted".into()),
         other => Err(format!("{} is not supported", name(*other))),
@@ -70,6 +84,55 @@ fn size(entry: &[u8], at: usize) -> u16 {
     entry.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]))
 }
 
+/// Whether the base layer can be shown by who knows nothing of Dolby Vision: dv_bl_signal_compatibility_id is not zero (Dolby Vision
+/// Streams Within the ISO Base Media File Format section 3.2).
+fn dolby_vision(entry: &[u8]) -> Result<(), String> {
+    let boxes = entry.get(VISUAL_ENTRY..).unwrap_or_default();
+    let record = [b"dvcC", b"dvvC", b"dvwC"].into_iter().find_map(|kind| find(boxes, kind));
+    match record.and_then(|record| record.get(4)) {
+        Some(compatibility) if compatibility >> 4 != 0 => Ok(()),
+        _ => Err("it is Dolby Vision without a base layer for others".into()),
+    }
+}
+
+fn picture_size(entry: &[u8]) -> Result<PictureSize, String> {
+    if entry.len() < VISUAL_ENTRY {
+        return Err("its sample description is cut short".into());
+    }
+    Ok(PictureSize { width: size(entry, 24), height: size(entry, 26) })
+}
+
+/// AV1 Codec ISO Media File Format Binding section 2.2.
+fn av1(entry: &[u8]) -> Result<Codec, String> {
+    let PictureSize { width, height } = picture_size(entry)?;
+    let body = find(&entry[VISUAL_ENTRY..], b"av1C").ok_or("its AV1 configuration is missing")?;
+    let config = decode::<Av1c>(body).ok_or("its AV1 configuration is broken")?;
+    Ok(Codec::Av1(Av1Config {
+        profile: config.seq_profile,
+        level_idx: config.seq_level_idx_0,
+        tier: config.seq_tier_0.into(),
+        sequence_header: config.config_obus,
+        width,
+        height,
+    }))
+}
+
+/// ISO/IEC 14496-14 section 5.6.1: coded as its descriptor says (ISO/IEC 14496-1 table 5).
+fn mpeg4_video(entry: &[u8]) -> Result<Codec, String> {
+    let picture = picture_size(entry)?;
+    let body = find(&entry[VISUAL_ENTRY..], b"esds").ok_or("its MPEG-4 video configuration is missing")?;
+    let (indication, specific) = audio_config::descriptor(body).ok_or("its MPEG-4 video configuration is broken")?;
+    match indication {
+        0x20 => {
+            let PictureSize { width, height } = picture;
+            Ok(Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: specific.unwrap_or_default(), width, height }))
+        }
+        0x60..=0x65 | 0x6a => Ok(Codec::Mpeg2Video(picture)),
+        0x6c => Ok(Codec::Jpeg(picture)),
+        other => Err(format!("MPEG-4 video of object type 0x{other:02x} is not supported")),
+    }
+}
+
 fn h265(entry: &[u8]) -> Result<Codec, String> {
     let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
     let body = find(boxes, b"hvcC").ok_or("its H.265 configuration is missing")?;
@@ -95,6 +158,7 @@ fn h265(entry: &[u8]) -> Result<Codec, String> {
         video_parameter_sets: sets(VIDEO_PARAMETER_SET),
         sequence_parameter_sets: sets(SEQUENCE_PARAMETER_SET),
         picture_parameter_sets: sets(PICTURE_PARAMETER_SET),
+        messages: sets(PREFIX_SEI),
         width: size(entry, 24),
         height: size(entry, 26),
     }))

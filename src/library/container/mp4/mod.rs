@@ -16,7 +16,7 @@ use std::sync::Arc;
 use mp4_atom::{Mdhd, Mvhd, Tkhd, Trex};
 
 use crate::library::codec::Codec;
-use crate::library::container::problem;
+use crate::library::container::{problem, unsendable};
 use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
@@ -108,14 +108,14 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
             remarks.push(format!("the {} track names no random access point; it can be played from its beginning only", draft.kind));
             samples[0] = samples[0].with_random_access();
         }
-        duration = duration.max(MediaTime::from_ticks(end, draft.timescale));
-        tracks.push(Track {
-            kind: draft.kind,
-            codec: draft.codec,
-            timescale: draft.timescale,
-            language: draft.language,
-            index: SampleIndex::new(samples, last_duration),
-        });
+        let index = SampleIndex::new(samples, last_duration);
+        let track = Track { kind: draft.kind, codec: draft.codec, timescale: draft.timescale, language: draft.language, index };
+        if let Some(why) = unsendable(&track, source.as_ref()) {
+            remarks.push(format!("the {} track is left out: {why}", track.kind));
+            continue;
+        }
+        duration = duration.max(MediaTime::from_ticks(end, track.timescale));
+        tracks.push(track);
     }
     if tracks.is_empty() {
         let why = if remarks.is_empty() { "the file has no track that can be played".into() } else { remarks.join("; ") };

@@ -1,8 +1,8 @@
 //! Sample tables (ISO/IEC 14496-12 sections 8.6 and 8.7) into an index.
 
-use mp4_atom::{Co64, Ctts, Stco, Stsc, Stss, Stsz, StszSamples, Stts};
+use mp4_atom::{Co64, Ctts, FourCC, Sbgp, Stco, Stsc, Stss, Stsz, StszSamples, Stts};
 
-use crate::library::container::mp4::boxes::{decode, find};
+use crate::library::container::mp4::boxes::{Boxes, decode, find};
 use crate::library::title::Sample;
 
 /// The largest access unit that is taken.
@@ -52,10 +52,7 @@ pub fn read(table: &[u8], budget: usize) -> Result<Tables, String> {
         Some(body) => Some(decode::<Ctts>(body).ok_or("its composition table is broken")?),
         None => None,
     };
-    let access = match find(table, b"stss") {
-        Some(body) => Some(decode::<Stss>(body).ok_or("its table of random access points is broken")?),
-        None => None,
-    };
+    let access = access_points(table, count)?;
 
     let mut samples: Vec<Sample> = Vec::with_capacity(count);
     let mut decode_time: i64 = 0;
@@ -65,7 +62,7 @@ pub fn read(table: &[u8], budget: usize) -> Result<Tables, String> {
         .iter()
         .flat_map(|table| &table.entries)
         .flat_map(|entry| std::iter::repeat_n(entry.sample_offset, entry.sample_count as usize));
-    let mut access_points = access.as_ref().map(|table| table.entries.iter().copied().peekable());
+    let mut access_points = access.map(|numbers| numbers.into_iter().peekable());
     let mut number: u32 = 0;
     let mut descriptions = chunks.entries.iter().peekable();
     let mut per_chunk = 0;
@@ -104,6 +101,41 @@ pub fn read(table: &[u8], budget: usize) -> Result<Tables, String> {
         return Err("its tables disagree about the number of access units".into());
     }
     Ok(Tables { samples, last_duration, end: decode_time })
+}
+
+/// The numbers of the samples at which decoding can start, ascending; `None` where it can at each of the `count`. Those of open groups
+/// (pictures that are shown before them lean on what is before) are in tables of their own: QuickTime has `stps`, ISO/IEC 14496-12 section
+/// 10.4 the sample group `rap `.
+fn access_points(table: &[u8], count: usize) -> Result<Option<Vec<u32>>, &'static str> {
+    let numbers = |kind: &[u8; 4]| {
+        let table = find(table, kind).map(|body| decode::<Stss>(body).ok_or("its table of random access points is broken"));
+        table.transpose().map(|table| table.map(|table| table.entries))
+    };
+    let (whole, partial) = (numbers(b"stss")?, numbers(b"stps")?);
+    if whole.is_none() && partial.is_none() {
+        return Ok(None);
+    }
+    let mut all = whole.unwrap_or_default();
+    all.extend(partial.unwrap_or_default());
+    all.extend(grouped(table, b"rap ", count));
+    all.sort_unstable();
+    Ok(Some(all))
+}
+
+/// The numbers of the samples that are in a group of that kind (section 8.9.2); none behind the last of `count`.
+fn grouped(table: &[u8], kind: &[u8; 4], count: usize) -> Vec<u32> {
+    let groups = Boxes::new(table).filter(|(name, _)| name == b"sbgp").filter_map(|(_, body)| decode::<Sbgp>(body));
+    let Some(group) = groups.into_iter().find(|group| group.grouping_type == FourCC::new(kind)) else { return Vec::new() };
+    let mut numbers = Vec::new();
+    let (mut next, last) = (1u32, u32::try_from(count).unwrap_or(u32::MAX));
+    for entry in group.entries {
+        let behind = next.saturating_add(entry.sample_count);
+        if entry.group_description_index != 0 {
+            numbers.extend(next..behind.min(last.saturating_add(1)));
+        }
+        next = behind;
+    }
+    numbers
 }
 
 /// An entry of the index.

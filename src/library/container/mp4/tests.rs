@@ -259,14 +259,71 @@ fn a_track_without_random_access_points_begins_at_its_first_picture() {
 }
 
 #[test]
+fn quicktimes_partial_random_access_points_are_some() {
+    let points = |tables: &[Vec<u8>]| {
+        let title = read(film(108, &movie(&[track(1, b"vide", 1_000, &avc1(), tables, &[])], &[]))).expect("plays");
+        (0u32..).zip(units(&title, 0)).filter(|(_, unit)| unit.random_access).map(|(position, _)| position).collect::<Vec<_>>()
+    };
+    let mut tables = picture_tables();
+    tables.push(table(b"stps", 0, &[&[3], &[5], &[7]]));
+    assert_eq!(points(&tables), [0, 2, 4, 6]);
+    tables.remove(2);
+    assert_eq!(points(&tables), [2, 4, 6], "without the others");
+}
+
+#[test]
+fn random_access_points_of_open_groups_are_some() {
+    let points = |tables: &[Vec<u8>]| {
+        let title = read(film(108, &movie(&[track(1, b"vide", 1_000, &avc1(), tables, &[])], &[]))).expect("plays");
+        (0u32..).zip(units(&title, 0)).filter(|(_, unit)| unit.random_access).map(|(position, _)| position).collect::<Vec<_>>()
+    };
+    let group = |kind: &[u8; 4], entries: &[&[u32]]| {
+        let fields: Vec<u32> = [&[u32::from_be_bytes(*kind), entries.len() as u32][..], &entries.concat()].concat();
+        full(b"sbgp", 0, 0, &fields)
+    };
+    let mut tables = picture_tables();
+    tables.push(group(b"roll", &[&[8, 1]]));
+    tables.push(group(b"rap ", &[&[2, 0], &[1, 1], &[3, 0], &[1, 2]]));
+    assert_eq!(points(&tables), [0, 2, 4, 6]);
+    tables[7] = group(b"rap ", &[&[5, 0], &[u32::MAX, 1], &[u32::MAX, 1]]);
+    assert_eq!(points(&tables), [0, 4, 5, 6, 7], "no more than there are");
+    tables.remove(2);
+    assert_eq!(points(&tables), [0, 1, 2, 3, 4, 5, 6, 7], "all are without a table");
+}
+
+/// One picture out of JPEG data, as QuickTime has it.
+fn jpeg(picture: &[u8]) -> Vec<u8> {
+    let entry = boxed(b"jpeg", [0; 78]);
+    let tables = [
+        table(b"stts", 0, &[&[1, 40]]),
+        table(b"stsc", 0, &[&[1, 1, 1]]),
+        full(b"stsz", 0, 0, &[0, 1, picture.len() as u32]),
+        table(b"stco", 0, &[&[28 + 8]]),
+    ];
+    let file_type = boxed(b"ftyp", [b'q', b't', b' ', b' ', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    [file_type, boxed(b"mdat", picture), movie(&[track(1, b"vide", 1_000, &entry, &tables, &[])], &[])].concat()
+}
+
+#[test]
+fn pictures_that_rtp_cannot_carry_are_known_by_the_first_one() {
+    let sound = crate::library::jpeg::tests::picture(&[1, 2, 3], 0);
+    let title = read(jpeg(&sound)).expect("plays");
+    assert_eq!((title.tracks[0].codec.name(), units(&title, 0)[0].size as usize), ("mjpeg", sound.len()));
+    let mut other = sound.clone();
+    let at = other.windows(3).position(|component| component == [1, 0x22, 0]).expect("brightness");
+    other[at + 1] = 0x11;
+    assert!(read(jpeg(&other)).expect_err("nothing else is there").reason.contains("a JPEG picture is neither 4:2:0 nor 4:2:2"));
+}
+
+#[test]
 fn what_cannot_be_sent_is_left_out_and_named() {
-    let hevc = boxed(b"av01", [0; 78]);
+    let hevc = boxed(b"svq3", [0; 78]);
     let pictures = track(1, b"vide", 1_000, &hevc, &picture_tables(), &[]);
     let title = read(film(108, &movie(&[pictures.clone(), sound(&[])], &[]))).expect("the sound plays");
     assert_eq!(title.tracks.len(), 1);
-    assert_eq!(title.remark.expect("told").reason, "the video track is left out: av01 is not supported");
+    assert_eq!(title.remark.expect("told").reason, "the video track is left out: svq3 is not supported");
     let problem = read(film(108, &movie(&[pictures], &[]))).expect_err("nothing plays");
-    assert_eq!(problem.reason, "the video track is left out: av01 is not supported");
+    assert_eq!(problem.reason, "the video track is left out: svq3 is not supported");
     let swapped = track(1, b"vide", 1_000, &mp4a(), &picture_tables(), &[]);
     assert!(read(film(108, &movie(&[swapped], &[]))).is_err(), "sound in a picture's track");
 }

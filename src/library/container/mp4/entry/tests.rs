@@ -51,6 +51,7 @@ fn h265_is_read_with_its_parameter_sets_under_both_of_its_names() {
         assert_eq!(config.profile, H265Profile { space: 0, idc: 1, is_high_tier: false, level_idc: 93, constraints });
         assert_eq!((config.video_parameter_sets, config.sequence_parameter_sets), (vec![vec![0x40, 1]], vec![vec![0x42, 1, 7]]));
         assert_eq!(config.picture_parameter_sets, [vec![0x44, 1]], "an empty one is none");
+        assert_eq!(config.messages, [vec![0x4e, 1]]);
     }
     for (len, name) in [(body.len() - 1, "cut short"), (20, "without its end"), (0, "empty")] {
         let broken = codec(&descriptions(&[entry(b"hvc1", &body[..len])]), &[1]);
@@ -61,9 +62,79 @@ fn h265_is_read_with_its_parameter_sets_under_both_of_its_names() {
     assert!(codec(&descriptions(&[entry(b"hvc1", &three)]), &[1]).is_err(), "lengths of three octets do not exist");
 }
 
+/// A visual sample entry of 320 by 240.
+fn visual(name: &[u8; 4], boxes: &[u8]) -> Vec<u8> {
+    let mut fields = [0; 78];
+    fields[24..28].copy_from_slice(&[1, 64, 0, 240]);
+    boxed(name, [&fields[..], boxes].concat())
+}
+
+fn one_of(entry: Vec<u8>) -> Result<Codec, String> {
+    codec(&descriptions(&[entry]), &[1])
+}
+
+const SIZE: PictureSize = PictureSize { width: 320, height: 240 };
+
+#[test]
+fn av1_is_read_with_what_is_told_beforehand() {
+    // As ffmpeg writes it: Main profile, level 2.0; a sequence header.
+    let obus = [0x0a, 0x0b, 0, 0, 0, 0x04, 0x3c, 0xff, 0xbc, 0x02, 0xf8, 0x00, 0x40];
+    let body = [&[0x81, 0x28, 0x8c, 0][..], &obus].concat();
+    let expected = Av1Config { profile: 1, level_idx: 8, tier: 1, sequence_header: obus.to_vec(), width: 320, height: 240 };
+    assert_eq!(one_of(visual(b"av01", &boxed(b"av1C", &body))), Ok(Codec::Av1(expected)));
+    assert_eq!(one_of(visual(b"av01", &boxed(b"av1C", [0x81, 0]))), Err("its AV1 configuration is broken".into()));
+    assert_eq!(one_of(visual(b"av01", &[])), Err("its AV1 configuration is missing".into()));
+    assert_eq!(one_of(boxed(b"av01", [0; 77])), Err("its sample description is cut short".into()));
+}
+
+#[test]
+fn codings_that_need_no_configuration_are_known_by_name() {
+    assert_eq!(one_of(visual(b"vp08", &[])), Ok(Codec::Vp8(SIZE)));
+    assert_eq!(one_of(visual(b"vp09", &boxed(b"vpcC", [0; 12]))), Ok(Codec::Vp9(SIZE)));
+    assert_eq!(one_of(visual(b"jpeg", &[])), Ok(Codec::Jpeg(SIZE)));
+    for name in [b"m2v1", b"mp1v", b"hdv2", b"xdv4", b"xd5b", b"mx5p"] {
+        assert_eq!(one_of(visual(name, &[])), Ok(Codec::Mpeg2Video(SIZE)));
+    }
+    assert_eq!(one_of(boxed(b"vp09", [0; 70])), Err("its sample description is cut short".into()));
+}
+
+#[test]
+fn mpeg4_video_is_coded_as_its_descriptor_says() {
+    let descriptor = |kind: u8, specific: &[u8]| {
+        let specific = [&[5, specific.len() as u8][..], specific].concat();
+        let config = [&[kind, 0x11][..], &[0; 11], &specific].concat();
+        let stream = [&[0, 1, 0, 4, config.len() as u8][..], &config, &[6, 1, 2]].concat();
+        one_of(visual(b"mp4v", &boxed(b"esds", [&[0, 0, 0, 0, 3, stream.len() as u8][..], &stream].concat())))
+    };
+    let headers = [0, 0, 1, 0xb0, 0xf1, 0, 0, 1, 0xb5, 0xa9, 0x13];
+    let expected = Mpeg4VisualConfig { headers: headers.to_vec(), width: 320, height: 240 };
+    assert_eq!(descriptor(0x20, &headers), Ok(Codec::Mpeg4Visual(expected)));
+    assert_eq!(descriptor(0x61, &[0, 0, 1, 0xb3]), Ok(Codec::Mpeg2Video(SIZE)));
+    assert_eq!(descriptor(0x6a, &[]), Ok(Codec::Mpeg2Video(SIZE)));
+    assert_eq!(descriptor(0x6c, &[]), Ok(Codec::Jpeg(SIZE)));
+    assert_eq!(descriptor(0x6e, &[]), Err("MPEG-4 video of object type 0x6e is not supported".into()));
+    assert_eq!(one_of(visual(b"mp4v", &[])), Err("its MPEG-4 video configuration is missing".into()));
+}
+
+#[test]
+fn dolby_vision_is_its_base_layer_where_that_is_for_others() {
+    let sets = boxed(b"avcC", [1, 0x64, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 1, 1, 0, 2, 0x68, 2]);
+    let record = |compatibility: u8| {
+        let mut record = [0; 24];
+        record[..5].copy_from_slice(&[1, 0, 9 << 1, 0x15, compatibility << 4]);
+        boxed(b"dvvC", record)
+    };
+    assert_eq!(one_of(visual(b"dvav", &[sets.clone(), record(2)].concat())).map(|codec| codec.name()), Ok("h264"));
+    let refused = Err("it is Dolby Vision without a base layer for others".to_owned());
+    assert_eq!(one_of(visual(b"dvav", &[sets.clone(), record(0)].concat())), refused);
+    assert_eq!(one_of(visual(b"dvav", &sets)), refused, "nothing is said");
+    assert_eq!(one_of(visual(b"dvh1", &record(1))), Err("its H.265 configuration is missing".into()));
+    assert_eq!(one_of(visual(b"dav1", &record(1))), Err("its AV1 configuration is missing".into()));
+}
+
 #[test]
 fn encrypted_and_unknown_codings_are_named() {
     assert_eq!(codec(&descriptions(&[boxed(b"encv", [])]), &[]), Err("it is encrypted".into()));
-    assert_eq!(codec(&descriptions(&[boxed(b"av\n1", [])]), &[]), Err("av?1 is not supported".into()));
+    assert_eq!(codec(&descriptions(&[boxed(b"qt\n1", [])]), &[]), Err("qt?1 is not supported".into()));
     assert_eq!(codec(&[], &[]), Err("its sample description is broken".into()));
 }
