@@ -29,12 +29,12 @@ use crate::net::connection::Connections;
 use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
 use crate::now::{Mono, Now};
-use crate::payload::Payloader;
+use crate::payload::{Payloader, payload_type};
 use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
 use crate::playback::report;
 use crate::playback::{Awaited, Command, FlowFacts, NewFlow, Opening, Perform, PlaybackError, PresentationId, ReportOrigin};
-use crate::quantities::{MediaKind, MediaTime, PayloadType, Ssrc};
+use crate::quantities::{MediaKind, MediaTime, Ssrc};
 use crate::steering::{BindingCache, EndReason, Owner};
 
 /// What the data plane goes by.
@@ -572,7 +572,7 @@ impl Shard {
                 home,
                 label,
                 ssrc: Ssrc(u32::from_be_bytes([a, b, c, d])),
-                payload_type: PayloadType::dynamic(track).ok_or(PlaybackError::Full)?,
+                payload_type: payload_type(&found.codec, track).ok_or(PlaybackError::Full)?,
                 clock_rate: payloader.clock_rate(),
             };
             // Players take a first sequence number or timestamp of zero for none at all.

@@ -12,8 +12,9 @@ use crate::http::authority::Requester;
 use crate::http::problem::Problem;
 use crate::library::{Title, TitlePath};
 use crate::now::Now;
+use crate::payload::payload_type;
 use crate::playback::{PlayRequest, PresentationId};
-use crate::quantities::{MediaKind, MediaTime, PayloadType};
+use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Expectation, HomeAddress, Owner, Reserve};
 
 #[derive(Deserialize)]
@@ -64,7 +65,7 @@ impl Api {
         getrandom::fill(&mut drawn).map_err(|_| Problem::new(500, "no-randomness", "the system gives no random octets"))?;
         let id = PresentationId(u64::from_be_bytes(drawn));
         self.stage.open(id, Arc::clone(&title), MediaTime::ZERO, false).await?;
-        if let Err(problem) = self.play_at(id, &places, call, now).await {
+        if let Err(problem) = self.play_at(id, &title, &places, call, now).await {
             // It may have ended meanwhile.
             let _ = self.stage.end(id).await;
             return Err(problem);
@@ -73,9 +74,11 @@ impl Api {
         Ok(Outcome::Json(201, self.session(&snapshot, now)))
     }
 
-    async fn play_at(&self, id: PresentationId, places: &[Place], call: &Call, now: Now) -> Result<(), Problem> {
+    async fn play_at(&self, id: PresentationId, title: &Title, places: &[Place], call: &Call, now: Now) -> Result<(), Problem> {
         for place in places {
-            let expectation = Expectation { payload_type: PayloadType::dynamic(place.track), ..Expectation::default() };
+            let codec = title.tracks.get(place.track).map(|track| &track.codec);
+            let expectation =
+                Expectation { payload_type: codec.and_then(|codec| payload_type(codec, place.track)), ..Expectation::default() };
             let label = if place.reserved {
                 self.steering.play_to(place.home, id.0, expectation, None, now)?
             } else {

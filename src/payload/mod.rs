@@ -5,11 +5,16 @@
 //! shorter last one is what UDP segmentation offload takes as it stands.
 
 mod aac;
+mod ac3;
 pub mod grouping;
 mod h264;
 mod h265;
+mod mpeg_audio;
 mod nal;
+mod opus;
 pub mod rtx;
+mod samples;
+mod vorbis;
 
 use std::fmt;
 use std::ops::Range;
@@ -18,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::library::{Codec, Track};
 use crate::payload::grouping::Grouping;
-use crate::quantities::ClockRate;
+use crate::quantities::{ClockRate, PayloadType};
 
 /// Octets of an RTP header without contributing sources and extensions (RFC 3550 section 5.1).
 pub const RTP_HEADER_LEN: usize = 12;
@@ -165,6 +170,9 @@ pub enum PayloadError {
     /// The access unit holds nothing.
     #[error("the access unit is empty")]
     Empty,
+    /// The access unit is not what its codec says.
+    #[error("the access unit is no sound {0}")]
+    Broken(&'static str),
     /// The length before a NAL unit does not fit the access unit.
     #[error("a NAL unit's length does not fit its access unit")]
     NalLength,
@@ -185,6 +193,9 @@ pub enum PayloadError {
     /// The clock rate is zero.
     #[error("the track has no clock")]
     Clock,
+    /// The payload format cannot say so many channels.
+    #[error("{0} channels cannot be sent")]
+    Channels(u8),
     /// There is no payload format for it.
     #[error("{0} cannot be sent in RTP")]
     Codec(&'static str),
@@ -256,6 +267,12 @@ impl Payloader {
             Codec::H264(config) => Box::new(h264::H264Payloader::new(config, max_packet)?),
             Codec::H265(config) => Box::new(h265::H265Payloader::new(config, max_packet)?),
             Codec::Aac(config) => Box::new(aac::AacPayloader::new(config, max_packet)),
+            Codec::Opus(format) => Box::new(opus::OpusPayloader::new(format, max_packet)?),
+            Codec::MpegAudio(_) => Box::new(mpeg_audio::MpegAudioPayloader::new(max_packet)),
+            Codec::Ac3(format) => Box::new(ac3::Ac3Payloader::new(format, max_packet)),
+            Codec::Vorbis(config) => Box::new(vorbis::VorbisPayloader::new(config, max_packet)?),
+            Codec::Pcm(config) => Box::new(samples::SamplePayloader::pcm(config, max_packet)?),
+            Codec::G722(format) => Box::new(samples::SamplePayloader::g722(format, max_packet)?),
             _ => return Err(PayloadError::Codec(codec.name())),
         };
         let clock_rate = ClockRate::new(format.clock_rate()).ok_or(PayloadError::Clock)?;
@@ -335,6 +352,16 @@ impl Payloader {
     pub fn format_parameters(&self) -> String {
         self.format.format_parameters()
     }
+}
+
+/// The number in the RTP packets of a title's track at `index`, coded so: the static one where there is one (RFC 3551 tables 4 and 5), for
+/// players need not know a format by another (FFmpeg knows MPEG video by its number only); `None` where there are too many tracks.
+pub fn payload_type(codec: &Codec, index: usize) -> Option<PayloadType> {
+    let known = match codec {
+        Codec::MpegAudio(_) => Some(14),
+        _ => None,
+    };
+    known.map_or_else(|| PayloadType::dynamic(index), PayloadType::new)
 }
 
 /// Octets as hexadecimal digits, two each.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use sdp_types::{AddrType, Attribute, Bandwidth, Connection, Media, NetType, Origin, Session, Time};
 
 use crate::library::Track;
-use crate::payload::Payloader;
+use crate::payload::{Payloader, payload_type};
 use crate::quantities::{ClockRate, MediaKind, PayloadType};
 
 /// How long what is described lasts.
@@ -78,7 +78,7 @@ impl SdpTrack {
         let mut parts = mapping.split('/');
         Some(Self {
             kind: track.kind,
-            payload_type: PayloadType::dynamic(index)?,
+            payload_type: payload_type(&track.codec, index)?,
             encoding_name: parts.next()?.to_owned(),
             clock_rate: payloader.clock_rate(),
             channels: parts.nth(1).and_then(|channels| channels.parse().ok()),

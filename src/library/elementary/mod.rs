@@ -2,3 +2,5 @@
 
 pub mod ac3;
 pub mod mpeg_audio;
+pub mod opus;
+pub mod vorbis;

@@ -6,8 +6,8 @@
 use std::net::Ipv6Addr;
 
 use crate::net::now;
+use crate::payload::payload_type;
 use crate::playback::{FlowFacts, Opening};
-use crate::quantities::PayloadType;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::transport::TransportError;
 use crate::rtsp::message::{Request, Status};
@@ -51,13 +51,13 @@ impl Service {
             Some(known) if known.aimed && known.facts.home == home => return Ok(known.facts),
             Some(_) => return Err(SessionError::State.into()),
             None if session.added.iter().any(|flow| flow.track == track) => return Err(SessionError::State.into()),
-            None if session.title.tracks.get(track).is_none() => return Err(SessionError::NoSuchTrack.into()),
             None => {}
         }
+        let codec = &session.title.tracks.get(track).ok_or(SessionError::NoSuchTrack)?.codec;
+        let expectation = Expectation { payload_type: payload_type(codec, track), ..Expectation::default() };
         if let Some(Opening { title, start, looping }) = opening {
             self.stage.open(session.presentation, title, start, looping).await?;
         }
-        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
         let label = self.steering.play_to(home, session.presentation.0, expectation, ports, now())?;
         let added = self.stage.add_flow(session.presentation, track, home, label).await;
         if added.is_err() {

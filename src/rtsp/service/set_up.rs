@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::net::{media_source, now};
+use crate::payload::payload_type;
 use crate::playback::{Awaited, FlowFacts, NewFlow, Opening, PresentationId};
-use crate::quantities::{MediaTime, PayloadType};
+use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
@@ -178,7 +179,7 @@ impl Service {
             None => self.steering.reserve(&reserve(None), now())?,
         };
         let label = self.steering.draw_label();
-        let expectation = Expectation { payload_type: PayloadType::dynamic(track), ..Expectation::default() };
+        let expectation = Expectation { payload_type: payload_type(&found.codec, track), ..Expectation::default() };
         let outcome = match self.steering.authorise(reserved.home, label, expectation) {
             Ok(()) => {
                 let flow = NewFlow { track, home: reserved.home, label };
