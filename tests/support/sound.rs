@@ -66,9 +66,9 @@ pub fn folder() -> &'static Path {
 
 impl Sound {
     fn make(&self, folder: &Path) {
-        let noise = format!("anoisesrc=d={LENGTH}:r=48000:a=0.2:c=pink:seed=7,asplit[a][b];[b]adelay=7[c];[a][c]amerge");
+        let heard = format!("aevalsrc=0.2*random(0)+0.3*sin(2764*t)|0.2*random(1)+0.3*sin(4147*t):d={LENGTH}:s=48000");
         let made = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-f", "lavfi", "-i", &noise])
+            .args(["-v", "error", "-y", "-f", "lavfi", "-i", &heard])
             .args(if self.coding.contains(&"-ac") { &[][..] } else { &["-ac", "2"] })
             .args(self.coding)
             .arg(folder.join(self.name))
