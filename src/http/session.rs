@@ -12,9 +12,9 @@ use crate::http::authority::Requester;
 use crate::http::problem::Problem;
 use crate::library::{Title, TitlePath};
 use crate::now::Now;
-use crate::payload::payload_type;
 use crate::playback::{PlayRequest, PresentationId};
 use crate::quantities::{MediaKind, MediaTime};
+use crate::sdp::payload_type;
 use crate::steering::{Expectation, HomeAddress, Owner, Reserve};
 
 #[derive(Deserialize)]

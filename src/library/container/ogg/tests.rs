@@ -146,7 +146,7 @@ fn a_packet_of_which_a_page_is_missing_is_left_out() {
     for missing in [1, 2] {
         let file: Vec<u8> = (0..4).filter(|page| *page != missing).flat_map(|page| pages[page].clone()).collect();
         let title = parse_octets(file).expect("sound");
-        assert_eq!(packets(&title).into_iter().map(|(.., octets)| octets).collect::<Vec<_>>(), [b.clone()]);
+        assert_eq!(packets(&title).into_iter().map(|(.., octets)| octets).collect::<Vec<_>>(), std::slice::from_ref(&b));
         assert!(title.remark.is_some());
     }
 }
