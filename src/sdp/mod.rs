@@ -14,8 +14,10 @@ use std::time::Duration;
 use sdp_types::{AddrType, Attribute, Bandwidth, Connection, Media, NetType, Origin, Session, Time};
 
 use crate::library::Track;
-use crate::payload::{Payloader, payload_type};
+use crate::payload::Payloader;
 use crate::quantities::{ClockRate, MediaKind, PayloadType};
+
+pub use crate::payload::payload_type;
 
 /// How long what is described lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

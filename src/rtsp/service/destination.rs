@@ -6,7 +6,6 @@
 use std::net::Ipv6Addr;
 
 use crate::net::now;
-use crate::payload::payload_type;
 use crate::playback::{FlowFacts, Opening};
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::transport::TransportError;
@@ -14,6 +13,7 @@ use crate::rtsp::message::{Request, Status};
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::session::{Session, SessionError, Standing};
 use crate::rtsp::url::RtspUrl;
+use crate::sdp::payload_type;
 use crate::steering::{BranchView, Expectation, HomeAddress, VerifiedGrant};
 
 impl Service {

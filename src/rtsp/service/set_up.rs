@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::net::{media_source, now};
-use crate::payload::payload_type;
 use crate::playback::{Awaited, FlowFacts, NewFlow, Opening, PresentationId};
 use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
@@ -16,6 +15,7 @@ use crate::rtsp::service::access::{Found, kept_name};
 use crate::rtsp::service::{Link, RtspSettings, Service, pipeline};
 use crate::rtsp::session::{Role, Session, SessionError, SharedSession, State, TIMEOUT_S};
 use crate::rtsp::url::RtspUrl;
+use crate::sdp::payload_type;
 use crate::steering::{CareOf, ConnectionId, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, Reserve};
 
 /// Pipelines that a connection remembers.
