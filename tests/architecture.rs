@@ -33,12 +33,13 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, `folder.rs` and `watch.rs` read the disk.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "now.rs",
     "quantities.rs",
     "config",
     "library/title.rs",
     "library/container",
+    "library/elementary",
     "payload",
     "sdp",
     "steering",

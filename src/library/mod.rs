@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod container;
+pub mod elementary;
 pub mod folder;
 pub mod jpeg;
 pub mod title;

@@ -5,6 +5,7 @@
 //! shorter last one is what UDP segmentation offload takes as it stands.
 
 mod aac;
+mod ac3;
 mod av1;
 mod bits;
 pub mod grouping;
@@ -12,10 +13,14 @@ mod h264;
 mod h265;
 mod jpeg;
 mod mpeg4_visual;
+mod mpeg_audio;
 mod mpeg_video;
 mod nal;
+mod opus;
 pub mod rtx;
+mod samples;
 mod start_codes;
+mod vorbis;
 mod vp8;
 mod vp9;
 
@@ -206,9 +211,9 @@ pub enum PayloadError {
     /// The clock rate is zero.
     #[error("the track has no clock")]
     Clock,
-    /// There is no payload format for it.
-    #[error("{0} cannot be sent in RTP")]
-    Codec(&'static str),
+    /// The payload format cannot say so many channels.
+    #[error("{0} channels cannot be sent")]
+    Channels(u8),
 }
 
 /// The smallest packet size that all payload formats but JPEG can work with, RTP header included.
@@ -283,7 +288,12 @@ impl Payloader {
             Codec::Mpeg2Video(_) => Box::new(mpeg_video::MpegVideoPayloader::new(max_packet)),
             Codec::Jpeg(_) => Box::new(jpeg::JpegPayloader::new(max_packet)?),
             Codec::Aac(config) => Box::new(aac::AacPayloader::new(config, max_packet)),
-            _ => return Err(PayloadError::Codec(codec.name())),
+            Codec::Opus(format) => Box::new(opus::OpusPayloader::new(format, max_packet)?),
+            Codec::MpegAudio(_) => Box::new(mpeg_audio::MpegAudioPayloader::new(max_packet)),
+            Codec::Ac3(format) => Box::new(ac3::Ac3Payloader::new(format, max_packet)),
+            Codec::Vorbis(config) => Box::new(vorbis::VorbisPayloader::new(config, max_packet)?),
+            Codec::Pcm(config) => Box::new(samples::SamplePayloader::pcm(config, max_packet)?),
+            Codec::G722(format) => Box::new(samples::SamplePayloader::g722(format, max_packet)?),
         };
         let clock_rate = ClockRate::new(format.clock_rate()).ok_or(PayloadError::Clock)?;
         Ok(Self { format, clock_rate })
@@ -370,6 +380,7 @@ pub fn payload_type(codec: &Codec, index: usize) -> Option<PayloadType> {
     let known = match codec {
         Codec::Jpeg(_) => Some(26),
         Codec::Mpeg2Video(_) => Some(32),
+        Codec::MpegAudio(_) => Some(14),
         _ => None,
     };
     known.map_or_else(|| PayloadType::dynamic(index), PayloadType::new)

@@ -18,6 +18,7 @@ pub mod recording;
 pub mod rtsp;
 pub mod scene;
 pub mod server;
+pub mod sound;
 pub mod transcript;
 pub mod viewer;
 pub mod wire;

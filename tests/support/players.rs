@@ -76,7 +76,8 @@ fn python() -> PathBuf {
     venv
 }
 
-fn script(host: &Host, name: &str) -> Command {
+/// A script of `tests/players`, to be given what it asks for.
+pub fn script(host: &Host, name: &str) -> Command {
     let mut command = host.command(python());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players").join(name));
     // No compiled files beside the sources.

@@ -6,7 +6,13 @@ use crate::library::codec::Codec;
 use crate::library::jpeg::Picture;
 use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track};
 
+pub mod flac;
 pub mod mp4;
+pub mod mpeg_audio;
+pub mod ogg;
+mod sound;
+pub mod wav;
+mod window;
 
 /// Reads the index of a file.
 ///
@@ -21,6 +27,18 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     source.read_exact_at(&mut head[..known], 0).map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if mp4::sniff(&head[..known]) {
         return mp4::parse(source, path);
+    }
+    if wav::sniff(&head[..known]) {
+        return wav::parse(source, path);
+    }
+    if ogg::sniff(&head[..known]) {
+        return ogg::parse(source, path);
+    }
+    if flac::sniff(&head[..known]) {
+        return flac::parse(source, path);
+    }
+    if mpeg_audio::sniff(&head[..known]) {
+        return mpeg_audio::parse(source, path);
     }
     Err(problem(UNKNOWN))
 }

@@ -5,6 +5,7 @@ use mp4_atom::{Av1c, Avcc, Hvcc};
 use crate::library::codec::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PictureSize};
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
+use crate::library::container::mp4::sound_entry;
 
 /// Octets of a visual sample entry before its boxes.
 const VISUAL_ENTRY: usize = 78;
@@ -53,7 +54,7 @@ fn one((kind, entry): ([u8; 4], &[u8])) -> Result<Codec, String> {
         b"jpeg" => picture_size(entry).map(Codec::Jpeg),
         b"mp4a" => aac(entry),
         b"encv" | b"enca" => Err("it is encrypted".into()),
-        other => Err(format!("{} is not supported", name(*other))),
+        other => sound_entry::codec(*other, entry).unwrap_or_else(|| Err(format!("{} is not supported", name(*other)))),
     }
 }
 
@@ -207,6 +208,10 @@ fn aac(entry: &[u8]) -> Result<Codec, String> {
         .or_else(|| entry.get(AUDIO_ENTRY..).and_then(|boxes| find(boxes, b"esds")))
         .ok_or("its MPEG-4 audio configuration is missing")?;
     let (indication, specific) = audio_config::descriptor(body).ok_or("its MPEG-4 audio configuration is broken")?;
+    // MPEG audio of 13818-3 and 11172-3.
+    if matches!(indication, 0x69 | 0x6b) {
+        return sound_entry::format(entry).map(Codec::MpegAudio);
+    }
     if !matches!(indication, 0x40 | 0x66..=0x68) {
         return Err(format!("MPEG-4 audio of object type 0x{indication:02x} is not supported"));
     }

@@ -9,6 +9,8 @@ mod boxes;
 mod edits;
 mod entry;
 mod fragments;
+mod pcm;
+mod sound_entry;
 mod tables;
 
 use std::sync::Arc;
@@ -206,7 +208,8 @@ fn draft(track: &[u8], movie_scale: ClockRate, budget: usize) -> Result<Option<D
     if codec.kind() != kind {
         return Err(broken("its coding is none for such a track"));
     }
-    let mut tables = tables::read(table, budget).map_err(|what| broken(&what))?;
+    let single = pcm::read(table, &codec, budget).map_err(|what| broken(&what))?;
+    let mut tables = single.map_or_else(|| tables::read(table, budget).map_err(|what| broken(&what)), Ok)?;
     if kind != MediaKind::Video {
         // Any frame of the audio codecs here can be decoded first, whatever the file says.
         tables.samples.iter_mut().for_each(|sample| *sample = sample.with_random_access());

@@ -199,7 +199,11 @@ fn sizes(table: &[u8]) -> Result<Sizes, String> {
     (0..count).map(size).collect::<Option<Vec<u32>>>().map(Sizes::Each).ok_or_else(|| "its size table is cut short".into())
 }
 
-fn chunk_offsets(table: &[u8]) -> Result<Vec<u64>, String> {
+/// Where the chunks lie.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence.
+pub fn chunk_offsets(table: &[u8]) -> Result<Vec<u64>, String> {
     if let Some(body) = find(table, b"co64") {
         return decode::<Co64>(body).map(|offsets| offsets.entries).ok_or_else(|| "its offset table is broken".into());
     }

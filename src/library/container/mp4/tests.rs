@@ -26,7 +26,7 @@ fn full(kind: &[u8; 4], version: u8, flags: u32, fields: &[u32]) -> Vec<u8> {
 }
 
 /// A table: a count, then the entries.
-fn table(kind: &[u8; 4], version: u8, entries: &[&[u32]]) -> Vec<u8> {
+pub(super) fn table(kind: &[u8; 4], version: u8, entries: &[&[u32]]) -> Vec<u8> {
     full(kind, version, 0, &[&[entries.len() as u32], &entries.concat()[..]].concat())
 }
 
