@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::library::title::{Problem, ReadAt, Title, TitlePath};
 
+pub(crate) mod configuration;
+pub mod matroska;
 pub mod mp4;
+pub(crate) mod order;
 
 /// Reads the index of a file.
 ///
@@ -19,6 +22,9 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     source.read_exact_at(&mut head[..known], 0).map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if mp4::sniff(&head[..known]) {
         return mp4::parse(source, path);
+    }
+    if matroska::sniff(&head[..known]) {
+        return matroska::parse(source, path);
     }
     Err(problem(UNKNOWN))
 }
