@@ -1,4 +1,4 @@
-//! Decode times out of presentation times, for containers that have only these (Matroska, AVI-like ones).
+//! Decode times out of presentation times, for containers that have only these, as Matroska.
 //!
 //! Access units come in decode order. A picture is decoded before it is shown, and pictures leave the decoder in the order of their
 //! times: the k-th picture is decoded when the k-th of all is shown, less the one delay by which every picture is there in time.

@@ -5,7 +5,7 @@ use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PcmConfig, PcmS
 use crate::library::container::configuration;
 use crate::library::container::matroska::block::xiph_size;
 use crate::library::container::matroska::entry::{Entry, Kind, Sound};
-use crate::library::container::mp4::audio_config::AudioSpecificConfig;
+use crate::library::container::mp4::audio_config::{AudioSpecificConfig, RATES};
 
 /// The highest sampling rate that is taken.
 const MAX_SAMPLE_RATE: f64 = 768_000.0;
@@ -13,8 +13,6 @@ const MAX_SAMPLE_RATE: f64 = 768_000.0;
 const OPUS_RATE: u32 = 48_000;
 /// What RFC 7587 can carry.
 const OPUS_CHANNELS: u8 = 2;
-/// Sampling rates by their index (ISO/IEC 14496-3 table 1.18).
-const AAC_RATES: [u32; 13] = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 /// Audio object types.
 const AAC_MAIN: u8 = 1;
 const AAC_LC: u8 = 2;
@@ -24,11 +22,10 @@ const AAC_LC: u8 = 2;
 /// # Errors
 /// Why it cannot be sent, as the end of a sentence.
 pub fn codec(entry: &Entry<'_>) -> Result<Codec, String> {
-    let codec = match entry.kind {
+    match entry.kind {
         Kind::Video => video(entry),
         _ => audio(entry),
-    }?;
-    Ok(codec)
+    }
 }
 
 fn unsupported(entry: &Entry<'_>) -> String {
@@ -108,7 +105,7 @@ fn aac_by_name(entry: &Entry<'_>) -> Result<Vec<u8>, String> {
         _ => return Err("its MPEG-4 audio configuration is missing".into()),
     };
     let SoundFormat { sample_rate, channels } = format(&entry.sound)?;
-    let rate = AAC_RATES.iter().position(|rate| *rate == sample_rate).ok_or("its sampling rate is none of AAC's")? as u8;
+    let rate = RATES.iter().position(|rate| *rate == sample_rate).ok_or("its sampling rate is none of AAC's")? as u8;
     let configuration = match channels {
         1..=6 => channels,
         8 => 7,

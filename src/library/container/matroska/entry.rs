@@ -134,8 +134,7 @@ fn language(content: &[u8]) -> Option<String> {
     (is_tag && tag != "und").then(|| tag.to_owned())
 }
 
-/// What frames begin with beside what is stored of them. Encodings of anything else than frames (the private data) are passed over
-/// only where none of frames are there, too: order and scope would have to be undone one by one, and nobody writes such.
+/// What frames begin with beside what is stored of them; an error where anything else is done to them, or to the private data.
 fn prefix(encodings: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut prefix = Vec::new();
     for (_, encoding) in Elements::new(encodings).filter(|(id, _)| *id == ENCODING) {

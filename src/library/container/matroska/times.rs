@@ -35,6 +35,8 @@ const PICTURE_RATES: [(u32, u32); 22] = [
 ];
 /// How near: the 1,001st parts of neighbouring rates are 1,000 millionths apart.
 const NEAR: f64 = 0.000_4;
+/// Nanoseconds by which sound may be off without anybody hearing it.
+const UNHEARD: i64 = 15_000_000;
 /// Ticks that a clock should have at least in a second: seeks are told apart by it.
 const FINE: u32 = 1_000;
 
@@ -82,57 +84,68 @@ pub fn of_sound(frames: &[Frame], scale: u64, timescale: ClockRate, frame_durati
         return Times { timescale, presentation, last_duration: u32::try_from(lasts).unwrap_or(0) };
     };
     let mut presentation = Vec::with_capacity(frames.len());
-    let mut run = Run::default();
+    let mut run = Run::beginning(times.first().copied().unwrap_or(0));
     for ((frame, time), count) in frames.iter().zip(&times).zip(&counts) {
         let counted = MediaTime::from_ticks(run.samples, timescale).as_nanos();
         let off = time.saturating_sub(counted);
         // What rounding can do, and what nobody hears.
         let half = MediaTime::from_ticks(i64::from(*count) / 2, timescale).as_nanos();
-        let tolerance = half.max(nanos(2, scale));
+        let tolerance = half.min(UNHEARD).max(nanos(2, scale));
         if frame.is_timed && !run.takes(off, tolerance) {
-            run.write(&mut presentation, timescale);
-            run = Run::default();
-            run.takes(*time, tolerance);
+            run.write(&mut presentation, timescale, scale);
+            run = Run::beginning(*time);
         }
         run.starts.push(run.samples);
         run.samples = run.samples.saturating_add(i64::from(*count));
     }
-    run.write(&mut presentation, timescale);
+    run.write(&mut presentation, timescale, scale);
     Times { timescale, presentation, last_duration: counts.last().copied().unwrap_or(0) }
 }
 
 /// Frames that follow each other without a gap.
 #[derive(Default)]
 struct Run {
+    /// The file's time of the first, in nanoseconds.
+    first: i64,
     /// Samples before each frame since the run began.
     starts: Vec<i64>,
     /// Samples in all of them.
     samples: i64,
-    /// The least and the greatest difference between the file's time and the counted one, in nanoseconds.
-    off: Option<(i64, i64)>,
+    /// The least difference between the file's time and the counted one, in nanoseconds.
+    least: i64,
+    /// The greatest.
+    greatest: i64,
 }
 
 impl Run {
+    /// One whose first frame the file has at that time.
+    fn beginning(first: i64) -> Self {
+        Self { first, least: first, greatest: first, ..Self::default() }
+    }
+
     /// Whether a frame whose time is that far from the counted one belongs to it.
     fn takes(&mut self, off: i64, tolerance: i64) -> bool {
-        let (least, greatest) = self.off.map_or((off, off), |(least, greatest)| (off.min(least), off.max(greatest)));
+        let (least, greatest) = (off.min(self.least), off.max(self.greatest));
         let fits = greatest.saturating_sub(least) <= tolerance;
         if fits {
-            self.off = Some((least, greatest));
+            (self.least, self.greatest) = (least, greatest);
         }
         fits
     }
 
-    /// Where it begins is the middle between what the least and the greatest difference say, which rounding leaves it to be.
-    fn write(&self, presentation: &mut Vec<i64>, timescale: ClockRate) {
-        let (least, greatest) = self.off.unwrap_or((0, 0));
-        let start = MediaTime::from_nanos(middle(least, greatest)).to_ticks(timescale);
+    /// Where it begins is where the file has its first frame, as far as rounding explains the times of the others.
+    fn write(&self, presentation: &mut Vec<i64>, timescale: ClockRate, scale: u64) {
+        let start = MediaTime::from_nanos(unrounded(self.first, self.least, self.greatest, scale)).to_ticks(timescale);
         presentation.extend(self.starts.iter().map(|samples| start.saturating_add(*samples)));
     }
 }
 
-fn middle(least: i64, greatest: i64) -> i64 {
-    least.saturating_add(greatest.saturating_sub(least) / 2)
+/// What the first time was before the file rounded it, where the times of others say that it and they were off by between `least` and
+/// `greatest`: nothing else where rounding to the nearest tick explains both, else what explains them best.
+fn unrounded(first: i64, least: i64, greatest: i64, scale: u64) -> i64 {
+    let half = nanos(1, scale) / 2;
+    let (earliest, latest) = (greatest.saturating_sub(half), least.saturating_add(half));
+    if earliest <= latest { first.clamp(earliest, latest) } else { least.saturating_add(greatest.saturating_sub(least) / 2) }
 }
 
 /// Ticks from one to the next, in the mean.
@@ -182,7 +195,7 @@ fn constant_rate(times: &[i64], scale: u64, duration: i64) -> Option<Times> {
     if greatest.saturating_sub(least) > rounding {
         return None;
     }
-    let start = MediaTime::from_nanos(first.saturating_add(middle(least, greatest))).to_ticks(timescale);
+    let start = MediaTime::from_nanos(first.saturating_add(unrounded(0, least, greatest, scale))).to_ticks(timescale);
     let presentation = times.iter().map(|time| start.saturating_add(exact(number(*time)))).collect();
     Some(Times { timescale, presentation, last_duration: u32::try_from(part).ok()? })
 }
