@@ -1,5 +1,7 @@
 //! How long the index of a two-hour film takes: `cargo bench --bench library`.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use divan::Bencher;
@@ -106,4 +108,70 @@ fn seek(bencher: Bencher<'_, '_>) {
         second = (second * 31 + 17) % 7_200;
         title.tracks[0].random_access_at_or_before(MediaTime::from_seconds(f64::from(second)))
     });
+}
+
+/// A file of the disk.
+struct OnDisk(File, u64);
+
+impl ReadAt for OnDisk {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.1
+    }
+
+    fn open(&self) -> std::io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(Self(self.0.try_clone()?, self.1)))
+    }
+}
+
+fn element(id: u32, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|octet| *octet == 0).collect();
+    let content = content.as_ref();
+    [&id[..], &(0x1000_0000 | content.len() as u32).to_be_bytes(), content].concat()
+}
+
+/// Half an hour of 25 pictures a second of 60,000 octets, and sound at 48 kHz of 300 octets a frame, in clusters of a second. Only
+/// the headers are on the disk, which gives no more than their blocks.
+fn matroska() -> Arc<dyn ReadAt> {
+    let file = tempfile::tempfile().expect("a file");
+    let avc = [1, 0x4d, 0x40, 0x1e, 0xff, 0xe1, 0, 4, 0x67, 0x4d, 0x40, 0x1e, 1, 0, 2, 0x68, 0xee];
+    let video = [element(0xd7, [1]), element(0x83, [1]), element(0x86, "V_MPEG4/ISO/AVC"), element(0x63a2, avc)].concat();
+    let audio = [element(0xd7, [2]), element(0x83, [2]), element(0x86, "A_AAC"), element(0x63a2, [0x11, 0x90])].concat();
+    let tracks = element(0x1654_ae6b, [element(0xae, video), element(0xae, audio)].concat());
+    let unknown = [1, 255, 255, 255, 255, 255, 255, 255];
+    let mut at = 0;
+    let mut write = |octets: &[u8], skip: u64| {
+        file.write_all_at(octets, at).expect("written");
+        at += octets.len() as u64 + skip;
+    };
+    write(&[&element(0x1a45_dfa3, [])[..], &[0x18, 0x53, 0x80, 0x67], &unknown, &tracks].concat(), 0);
+    let block = |track: u8, time: u64, octets: u32| {
+        let header = [&[0xa3][..], &(0x1000_0000 | (octets + 4)).to_be_bytes(), &[0x80 | track], &(time as u16).to_be_bytes(), &[0x80]];
+        header.concat()
+    };
+    let mut sounds = 0;
+    for second in 0..1_800u64 {
+        write(&[&[0x1f, 0x43, 0xb6, 0x75][..], &unknown, &element(0xe7, (second * 1_000).to_be_bytes())].concat(), 0);
+        for picture in 0..25 {
+            write(&block(1, picture * 40, 60_000), 60_000);
+            while sounds * 1_024 < second * 48_000 + (picture + 1) * 1_920 {
+                write(&block(2, sounds * 1_024 / 48 - second * 1_000, 300), 300);
+                sounds += 1;
+            }
+        }
+    }
+    file.set_len(at).expect("a whole file");
+    Arc::new(OnDisk(file, at))
+}
+
+#[divan::bench]
+fn index_of_half_an_hour_of_matroska(bencher: Bencher<'_, '_>) {
+    let source = matroska();
+    let path = TitlePath::new("film.mkv").expect("a path");
+    let index = || container::parse(Arc::clone(&source), path.clone()).expect("a sound film");
+    assert_eq!(index().tracks.iter().map(|track| track.len()).collect::<Vec<_>>(), [45_000, 84_375]);
+    bencher.bench(index);
 }

@@ -132,8 +132,11 @@ fn positions(whole: &[Digest], part: &[Digest]) -> Vec<Option<usize>> {
 fn copy_of(path: &Path, options: &[&str]) -> Vec<u8> {
     let out = tempfile::NamedTempFile::new().expect("a temporary file");
     // Pictures and frames that an edit list cuts away, but that decoding starts from, belong to what is compared.
+    let has_edits = path.extension().is_some_and(|ending| ["mp4", "mov", "m4a"].iter().any(|name| ending == *name));
     let output = Command::new("ffmpeg")
-        .args(["-nostdin", "-loglevel", "error", "-y", "-ignore_editlist", "1", "-i"])
+        .args(["-nostdin", "-loglevel", "error", "-y"])
+        .args(if has_edits { &["-ignore_editlist", "1"][..] } else { &[] })
+        .arg("-i")
         .arg(path)
         .args(["-c", "copy"])
         .args(options)

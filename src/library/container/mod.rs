@@ -6,10 +6,13 @@ use crate::library::codec::Codec;
 use crate::library::jpeg::Picture;
 use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track};
 
+pub(crate) mod configuration;
 pub mod flac;
+pub mod matroska;
 pub mod mp4;
 pub mod mpeg_audio;
 pub mod ogg;
+pub(crate) mod order;
 mod sound;
 pub mod wav;
 mod window;
@@ -27,6 +30,9 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     source.read_exact_at(&mut head[..known], 0).map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if mp4::sniff(&head[..known]) {
         return mp4::parse(source, path);
+    }
+    if matroska::sniff(&head[..known]) {
+        return matroska::parse(source, path);
     }
     if wav::sniff(&head[..known]) {
         return wav::parse(source, path);

@@ -110,8 +110,8 @@ impl AudioSpecificConfig {
     }
 }
 
-/// By samplingFrequencyIndex (ISO/IEC 14496-3 table 1.18).
-const RATES: [u32; 13] = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+/// Sampling rates by samplingFrequencyIndex (ISO/IEC 14496-3 table 1.18).
+pub const RATES: [u32; 13] = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 struct Bits<'a> {
     octets: &'a [u8],

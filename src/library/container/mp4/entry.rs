@@ -1,22 +1,15 @@
 //! Sample descriptions: how a track is coded (ISO/IEC 14496-12 section 8.5.2, 14496-14, 14496-15, QuickTime sound).
 
-use mp4_atom::{Av1c, Avcc, Hvcc};
-
-use crate::library::codec::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PictureSize};
+use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PictureSize};
+use crate::library::container::configuration;
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
-use crate::library::container::mp4::boxes::{Boxes, decode, find};
+use crate::library::container::mp4::boxes::{Boxes, find};
 use crate::library::container::mp4::sound_entry;
 
 /// Octets of a visual sample entry before its boxes.
 const VISUAL_ENTRY: usize = 78;
 /// Octets of an audio sample entry before its boxes (version 0).
 const AUDIO_ENTRY: usize = 28;
-/// NAL unit types of H.265 parameter sets (ISO/IEC 23008-2 table 7-1).
-const VIDEO_PARAMETER_SET: u8 = 32;
-const SEQUENCE_PARAMETER_SET: u8 = 33;
-const PICTURE_PARAMETER_SET: u8 = 34;
-const PREFIX_SEI: u8 = 39;
-
 /// The codec of those descriptions in an `stsd` body that the track uses, counted from one; the first where none is named.
 ///
 /// # Errors
@@ -64,25 +57,7 @@ fn name(kind: [u8; 4]) -> String {
 
 fn h264(entry: &[u8]) -> Result<Codec, String> {
     let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
-    let body = find(boxes, b"avcC").ok_or("its H.264 configuration is missing")?;
-    let config = decode::<Avcc>(body).or_else(|| avc_by_hand(body)).ok_or("its H.264 configuration is broken")?;
-    if !matches!(config.length_size, 1 | 2 | 4) {
-        return Err("its H.264 configuration has an impossible length size".into());
-    }
-    let filled = |sets: Vec<Vec<u8>>| sets.into_iter().filter(|set| !set.is_empty()).collect();
-    Ok(Codec::H264(H264Config {
-        length_size: config.length_size,
-        profile_level_id: [config.avc_profile_indication, config.profile_compatibility, config.avc_level_indication],
-        sequence_parameter_sets: filled(config.sequence_parameter_sets),
-        picture_parameter_sets: filled(config.picture_parameter_sets),
-        width: size(entry, 24),
-        height: size(entry, 26),
-    }))
-}
-
-/// A field of a visual sample entry.
-fn size(entry: &[u8], at: usize) -> u16 {
-    entry.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]))
+    configuration::h264(find(boxes, b"avcC").ok_or("its H.264 configuration is missing")?, size(entry))
 }
 
 /// Whether the base layer can be shown by who knows nothing of Dolby Vision: dv_bl_signal_compatibility_id is not zero (Dolby Vision
@@ -100,22 +75,13 @@ fn picture_size(entry: &[u8]) -> Result<PictureSize, String> {
     if entry.len() < VISUAL_ENTRY {
         return Err("its sample description is cut short".into());
     }
-    Ok(PictureSize { width: size(entry, 24), height: size(entry, 26) })
+    Ok(size(entry))
 }
 
 /// AV1 Codec ISO Media File Format Binding section 2.2.
 fn av1(entry: &[u8]) -> Result<Codec, String> {
-    let PictureSize { width, height } = picture_size(entry)?;
-    let body = find(&entry[VISUAL_ENTRY..], b"av1C").ok_or("its AV1 configuration is missing")?;
-    let config = decode::<Av1c>(body).ok_or("its AV1 configuration is broken")?;
-    Ok(Codec::Av1(Av1Config {
-        profile: config.seq_profile,
-        level_idx: config.seq_level_idx_0,
-        tier: config.seq_tier_0.into(),
-        sequence_header: config.config_obus,
-        width,
-        height,
-    }))
+    let size = picture_size(entry)?;
+    configuration::av1(find(&entry[VISUAL_ENTRY..], b"av1C").ok_or("its AV1 configuration is missing")?, size)
 }
 
 /// ISO/IEC 14496-14 section 5.6.1: coded as its descriptor says (ISO/IEC 14496-1 table 5).
@@ -136,62 +102,13 @@ fn mpeg4_video(entry: &[u8]) -> Result<Codec, String> {
 
 fn h265(entry: &[u8]) -> Result<Codec, String> {
     let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
-    let body = find(boxes, b"hvcC").ok_or("its H.265 configuration is missing")?;
-    let config = decode::<Hvcc>(body).ok_or("its H.265 configuration is broken")?;
-    let length_size = config.length_size_minus_one + 1;
-    if !matches!(length_size, 1 | 2 | 4) {
-        return Err("its H.265 configuration has an impossible length size".into());
-    }
-    let sets = |kind: u8| {
-        let of_kind = config.arrays.iter().filter(|array| array.nal_unit_type == kind);
-        of_kind.flat_map(|array| &array.nalus).filter(|set| !set.is_empty()).cloned().collect()
-    };
-    Ok(Codec::H265(H265Config {
-        length_size,
-        profile: H265Profile {
-            space: config.general_profile_space,
-            idc: config.general_profile_idc,
-            is_high_tier: config.general_tier_flag,
-            level_idc: config.general_level_idc,
-            constraints: config.general_constraint_indicator_flags,
-        },
-        temporal_layers: config.num_temporal_layers,
-        video_parameter_sets: sets(VIDEO_PARAMETER_SET),
-        sequence_parameter_sets: sets(SEQUENCE_PARAMETER_SET),
-        picture_parameter_sets: sets(PICTURE_PARAMETER_SET),
-        messages: sets(PREFIX_SEI),
-        width: size(entry, 24),
-        height: size(entry, 26),
-    }))
+    configuration::h265(find(boxes, b"hvcC").ok_or("its H.265 configuration is missing")?, size(entry))
 }
 
-/// Reads up to the picture parameter sets: what some writers put behind them makes a strict reader give up.
-fn avc_by_hand(body: &[u8]) -> Option<Avcc> {
-    let &[1, profile, compatibility, level, length, sequence_sets, ..] = body else { return None };
-    let mut rest = body.get(6..)?;
-    let sequence_parameter_sets = parameter_sets(sequence_sets & 0x1f, &mut rest)?;
-    let (&picture_sets, mut rest) = rest.split_first()?;
-    Some(Avcc {
-        configuration_version: 1,
-        avc_profile_indication: profile,
-        profile_compatibility: compatibility,
-        avc_level_indication: level,
-        length_size: (length & 3) + 1,
-        sequence_parameter_sets,
-        picture_parameter_sets: parameter_sets(picture_sets, &mut rest)?,
-        ext: None,
-    })
-}
-
-fn parameter_sets(count: u8, rest: &mut &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut sets = Vec::new();
-    for _ in 0..count {
-        let (&len, behind) = rest.split_first_chunk::<2>()?;
-        let (set, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(len)))?;
-        sets.push(set.to_vec());
-        *rest = behind;
-    }
-    Some(sets)
+/// What a visual sample entry states.
+fn size(entry: &[u8]) -> PictureSize {
+    let field = |at: usize| entry.get(at..at + 2).map_or(0, |octets| u16::from_be_bytes([octets[0], octets[1]]));
+    PictureSize { width: field(24), height: field(26) }
 }
 
 fn aac(entry: &[u8]) -> Result<Codec, String> {

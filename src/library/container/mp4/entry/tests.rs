@@ -1,4 +1,7 @@
 use super::*;
+use crate::library::codec::Av1Config;
+use crate::library::codec::H265Profile;
+use crate::library::container::mp4::boxes::decode;
 use crate::library::container::mp4::tests::{avc1, boxed, mp4a};
 
 fn descriptions(entries: &[Vec<u8>]) -> Vec<u8> {
@@ -24,7 +27,7 @@ fn octets_behind_the_parameter_sets_do_not_matter() {
     let sets = [1, 0x64, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 1, 1, 0, 2, 0x68, 2];
     let plain = codec(&descriptions(&[video_entry(&sets)]), &[1]).expect("sound");
     let behind = [&sets[..], &[0xfd, 0xf8, 0xf8, 9, 9]].concat();
-    assert!(decode::<Avcc>(&behind).is_none(), "a strict reader gives up");
+    assert!(decode::<mp4_atom::Avcc>(&behind).is_none(), "a strict reader gives up");
     assert_eq!(codec(&descriptions(&[video_entry(&behind)]), &[1]).expect("sound"), plain);
     assert_eq!(codec(&descriptions(&[video_entry(&sets[..12])]), &[1]), Err("its H.264 configuration is broken".into()));
     let three = [&[1, 0x64, 0, 30, 0xfe][..], &sets[5..]].concat();
