@@ -2,7 +2,7 @@
 
 use mp4_atom::{Avcc, Hvcc};
 
-use crate::library::codec::{AacConfig, Codec, H264Config, H265Config, H265Profile};
+use crate::library::codec::{AacConfig, Codec, H264Config, H265Config, H265Profile, NalFraming};
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, decode, find};
 
@@ -56,7 +56,7 @@ fn h264(entry: &[u8]) -> Result<Codec, String> {
     }
     let filled = |sets: Vec<Vec<u8>>| sets.into_iter().filter(|set| !set.is_empty()).collect();
     Ok(Codec::H264(H264Config {
-        length_size: config.length_size,
+        framing: NalFraming::Length(config.length_size),
         profile_level_id: [config.avc_profile_indication, config.profile_compatibility, config.avc_level_indication],
         sequence_parameter_sets: filled(config.sequence_parameter_sets),
         picture_parameter_sets: filled(config.picture_parameter_sets),
@@ -83,7 +83,7 @@ fn h265(entry: &[u8]) -> Result<Codec, String> {
         of_kind.flat_map(|array| &array.nalus).filter(|set| !set.is_empty()).cloned().collect()
     };
     Ok(Codec::H265(H265Config {
-        length_size,
+        framing: NalFraming::Length(length_size),
         profile: H265Profile {
             space: config.general_profile_space,
             idc: config.general_profile_idc,
