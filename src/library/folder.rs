@@ -21,12 +21,12 @@ const MAX_DEPTH: usize = 32;
 /// Files that are looked at.
 const MAX_FILES: usize = 1_000_000;
 /// Endings of files whose container is served.
-const SERVED: [&str; 6] = ["mp4", "m4v", "m4a", "mov", "3gp", "f4v"];
+const SERVED: [&str; 16] =
+    ["mp4", "m4v", "m4a", "mov", "3gp", "f4v", "ts", "m2ts", "mts", "h264", "264", "avc", "h265", "265", "hevc", "aac"];
 /// Endings of other media files: they are shown, with what is missing. What ends otherwise is no title, whatever it holds.
-const NOT_SERVED: [&str; 40] = [
-    "3g2", "aac", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flac", "flv", "h264",
-    "m2ts", "m4b", "mka", "mkv", "mp2", "mp3", "mpeg", "mpg", "mts", "mxf", "oga", "ogg", "ogv", "opus", "qt", "rm", "ts", "vob", "wav",
-    "webm", "wma", "wmv",
+const NOT_SERVED: [&str; 35] = [
+    "3g2", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flac", "flv", "m4b", "mka",
+    "mkv", "mp2", "mp3", "mpeg", "mpg", "mxf", "oga", "ogg", "ogv", "opus", "qt", "rm", "vob", "wav", "webm", "wma", "wmv",
 ];
 
 /// A file of the library.
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn files_of_other_containers_are_shown_with_what_is_missing() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["a.mkv", "b.AVI", "c.webm", "d.ts", "e.mp3", "f.wav", "g.flac", "h.ogg"] {
+        for name in ["a.mkv", "b.AVI", "c.webm", "d.vob", "e.mp3", "f.wav", "g.flac", "h.ogg"] {
             fs::write(folder.path().join(name), b"\x1a\x45\xdf\xa3 and more").expect("written");
         }
         for name in ["a.txt", "a.jpg", "a.srt", "a.nfo", "a.mkv.part", "mkv", "a.vtt", "a.xml"] {
@@ -379,7 +379,7 @@ mod tests {
         let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
         fs::copy(film, folder.path().join("i.qt")).expect("copied");
         let library = library(folder.path());
-        assert_eq!(names(&library), ["a.mkv", "b.AVI", "c.webm", "d.ts", "e.mp3", "f.wav", "g.flac", "h.ogg", "i.qt"]);
+        assert_eq!(names(&library), ["a.mkv", "b.AVI", "c.webm", "d.vob", "e.mp3", "f.wav", "g.flac", "h.ogg", "i.qt"]);
         for entry in library.entries() {
             match &entry.outcome {
                 Ok(_) => assert_eq!(entry.path.as_str(), "i.qt", "its name is another, it is an MP4 file all the same"),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::library::title::{Problem, ReadAt, Title, TitlePath};
 
+pub mod adts;
+pub mod annexb;
 pub mod mp4;
+pub mod mpegts;
 
 /// Reads the index of a file.
 ///
@@ -19,6 +22,15 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     source.read_exact_at(&mut head[..known], 0).map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if mp4::sniff(&head[..known]) {
         return mp4::parse(source, path);
+    }
+    if mpegts::sniff(source.as_ref()) {
+        return mpegts::parse(source, path);
+    }
+    if adts::sniff(source.as_ref()) {
+        return adts::parse(source, path);
+    }
+    if let Some(coding) = annexb::sniff(source.as_ref()) {
+        return annexb::parse(source, path, coding);
     }
     Err(problem(UNKNOWN))
 }

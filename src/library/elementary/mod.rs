@@ -6,6 +6,7 @@ pub mod adts;
 pub mod bits;
 pub mod frames;
 pub mod h264;
+pub mod h265;
 pub mod mpeg_audio;
 pub mod pictures;
 pub mod start_code;
