@@ -69,7 +69,7 @@ impl Elementary {
         if before == Some(packet.counter) {
             return None;
         }
-        let is_broken = before.is_some_and(|before| before + 1 & 0xf != packet.counter);
+        let is_broken = before.is_some_and(|before| (before + 1) & 0xf != packet.counter);
         if is_broken && matches!(self.state, State::Header(..)) {
             self.state = State::Waiting;
         }
