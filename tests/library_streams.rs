@@ -131,7 +131,10 @@ fn the_index_of_a_transport_stream_has_the_packets_that_ffprobe_finds() {
             for (position, packet) in packets.iter().enumerate() {
                 let place = format!("{name} {} {position}", track.kind);
                 let unit = track.access_unit(position).expect("within");
-                assert_eq!((unit.size + header, unit.random_access), (packet.size, packet.key), "{place}");
+                // Of H.265, ffmpeg leaves the first zero of a start code with the picture before.
+                let cut = matches!(track.codec, Codec::H265(_));
+                assert!((unit.size + header).abs_diff(packet.size) <= u32::from(cut), "{place}: {unit:?} {packet:?}");
+                assert_eq!(unit.random_access, packet.key, "{place}");
                 // Sound counts samples, which the file's 90 kHz round.
                 let ticks = |time: i64| time * 90_000 / clock;
                 let apart = [unit.presentation_time, unit.decode_time].map(ticks);
@@ -141,7 +144,7 @@ fn the_index_of_a_transport_stream_has_the_packets_that_ffprobe_finds() {
                     apart.iter().zip(expected).all(|(time, expected)| (time - expected).abs() <= rounding),
                     "{place}: {unit:?} {expected:?}"
                 );
-                if header == 0 {
+                if header == 0 && !cut {
                     assert_eq!(checksum(&octets(&title, track, position)), packet.checksum, "{place}");
                 }
             }
@@ -251,8 +254,11 @@ fn raw_sound_has_the_frames_that_ffprobe_finds() {
     }
 }
 
+/// Decode and presentation time, whether decoding can start there, octets.
+type Unit = (i64, i64, bool, Vec<u8>);
+
 /// What the tracks of a title hold and when: all that must stay the same however the packets lie.
-fn content(title: &Title) -> Vec<Vec<(i64, i64, bool, Vec<u8>)>> {
+fn content(title: &Title) -> Vec<Vec<Unit>> {
     let unit = |track: &Track, position| {
         let unit = track.access_unit(position).expect("within");
         (unit.decode_time, unit.presentation_time, unit.random_access, octets(title, track, position))
@@ -292,7 +298,7 @@ fn a_damaged_file_plays_without_what_is_damaged() {
     assert!(title.remark.as_ref().is_some_and(|remark| remark.reason.contains("damaged")), "{:?}", title.remark);
     for (track, whole) in content(&title).iter().zip(&whole) {
         assert!(track.len() < whole.len() && track.len() * 10 > whole.len() * 8, "{} of {}", track.len(), whole.len());
-        let is_there = |unit: &&(i64, i64, bool, Vec<u8>)| whole.iter().any(|known| known.1.abs_diff(unit.1) < 100 && known.3 == unit.3);
+        let is_there = |unit: &&Unit| whole.iter().any(|known| known.1.abs_diff(unit.1) < 100 && known.3 == unit.3);
         assert_eq!(track.iter().filter(is_there).count(), track.len(), "what is left is as it was, at its time");
     }
 }
