@@ -15,7 +15,7 @@ fn main() {
 
 fn h264() -> Payloader {
     let config = H264Config {
-        length_size: 4,
+        framing: flowsteer::library::NalFraming::Length(4),
         profile_level_id: [0x4d, 0x40, 0x1e],
         sequence_parameter_sets: vec![vec![0x67; 24]],
         picture_parameter_sets: vec![vec![0x68; 5]],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use flowsteer::library::{Codec, Library, Title, TitlePath, Track};
+use flowsteer::library::{Codec, Library, NalFraming, Title, TitlePath, Track};
 use flowsteer::quantities::{MediaKind, MediaTime};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -272,7 +272,7 @@ fn codecs_and_languages_are_described_as_the_files_have_them() {
     let languages: Vec<_> = spoken.tracks.iter().map(|track| (track.codec.name(), track.language.as_deref())).collect();
     assert_eq!(languages, [("h264", None), ("opus", Some("deu")), ("aac", Some("fre"))]);
     let Codec::H264(config) = &spoken.tracks[0].codec else { panic!("H.264 first") };
-    assert_eq!((config.width, config.height, config.length_size), (320, 180, 4));
+    assert_eq!((config.width, config.height, config.framing), (320, 180, NalFraming::Length(4)));
     let av1 = title("av1.mkv");
     let Codec::Av1(config) = &av1.tracks[0].codec else { panic!("AV1 first") };
     assert_eq!(config.sequence_header.first(), Some(&0x0a), "a sequence header with its size");

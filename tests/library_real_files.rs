@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use flowsteer::library::{Codec, Library, Title, TitlePath, Track};
+use flowsteer::library::{Codec, Library, NalFraming, Title, TitlePath, Track};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use flowsteer::quantities::{MediaKind, MediaTime};
 use proptest::prelude::*;
@@ -193,7 +193,7 @@ fn codecs_are_described_as_the_files_have_them() {
     assert_eq!(sound("films/quicktime.mov"), (48_000, 1));
     let countdown = title("countdown.mp4");
     let Codec::H264(config) = &countdown.tracks[0].codec else { panic!("H.264 first") };
-    assert_eq!((config.width, config.height, config.length_size), (640, 360, 4));
+    assert_eq!((config.width, config.height, config.framing), (640, 360, NalFraming::Length(4)));
     assert!((countdown.duration.as_seconds() - 60.0).abs() < 0.05, "{:?}", countdown.duration);
 }
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use flowsteer::library::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PictureSize};
+use flowsteer::library::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, NalFraming, Mpeg4VisualConfig, PictureSize};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use libfuzzer_sys::fuzz_target;
 
@@ -24,11 +24,12 @@ fn video(which: u8) -> Codec {
 fuzz_target!(|input: &[u8]| {
     let Some((&[settings, size], unit)) = input.split_first_chunk::<2>() else { return };
     let max_packet = 64 + usize::from(size) * 6;
+    let framing = |length: u8| if settings & 0x40 == 0 { NalFraming::Length(1 << (length - 1)) } else { NalFraming::StartCodes };
     let codec = match settings & 3 {
         _ if settings & 0x80 != 0 => video(settings >> 4 & 7),
         0 => Codec::Aac(AacConfig { audio_specific_config: vec![0x11, 0x90], sample_rate: 48_000, channels: 2 }),
         length if settings & 8 != 0 => Codec::H265(H265Config {
-            length_size: 1 << (length - 1),
+            framing: framing(length),
             profile: H265Profile { space: 0, idc: 1, is_high_tier: false, level_idc: 93, constraints: [0; 6] },
             temporal_layers: settings >> 4 & 7,
             video_parameter_sets: vec![vec![0x40, 1, 2]],
@@ -39,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
             height: 0,
         }),
         length => Codec::H264(H264Config {
-            length_size: 1 << (length - 1),
+            framing: framing(length),
             profile_level_id: [0x4d, 0x40, 0x1e],
             sequence_parameter_sets: vec![vec![0x67, 1, 2, 3]],
             picture_parameter_sets: vec![vec![0x68, 1]],

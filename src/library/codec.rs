@@ -108,11 +108,20 @@ pub struct SoundFormat {
     pub channels: u8,
 }
 
-/// Of an `avcC` box (ISO/IEC 14496-15 section 5.3.3).
+/// How the NAL units of an access unit are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NalFraming {
+    /// A length before each, of so many octets: 1, 2 or 4 (ISO/IEC 14496-15).
+    Length(u8),
+    /// A start code before each (ISO/IEC 14496-10 and 23008-2, annexes B).
+    StartCodes,
+}
+
+/// Of an `avcC` box, or of the stream itself (ISO/IEC 14496-15 section 5.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H264Config {
-    /// Octets of the length before each NAL unit: 1, 2 or 4.
-    pub length_size: u8,
+    /// How its NAL units are told apart.
+    pub framing: NalFraming,
     /// profile_idc, constraint flags, level_idc.
     pub profile_level_id: [u8; 3],
     /// NAL units, without start codes.
@@ -140,11 +149,11 @@ pub struct H265Profile {
     pub constraints: [u8; 6],
 }
 
-/// Of an `hvcC` box (ISO/IEC 14496-15 section 8.3.3).
+/// Of an `hvcC` box, or of the stream itself (ISO/IEC 14496-15 section 8.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H265Config {
-    /// Octets of the length before each NAL unit: 1, 2 or 4.
-    pub length_size: u8,
+    /// How its NAL units are told apart.
+    pub framing: NalFraming,
     /// What a decoder must be able to do.
     pub profile: H265Profile,
     /// How many temporal sub-layers there are; zero where that is not known.
@@ -163,7 +172,7 @@ pub struct H265Config {
     pub height: u16,
 }
 
-/// Of an `esds` box.
+/// Of an `esds` box, or of the stream's own headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AacConfig {
     /// The AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).

@@ -21,12 +21,14 @@ const MAX_DEPTH: usize = 32;
 /// Files that are looked at.
 const MAX_FILES: usize = 1_000_000;
 /// Endings of files whose container is served.
-const SERVED: [&str; 18] =
-    ["mp4", "m4v", "m4a", "mov", "3gp", "f4v", "flac", "mka", "mkv", "mp2", "mp3", "oga", "ogg", "opus", "rf64", "wav", "wave", "webm"];
+const SERVED: [&str; 28] = [
+    "264", "265", "3gp", "aac", "avc", "f4v", "flac", "h264", "h265", "hevc", "m2ts", "m4a", "m4v", "mka", "mkv", "mov", "mp2", "mp3",
+    "mp4", "mts", "oga", "ogg", "opus", "rf64", "ts", "wav", "wave", "webm",
+];
 /// Endings of other media files: they are shown, with what is missing. What ends otherwise is no title, whatever it holds.
-const NOT_SERVED: [&str; 30] = [
-    "3g2", "aac", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flv", "h264", "m2ts",
-    "m4b", "mpeg", "mpg", "mts", "mxf", "ogv", "qt", "rm", "ts", "vob", "wma", "wmv",
+const NOT_SERVED: [&str; 25] = [
+    "3g2", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flv", "m4b", "mpeg", "mpg",
+    "mxf", "ogv", "qt", "rm", "vob", "wma", "wmv",
 ];
 
 /// A file of the library.
@@ -370,7 +372,7 @@ mod tests {
     #[test]
     fn files_of_other_containers_are_shown_with_what_is_missing() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["b.AVI", "d.ts", "e.aac", "f.aiff", "g.ape", "h.wma"] {
+        for name in ["b.AVI", "d.vob", "f.aiff", "g.ape", "h.wma"] {
             fs::write(folder.path().join(name), b"\x30\x26\xb2\x75 and more").expect("written");
         }
         for name in ["a.txt", "a.jpg", "a.srt", "a.nfo", "a.mkv.part", "mkv", "a.vtt", "a.xml"] {
@@ -379,7 +381,7 @@ mod tests {
         let film = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
         fs::copy(film, folder.path().join("i.qt")).expect("copied");
         let library = library(folder.path());
-        assert_eq!(names(&library), ["b.AVI", "d.ts", "e.aac", "f.aiff", "g.ape", "h.wma", "i.qt"]);
+        assert_eq!(names(&library), ["b.AVI", "d.vob", "f.aiff", "g.ape", "h.wma", "i.qt"]);
         for entry in library.entries() {
             match &entry.outcome {
                 Ok(_) => assert_eq!(entry.path.as_str(), "i.qt", "its name is another, it is an MP4 file all the same"),

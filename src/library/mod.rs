@@ -12,8 +12,8 @@ pub mod title;
 pub mod watch;
 
 pub use codec::{
-    AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PcmConfig, PcmSample, PictureSize, SoundFormat,
-    VorbisConfig,
+    AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PcmConfig, PcmSample, PictureSize,
+    SoundFormat, VorbisConfig,
 };
 pub use folder::{Change, ChangeKind, Entry, Library};
 pub use title::{AccessUnit, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track, Unpack};

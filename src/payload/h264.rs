@@ -2,12 +2,12 @@
 //! fragments of large ones (FU-A).
 //!
 //! Does not look into slices, does not reorder, and writes no interleaved modes. Read RFC 6184 sections 5.2 to 5.8 and
-//! 8.1 first; access units come as ISO/IEC 14496-15 stores them, a length before each NAL unit.
+//! 8.1 first; access units come with a length or a start code before each NAL unit.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::library::H264Config;
+use crate::library::{H264Config, NalFraming};
 use crate::payload::nal::{Headers, NalUnits, Writer};
 use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
@@ -32,7 +32,7 @@ const FORBIDDEN_BIT: u8 = 0x80;
 #[derive(Clone, Debug)]
 pub struct H264Payloader {
     max_payload: usize,
-    length_size: usize,
+    framing: NalFraming,
     profile_level_id: [u8; 3],
     sequence_parameter_sets: Vec<Vec<u8>>,
     picture_parameter_sets: Vec<Vec<u8>>,
@@ -40,12 +40,14 @@ pub struct H264Payloader {
 
 impl H264Payloader {
     pub(super) fn new(config: &H264Config, max_packet: usize) -> Result<Self, PayloadError> {
-        if !matches!(config.length_size, 1 | 2 | 4) {
-            return Err(PayloadError::LengthSize(config.length_size));
+        if let NalFraming::Length(size) = config.framing
+            && !matches!(size, 1 | 2 | 4)
+        {
+            return Err(PayloadError::LengthSize(size));
         }
         Ok(Self {
             max_payload: max_packet - RTP_HEADER_LEN,
-            length_size: usize::from(config.length_size),
+            framing: config.framing,
             profile_level_id: config.profile_level_id,
             sequence_parameter_sets: config.sequence_parameter_sets.iter().filter(|nal| is_sendable(nal)).cloned().collect(),
             picture_parameter_sets: config.picture_parameter_sets.iter().filter(|nal| is_sendable(nal)).cloned().collect(),
@@ -53,7 +55,7 @@ impl H264Payloader {
     }
 
     fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
-        NalUnits::new(unit, self.length_size, is_sendable)
+        NalUnits::new(unit, self.framing, is_sendable)
     }
 }
 

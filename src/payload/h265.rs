@@ -1,12 +1,12 @@
 //! H.265 access units into RTP payloads: single NAL units, aggregates of small ones (AP), fragments of large ones (FU).
 //!
 //! Does not look into slices, does not reorder, and writes no decoding order numbers (`sprop-max-don-diff` is zero). Read RFC 7798
-//! sections 4 and 7.1 first; access units come as ISO/IEC 14496-15 stores them, a length before each NAL unit.
+//! sections 4 and 7.1 first; access units come with a length or a start code before each NAL unit.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::library::{H265Config, H265Profile};
+use crate::library::{H265Config, H265Profile, NalFraming};
 use crate::payload::nal::{Headers, NalUnits, Writer};
 use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
@@ -40,7 +40,7 @@ const LAYER_MASK: u16 = 0x01f8;
 #[derive(Clone, Debug)]
 pub struct H265Payloader {
     max_payload: usize,
-    length_size: usize,
+    framing: NalFraming,
     temporal_layers: u8,
     profile: H265Profile,
     /// Of the three kinds, in the order in which they go.
@@ -67,13 +67,15 @@ fn set_of(nal: &[u8]) -> Option<usize> {
 
 impl H265Payloader {
     pub(super) fn new(config: &H265Config, max_packet: usize) -> Result<Self, PayloadError> {
-        if !matches!(config.length_size, 1 | 2 | 4) {
-            return Err(PayloadError::LengthSize(config.length_size));
+        if let NalFraming::Length(size) = config.framing
+            && !matches!(size, 1 | 2 | 4)
+        {
+            return Err(PayloadError::LengthSize(size));
         }
         let kinds = [&config.video_parameter_sets, &config.sequence_parameter_sets, &config.picture_parameter_sets];
         Ok(Self {
             max_payload: max_packet - RTP_HEADER_LEN,
-            length_size: usize::from(config.length_size),
+            framing: config.framing,
             temporal_layers: config.temporal_layers,
             profile: config.profile,
             parameter_sets: kinds.map(|sets| sets.iter().filter(|nal| is_sendable(nal)).cloned().collect()),
@@ -92,7 +94,7 @@ impl H265Payloader {
     }
 
     fn nal_units<'a>(&self, unit: &'a [u8]) -> NalUnits<'a> {
-        NalUnits::new(unit, self.length_size, is_sendable)
+        NalUnits::new(unit, self.framing, is_sendable)
     }
 }
 

@@ -1,6 +1,8 @@
-//! NAL units as ISO/IEC 14496-15 stores them, a length before each, into packets as RFC 6184 and RFC 7798 alike have them: alone, several
+//! NAL units, stored with a length or a start code before each, into packets as RFC 6184 and RFC 7798 alike have them: alone, several
 //! in an aggregate, one in fragments.
 
+use crate::library::NalFraming;
+use crate::library::elementary::start_code;
 use crate::payload::{PacketBuffer, PayloadError};
 
 /// NAL units in one aggregate at most; more go into the next.
@@ -16,14 +18,39 @@ const FU_END: u8 = 0x40;
 pub struct NalUnits<'a> {
     unit: &'a [u8],
     at: usize,
-    length_size: usize,
+    framing: NalFraming,
     is_sendable: fn(&[u8]) -> bool,
 }
 
 impl<'a> NalUnits<'a> {
-    /// Those of `unit`, whose lengths have `length_size` octets; the others are passed over.
-    pub const fn new(unit: &'a [u8], length_size: usize, is_sendable: fn(&[u8]) -> bool) -> Self {
-        Self { unit, at: 0, length_size, is_sendable }
+    /// Those of `unit`, told apart as `framing` says; those that are not sendable are passed over.
+    pub const fn new(unit: &'a [u8], framing: NalFraming, is_sendable: fn(&[u8]) -> bool) -> Self {
+        Self { unit, at: 0, framing, is_sendable }
+    }
+
+    /// The NAL unit behind the next length.
+    fn behind_length(&mut self, length_size: usize) -> Option<Result<&'a [u8], PayloadError>> {
+        let at = self.at;
+        let rest = self.unit.get(at..).filter(|rest| !rest.is_empty())?;
+        self.at = self.unit.len();
+        let Some((length, rest)) = rest.split_at_checked(length_size) else {
+            return Some(Err(PayloadError::NalLength));
+        };
+        let length = length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+        let Some(nal) = rest.get(..length) else {
+            return Some(Err(PayloadError::NalLength));
+        };
+        self.at = at + length_size + length;
+        Some(Ok(nal))
+    }
+
+    /// The NAL unit behind the next start code, without the zeros that may follow it. What lies before the first one is none.
+    fn behind_start_code(&mut self) -> Option<&'a [u8]> {
+        let rest = self.unit.get(self.at..)?;
+        let nal = rest.get(start_code::find(rest)? + start_code::LEN..)?;
+        let end = start_code::find(nal).unwrap_or(nal.len());
+        self.at = self.unit.len() - nal.len() + end;
+        Some(start_code::without_trailing_zeros(&nal[..end]))
     }
 }
 
@@ -32,19 +59,12 @@ impl<'a> Iterator for NalUnits<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let at = self.at;
-            let rest = self.unit.get(at..).filter(|rest| !rest.is_empty())?;
-            self.at = self.unit.len();
-            let Some((length, rest)) = rest.split_at_checked(self.length_size) else {
-                return Some(Err(PayloadError::NalLength));
+            let nal = match self.framing {
+                NalFraming::Length(size) => self.behind_length(usize::from(size))?,
+                NalFraming::StartCodes => Ok(self.behind_start_code()?),
             };
-            let length = length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
-            let Some(nal) = rest.get(..length) else {
-                return Some(Err(PayloadError::NalLength));
-            };
-            self.at = at + self.length_size + length;
-            if (self.is_sendable)(nal) {
-                return Some(Ok(nal));
+            if nal.is_err() || nal.is_ok_and(self.is_sendable) {
+                return Some(nal);
             }
         }
     }
@@ -139,6 +159,57 @@ impl<'a, 'b, const N: usize> Writer<'a, 'b, N> {
             self.out.extend(&[start | end | kind]);
             self.out.extend(piece);
             self.out.finish(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The NAL units of a byte stream, octet by octet.
+    fn naive(stream: &[u8]) -> Vec<Vec<u8>> {
+        let mut nals: Vec<Vec<u8>> = Vec::new();
+        let mut at = 0;
+        while at < stream.len() {
+            if stream[at..].starts_with(&[0, 0, 1]) {
+                nals.push(Vec::new());
+                at += 3;
+            } else {
+                if let Some(nal) = nals.last_mut() {
+                    nal.push(stream[at]);
+                }
+                at += 1;
+            }
+        }
+        for nal in &mut nals {
+            while nal.last() == Some(&0) {
+                nal.pop();
+            }
+        }
+        nals.retain(|nal| !nal.is_empty());
+        nals
+    }
+
+    fn read(stream: &[u8]) -> Vec<Vec<u8>> {
+        let units = NalUnits::new(stream, NalFraming::StartCodes, |nal| !nal.is_empty());
+        units.map(|nal| nal.expect("start codes cannot be wrong").to_vec()).collect()
+    }
+
+    #[test]
+    fn start_codes_of_three_and_four_octets_and_zeros_behind_are_no_part_of_a_unit() {
+        let stream = [9, 9, 0, 0, 0, 1, 9, 0x10, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 0, 1, 0x65, 7, 0, 3, 0, 0];
+        assert_eq!(read(&stream), [vec![9, 0x10], vec![0x67, 1, 2], vec![0x65, 7, 0, 3]]);
+        assert_eq!(read(&[]), Vec::<Vec<u8>>::new());
+        assert_eq!(read(&[0, 0, 1]), Vec::<Vec<u8>>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn units_behind_start_codes_are_those_of_a_naive_reader(stream in proptest::collection::vec(0..4u8, 0..300)) {
+            prop_assert_eq!(read(&stream), naive(&stream));
         }
     }
 }

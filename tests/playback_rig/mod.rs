@@ -67,7 +67,7 @@ pub fn title(seconds: i64, distance: i64) -> Arc<Title> {
 
 pub fn title_of(duration: MediaTime, pictures: SampleIndex, sample_rate: u32, sound: SampleIndex) -> Arc<Title> {
     let h264 = H264Config {
-        length_size: 4,
+        framing: flowsteer::library::NalFraming::Length(4),
         profile_level_id: [100, 0, 30],
         sequence_parameter_sets: vec![vec![0x67]],
         picture_parameter_sets: vec![vec![0x68]],

@@ -4,7 +4,7 @@
 //! Reads what a payload format needs and no further: what some writers put behind that, or leave out there, does not matter.
 //! Read first: ISO/IEC 14496-15 sections 5.3.3.1 and 8.3.3.1, AV1 Codec ISO Media File Format Binding section 2.3.
 
-use crate::library::codec::{Av1Config, Codec, H264Config, H265Config, H265Profile, PictureSize};
+use crate::library::codec::{Av1Config, Codec, H264Config, H265Config, H265Profile, NalFraming, PictureSize};
 
 /// NAL unit types of H.265 parameter sets (ISO/IEC 23008-2 table 7-1).
 const VIDEO_PARAMETER_SET: u8 = 32;
@@ -29,7 +29,7 @@ pub fn h264(record: &[u8], size: PictureSize) -> Result<Codec, String> {
     let (&picture_sets, mut rest) = rest.split_first().ok_or_else(broken)?;
     let picture_parameter_sets = units(u16::from(picture_sets), &mut rest).ok_or_else(broken)?;
     Ok(Codec::H264(H264Config {
-        length_size: length_size(length).ok_or("its H.264 configuration has an impossible length size")?,
+        framing: framing(length).ok_or("its H.264 configuration has an impossible length size")?,
         profile_level_id: [profile, compatibility, level],
         sequence_parameter_sets,
         picture_parameter_sets,
@@ -63,7 +63,7 @@ pub fn h265(record: &[u8], size: PictureSize) -> Result<Codec, String> {
     let &[_, profile, _, _, _, _, c0, c1, c2, c3, c4, c5, level_idc, .., layers_and_length] = fixed;
     let [video_parameter_sets, sequence_parameter_sets, picture_parameter_sets, messages] = sets;
     Ok(Codec::H265(H265Config {
-        length_size: length_size(layers_and_length).ok_or("its H.265 configuration has an impossible length size")?,
+        framing: framing(layers_and_length).ok_or("its H.265 configuration has an impossible length size")?,
         profile: H265Profile {
             space: profile >> 6,
             idc: profile & 0x1f,
@@ -97,9 +97,9 @@ pub fn av1(record: &[u8], size: PictureSize) -> Result<Codec, String> {
     }))
 }
 
-/// The octets of the length before each NAL unit, out of lengthSizeMinusOne.
-fn length_size(octet: u8) -> Option<u8> {
-    Some((octet & 3) + 1).filter(|size| *size != 3)
+/// What stands before each NAL unit, by lengthSizeMinusOne.
+fn framing(octet: u8) -> Option<NalFraming> {
+    Some((octet & 3) + 1).filter(|size| *size != 3).map(NalFraming::Length)
 }
 
 /// So many NAL units with a length before each, without the empty ones; `None` where one does not fit.
@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn an_avc_record_is_read_up_to_its_picture_parameter_sets() {
         let Ok(Codec::H264(config)) = h264(&AVC, SIZE) else { panic!("sound") };
-        assert_eq!((config.length_size, config.profile_level_id, config.width, config.height), (4, [0x64, 0, 30], 320, 180));
+        assert_eq!(
+            (config.framing, config.profile_level_id, config.width, config.height),
+            (NalFraming::Length(4), [0x64, 0, 30], 320, 180)
+        );
         assert_eq!((config.sequence_parameter_sets, config.picture_parameter_sets), (vec![vec![0x67, 1]], vec![vec![0x68, 2]]));
         assert_eq!(h264(&[&AVC[..], &[0xfd, 0xf8, 0xf8, 9, 9]].concat(), SIZE), h264(&AVC, SIZE));
         assert!((0..AVC.len()).all(|len| h264(&AVC[..len], SIZE).is_err()), "cut short");
@@ -170,7 +173,7 @@ mod tests {
     fn an_hevc_record_is_read_array_by_array() {
         let arrays = [&[3, 0xa0, 0, 1, 0, 2, 0x40, 1][..], &[0xa1, 0, 2, 0, 2, 0x42, 1, 0, 2, 0x42, 2], &[0x27, 0, 1, 0, 1, 0x4e]].concat();
         let Ok(Codec::H265(config)) = h265(&hevc(3, &arrays), SIZE) else { panic!("sound") };
-        assert_eq!((config.length_size, config.temporal_layers), (4, 1));
+        assert_eq!((config.framing, config.temporal_layers), (NalFraming::Length(4), 1));
         let profile = H265Profile { space: 0, idc: 1, is_high_tier: true, level_idc: 93, constraints: [0x90, 1, 2, 3, 4, 5] };
         assert_eq!(config.profile, profile);
         assert_eq!(config.video_parameter_sets, [[0x40, 1]]);

@@ -6,11 +6,14 @@ use crate::library::codec::Codec;
 use crate::library::jpeg::Picture;
 use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track};
 
+pub mod adts;
+pub mod annexb;
 pub(crate) mod configuration;
 pub mod flac;
 pub mod matroska;
 pub mod mp4;
 pub mod mpeg_audio;
+pub mod mpegts;
 pub mod ogg;
 pub(crate) mod order;
 mod sound;
@@ -43,6 +46,16 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     if flac::sniff(&head[..known]) {
         return flac::parse(source, path);
     }
+    if mpegts::sniff(source.as_ref()) {
+        return mpegts::parse(source, path);
+    }
+    if adts::sniff(source.as_ref()) {
+        return adts::parse(source, path);
+    }
+    if let Some(coding) = annexb::sniff(source.as_ref()) {
+        return annexb::parse(source, path, coding);
+    }
+    // Any frame begins so: the last one that is asked.
     if mpeg_audio::sniff(&head[..known]) {
         return mpeg_audio::parse(source, path);
     }

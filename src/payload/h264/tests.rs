@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::library::{Codec, H264Config};
+use crate::library::{Codec, H264Config, NalFraming};
 use crate::payload::{PacketBuffer, PayloadError, Payloader, RTP_HEADER_LEN};
 
 const SPS: &[u8] = &[0x67, 0x64, 0x00, 0x1f, 0xac];
@@ -8,7 +8,7 @@ const PPS: &[u8] = &[0x68, 0xeb, 0xe3];
 
 fn payloader(length_size: u8, max_packet: usize) -> Payloader {
     let config = H264Config {
-        length_size,
+        framing: NalFraming::Length(length_size),
         profile_level_id: [0x64, 0x00, 0x1f],
         sequence_parameter_sets: vec![SPS.to_vec()],
         picture_parameter_sets: vec![PPS.to_vec(), vec![0x68, 0x01]],
@@ -128,7 +128,7 @@ fn impossible_settings_are_refused() {
         let sets = || vec![vec![]];
         let (sequence_parameter_sets, picture_parameter_sets) = (sets(), sets());
         Codec::H264(H264Config {
-            length_size,
+            framing: NalFraming::Length(length_size),
             profile_level_id: [0; 3],
             sequence_parameter_sets,
             picture_parameter_sets,

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::library::{Codec, H265Config, H265Profile};
+use crate::library::{Codec, H265Config, H265Profile, NalFraming};
 use crate::payload::h265::USER_DATA;
 use crate::payload::{PacketBuffer, PayloadError, Payloader, RTP_HEADER_LEN};
 
@@ -18,7 +18,7 @@ const SUFFIX_SEI: u8 = 40;
 
 fn config(length_size: u8, temporal_layers: u8) -> H265Config {
     H265Config {
-        length_size,
+        framing: NalFraming::Length(length_size),
         profile: H265Profile { space: 0, idc: 2, is_high_tier: true, level_idc: 120, constraints: [0xb0, 0, 0, 0, 0, 1] },
         temporal_layers,
         video_parameter_sets: vec![VPS.to_vec()],

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::parse;
-use crate::library::codec::Codec;
+use crate::library::codec::{Codec, NalFraming};
 use crate::library::title::{AccessUnit, Problem, ReadAt, Title, TitlePath};
 use crate::quantities::{MediaKind, MediaTime};
 
@@ -141,7 +141,7 @@ fn sample_tables_become_an_index() {
     assert!(pictures.iter().all(|unit| unit.duration == 100));
     assert_eq!(title.duration, MediaTime::from_seconds(1.0));
     let Codec::H264(config) = &title.tracks[0].codec else { panic!("H.264") };
-    assert_eq!((config.width, config.height, config.length_size), (320, 180, 4));
+    assert_eq!((config.width, config.height, config.framing), (320, 180, NalFraming::Length(4)));
     assert_eq!(config.profile_level_id, [0x4d, 0x40, 0x1e]);
     assert_eq!(config.picture_parameter_sets, [[0x68, 0xee]]);
     let Codec::Aac(config) = &title.tracks[1].codec else { panic!("AAC") };

@@ -1,6 +1,6 @@
 use super::*;
-use crate::library::codec::Av1Config;
 use crate::library::codec::H265Profile;
+use crate::library::codec::{Av1Config, NalFraming};
 use crate::library::container::mp4::boxes::decode;
 use crate::library::container::mp4::tests::{avc1, boxed, mp4a};
 
@@ -49,7 +49,7 @@ fn h265_is_read_with_its_parameter_sets_under_both_of_its_names() {
     let entry = |name: &[u8; 4], body: &[u8]| boxed(name, [fields.clone(), boxed(b"hvcC", body)].concat());
     for name in [b"hvc1", b"hev1"] {
         let Ok(Codec::H265(config)) = codec(&descriptions(&[entry(name, &body)]), &[1]) else { panic!("H.265") };
-        assert_eq!((config.width, config.height, config.length_size, config.temporal_layers), (640, 360, 4, 4));
+        assert_eq!((config.width, config.height, config.framing, config.temporal_layers), (640, 360, NalFraming::Length(4), 4));
         let constraints = [0x90, 0, 0, 0, 0, 0];
         assert_eq!(config.profile, H265Profile { space: 0, idc: 1, is_high_tier: false, level_idc: 93, constraints });
         assert_eq!((config.video_parameter_sets, config.sequence_parameter_sets), (vec![vec![0x40, 1]], vec![vec![0x42, 1, 7]]));

@@ -1,0 +1,18 @@
+//! ADTS frames of noise into an index; what the index says must hold.
+
+#![no_main]
+
+mod title;
+
+use std::sync::Arc;
+
+use flowsteer::library::{TitlePath, container};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|file: &[u8]| {
+    let file = file.to_vec();
+    let path = TitlePath::new("fuzz.adts").expect("a path");
+    if let Ok(title) = container::adts::parse(Arc::new(file.clone()), path) {
+        title::check(&title, &file, true);
+    }
+});

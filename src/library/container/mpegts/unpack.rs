@@ -1,0 +1,104 @@
+//! Access units put together out of transport packets.
+
+use std::io;
+use std::ops::Range;
+
+use super::packet::{LEN, Packet};
+use super::pes::Elementary;
+use crate::library::title::{AccessUnit, ReadAt, Unpack};
+
+/// Octets that are read at once at most.
+const CHUNK: usize = 32 << 10;
+/// Octets of the file that an access unit may lie in: two minutes at 1 Mbit/s, a second at 128 Mbit/s.
+pub const MAX_SPAN: u64 = 16 << 20;
+
+/// Gathers the octets of one PID. The offset of an access unit is that of its first octet.
+#[derive(Debug)]
+pub struct Unpacker {
+    pid: u16,
+    stride: u64,
+    /// Where packets lie one behind the other, in ascending order.
+    runs: std::sync::Arc<[Range<u64>]>,
+}
+
+impl Unpacker {
+    /// For one PID of a file whose packets lie so.
+    pub const fn new(pid: u16, stride: u64, runs: std::sync::Arc<[Range<u64>]>) -> Self {
+        Self { pid, stride, runs }
+    }
+
+    /// Where the packet begins that an octet belongs to, and the run of that.
+    fn packet_of(&self, offset: u64) -> Option<(usize, u64)> {
+        let number = self.runs.partition_point(|run| run.end <= offset);
+        let run = self.runs.get(number).filter(|run| run.contains(&offset))?;
+        let into = offset - run.start;
+        Some((number, offset - into.checked_rem(self.stride)?))
+    }
+}
+
+impl Unpack for Unpacker {
+    fn unpack(&self, source: &dyn ReadAt, unit: &AccessUnit, octets: &mut [u8]) -> io::Result<()> {
+        let (mut number, mut at) = self.packet_of(unit.offset).ok_or(io::ErrorKind::InvalidData)?;
+        let stride = usize::try_from(self.stride).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut gathering = Gathering { pid: self.pid, skip: unit.offset - at, elementary: None, octets, filled: 0 };
+        let last = at.saturating_add(MAX_SPAN);
+        let mut buffer = [0; CHUNK];
+        while at < last {
+            let run = self.runs.get(number).ok_or(io::ErrorKind::InvalidData)?;
+            let left = usize::try_from(run.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            if left < LEN {
+                number += 1;
+                at = self.runs.get(number).ok_or(io::ErrorKind::InvalidData)?.start;
+                continue;
+            }
+            // What is missing, with some room for headers and for other streams.
+            let wanted = (gathering.missing() / 160 + 2).saturating_mul(stride).clamp(LEN, CHUNK);
+            let len = wanted.min(left);
+            let chunk = &mut buffer[..len];
+            source.read_exact_at(chunk, at)?;
+            for packet in chunk.chunks(stride) {
+                if packet.len() < LEN {
+                    break;
+                }
+                gathering.add(&packet[..LEN]);
+                if gathering.missing() == 0 {
+                    return Ok(());
+                }
+                at = at.saturating_add(self.stride);
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+struct Gathering<'a> {
+    pid: u16,
+    /// Octets of the first packet before the first octet of the access unit.
+    skip: u64,
+    elementary: Option<Elementary>,
+    octets: &'a mut [u8],
+    filled: usize,
+}
+
+impl Gathering<'_> {
+    const fn missing(&self) -> usize {
+        self.octets.len() - self.filled
+    }
+
+    fn add(&mut self, packet: &[u8]) {
+        let Some(parsed) = Packet::parse(packet).filter(|packet| packet.pid == self.pid) else { return };
+        let octets = match &mut self.elementary {
+            None => {
+                self.elementary = Some(Elementary::within(parsed.counter));
+                let skip = usize::try_from(self.skip).unwrap_or(usize::MAX);
+                packet.get(skip..).unwrap_or_default()
+            }
+            Some(elementary) => elementary.take(&parsed).map_or(&[][..], |taken| taken.octets),
+        };
+        let taken = octets.len().min(self.missing());
+        if let (Some(room), Some(octets)) = (self.octets.get_mut(self.filled..self.filled + taken), octets.get(..taken)) {
+            room.copy_from_slice(octets);
+            self.filled += taken;
+        }
+    }
+}
