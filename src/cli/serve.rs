@@ -111,6 +111,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
+    let indexed = Arc::clone(&library);
+    tokio::task::spawn_blocking(move || indexed.wait_indexed(INDEXED)).await?;
 
     let listener = listen(config.rtsp.listen).with_context(|| format!("rtsp.listen {}", config.rtsp.listen))?;
     let rtsp = listener.local_addr()?;
@@ -168,7 +170,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
     writeln!(out, "http  http://{http}/")?;
     writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
-    writeln!(out, "library  {} titles in {}", library.len(), config.library.path.display())?;
+    writeln!(out, "library  {} titles in {}{}", library.len(), config.library.path.display(), progress(&library))?;
     writeln!(out, "ready")?;
     out.flush()?;
     drop(out);
@@ -186,6 +188,15 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     rtsp_task.abort();
     http_task.abort();
     Ok(())
+}
+
+/// How long the library may take to be indexed before it is served all the same.
+const INDEXED: Duration = Duration::from_millis(150);
+
+/// How far the index is, where it is not whole.
+fn progress(library: &Library) -> String {
+    let (indexed, all) = (library.indexed(), library.len());
+    if indexed == all { String::new() } else { format!(", indexing: {indexed} of {all}") }
 }
 
 /// Waits until all connections have sent what waits for them, but not for long.
