@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
-use crate::library::{Change, ChangeKind, Library, TitlePath};
+use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
 use crate::net::{Connections, Refusals, labels, media_source, now, process};
@@ -103,7 +104,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let lateness = data_plane.lateness();
 
     let path = config.library.path.clone();
-    let library = tokio::task::spawn_blocking(move || Library::open(&path)).await?;
+    let cache = state_folder(config)?.map(|folder| CacheSettings { folder: folder.join("index"), made_by: build() });
+    let library = tokio::task::spawn_blocking(move || Library::open_kept(&path, cache)).await?;
     let library = Arc::new(library.with_context(|| format!("library {}", config.library.path.display()))?);
     for (title, home) in clashes(&library, config) {
         tracing::warn!(%title, "the title cannot be opened: its path is that of the home address {home}");
@@ -234,8 +236,23 @@ async fn wait_for_signals(library: &Watch, mut reload: Reload) -> anyhow::Result
 }
 
 fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
+    match state_folder(config)? {
+        Some(folder) => Ok(Box::new(FileStore::open(&folder)?)),
+        None => Ok(Box::new(NoStore)),
+    }
+}
+
+/// This build: its version, and the size and time of the binary.
+fn build() -> String {
+    let binary = std::env::current_exe().and_then(std::fs::metadata);
+    let stamp = binary.map(|binary| (binary.size(), binary.mtime(), binary.mtime_nsec())).unwrap_or_default();
+    format!("{} {stamp:?}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Where something is kept; `None` where nothing is.
+fn state_folder(config: &Config) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &config.state.dir {
-        Some(folder) if folder.as_path() == Path::new("none") => return Ok(Box::new(NoStore)),
+        Some(folder) if folder.as_path() == Path::new("none") => return Ok(None),
         Some(folder) => folder.clone(),
         None => {
             let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
@@ -243,7 +260,7 @@ fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
             home.context("neither state.dir nor XDG_STATE_HOME nor HOME is set")?.join("flowsteer")
         }
     };
-    Ok(Box::new(FileStore::open(&folder)?))
+    Ok(Some(folder))
 }
 
 fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage, changes: &Arc<Notify>) -> BindingCache {

@@ -1,9 +1,12 @@
 //! How tracks are coded: what a payload format, a description and a decoder must know of a stream beforehand.
+//! It is kept with an index ([`crate::library::record`]): whoever changes a type here changes that format too.
+
+use serde::{Deserialize, Serialize};
 
 use crate::quantities::MediaKind;
 
 /// How a track is coded, with what a decoder must know beforehand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// ISO/IEC 14496-10.
     H264(H264Config),
@@ -91,7 +94,7 @@ impl Codec {
 }
 
 /// Luma samples across and down, as the file states them; zero where it does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureSize {
     /// Across.
     pub width: u16,
@@ -100,7 +103,7 @@ pub struct PictureSize {
 }
 
 /// What is heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoundFormat {
     /// Samples of a channel in a second.
     pub sample_rate: u32,
@@ -109,7 +112,7 @@ pub struct SoundFormat {
 }
 
 /// Of an `avcC` box (ISO/IEC 14496-15 section 5.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H264Config {
     /// Octets of the length before each NAL unit: 1, 2 or 4.
     pub length_size: u8,
@@ -126,7 +129,7 @@ pub struct H264Config {
 }
 
 /// Profile, tier and level (ISO/IEC 23008-2 section 7.4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H265Profile {
     /// general_profile_space.
     pub space: u8,
@@ -141,7 +144,7 @@ pub struct H265Profile {
 }
 
 /// Of an `hvcC` box (ISO/IEC 14496-15 section 8.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H265Config {
     /// Octets of the length before each NAL unit: 1, 2 or 4.
     pub length_size: u8,
@@ -162,7 +165,7 @@ pub struct H265Config {
 }
 
 /// Of an `esds` box.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AacConfig {
     /// The AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
     pub audio_specific_config: Vec<u8>,
@@ -173,7 +176,7 @@ pub struct AacConfig {
 }
 
 /// Of an `av1C` box (AV1 Codec ISO Media File Format Binding section 2.3), or of the sequence header itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Av1Config {
     /// seq_profile.
     pub profile: u8,
@@ -190,7 +193,7 @@ pub struct Av1Config {
 }
 
 /// Of an `esds` box, Matroska's private data, or the stream itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mpeg4VisualConfig {
     /// The headers before the first VOP: visual object sequence, visual object, video object layer (ISO/IEC 14496-2 section 6.2).
     pub headers: Vec<u8>,
@@ -201,7 +204,7 @@ pub struct Mpeg4VisualConfig {
 }
 
 /// The headers of a Vorbis stream (Vorbis I section 4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VorbisConfig {
     /// Samples of a channel in a second.
     pub sample_rate: u32,
@@ -216,7 +219,7 @@ pub struct VorbisConfig {
 }
 
 /// How samples are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PcmConfig {
     /// How one of them is written.
     pub sample: PcmSample,
@@ -227,7 +230,7 @@ pub struct PcmConfig {
 }
 
 /// How a sample is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PcmSample {
     /// Eight bits without sign.
     Unsigned8,

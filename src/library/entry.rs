@@ -7,10 +7,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 
+use crate::library::cache::{Cache, Outcome};
 use crate::library::container;
 use crate::library::facts::Facts;
 use crate::library::file::{Stamp, TitleFile};
 use crate::library::folder::is_not_served;
+use crate::library::record::FactsRecord;
 use crate::library::title::{Problem, ReadAt, Sample, Title, TitlePath};
 
 /// Titles that are kept although nobody plays them: between the requests of a player that opens one …
@@ -22,6 +24,8 @@ const RECENT_OCTETS: usize = 32 << 20;
 pub(crate) struct Shelf {
     /// The folder.
     pub(crate) root: PathBuf,
+    /// What is kept of it on disk, if anything is.
+    pub(crate) cache: Option<Cache>,
     recent: Mutex<VecDeque<Arc<Title>>>,
 }
 
@@ -40,14 +44,26 @@ pub struct Entry {
 
 /// What was found when its index was read.
 struct Known {
-    outcome: Result<Facts, Problem>,
+    outcome: Outcome,
     /// It could not be opened: that says nothing of what is in it, and it is tried again.
     is_unread: bool,
 }
 
+impl Known {
+    /// What was found, told in the log where its owner should know.
+    fn of(path: &TitlePath, outcome: Outcome, is_unread: bool) -> Self {
+        match &outcome {
+            Ok(Facts { remark: Some(remark), .. }) => tracing::warn!(title = %path, "{remark}"),
+            Ok(_) => {}
+            Err(problem) => tracing::warn!(title = %path, "not playable: {problem}"),
+        }
+        Self { outcome, is_unread }
+    }
+}
+
 impl Shelf {
-    pub(crate) const fn new(root: PathBuf) -> Self {
-        Self { root, recent: Mutex::new(VecDeque::new()) }
+    pub(crate) const fn new(root: PathBuf, cache: Option<Cache>) -> Self {
+        Self { root, cache, recent: Mutex::new(VecDeque::new()) }
     }
 
     /// Keeps a title for a while.
@@ -72,7 +88,17 @@ fn index_octets(title: &Arc<Title>) -> usize {
 
 impl Entry {
     pub(crate) fn new(path: TitlePath, stamp: Stamp, shelf: Arc<Shelf>) -> Self {
-        Self { path, size_bytes: stamp.size, stamp, shelf, known: OnceLock::new(), title: Mutex::new(Weak::new()) }
+        let known = OnceLock::new();
+        if let Some(outcome) = shelf.cache.as_ref().and_then(|cache| cache.facts(&path, &stamp)) {
+            let _ = known.set(Known::of(&path, outcome, false));
+        }
+        Self { path, size_bytes: stamp.size, stamp, shelf, known, title: Mutex::new(Weak::new()) }
+    }
+
+    /// What is to be kept of it.
+    pub(crate) fn record(&self) -> Option<FactsRecord> {
+        let known = self.known.get().filter(|known| !known.is_unread)?;
+        Some(FactsRecord { path: self.path.as_str().into(), stamp: self.stamp, outcome: known.outcome.clone() })
     }
 
     /// What is known of it without reading: its facts, or why it cannot be played. `None` as long as it was not indexed.
@@ -137,14 +163,7 @@ impl Entry {
             Ok(outcome) => (outcome, false),
             Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), true),
         };
-        self.known.get_or_init(|| {
-            match &outcome {
-                Ok(Title { remark: Some(remark), .. }) => tracing::warn!(title = %self.path, "{remark}"),
-                Ok(_) => {}
-                Err(problem) => tracing::warn!(title = %self.path, "not playable: {problem}"),
-            }
-            Known { outcome: outcome.as_ref().map(Facts::from).map_err(Problem::clone), is_unread }
-        });
+        self.known.get_or_init(|| Known::of(&self.path, outcome.as_ref().map(Facts::from).map_err(Problem::clone), is_unread));
         outcome
     }
 
@@ -157,8 +176,16 @@ impl Entry {
         let source = Arc::new(TitleFile::new(file.clone(), self.stamp));
         // Kept open while the index is read.
         let _open = source.file()?;
+        let read: Arc<dyn ReadAt> = Arc::clone(&source) as Arc<dyn ReadAt>;
+        let cache = self.shelf.cache.as_ref();
+        if let Some(title) = cache.and_then(|cache| cache.index(&self.path, &self.stamp, &read)) {
+            return Ok(Ok(title));
+        }
         // What it is counts, not what it is called.
-        let parsed = container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, self.path.clone());
+        let parsed = container::parse(read, self.path.clone());
+        if let (Some(cache), Ok(title)) = (cache, &parsed) {
+            cache.keep_index(&self.stamp, title, source.cost());
+        }
         Ok(parsed.map_err(|problem| match problem.reason == container::UNKNOWN && is_not_served(&file) {
             true => container::problem("containers of this kind are not served yet"),
             false => problem,

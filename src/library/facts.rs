@@ -1,11 +1,13 @@
 //! What is known of a title while nobody plays it: enough for a list, and nothing of its index.
 
+use serde::{Deserialize, Serialize};
+
 use crate::library::codec::{PictureSize, SoundFormat};
 use crate::library::title::{Problem, Title, Track};
 use crate::quantities::{MediaKind, MediaTime};
 
 /// Of a title that can be played.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The length of its timeline.
     pub duration: MediaTime,
@@ -16,7 +18,7 @@ pub struct Facts {
 }
 
 /// Of a track.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackFacts {
     /// Video, audio or text.
     pub kind: MediaKind,

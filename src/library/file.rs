@@ -4,18 +4,24 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde::{Deserialize, Serialize};
 
 use crate::library::title::ReadAt;
 
 /// What tells whether a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) inode: u64,
-    pub(crate) device: u64,
-    pub(crate) size: u64,
-    /// Seconds since 1970 and nanoseconds.
-    pub(crate) modified: (i64, i64),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Its number in the file system.
+    pub inode: u64,
+    /// Which file system.
+    pub device: u64,
+    /// Octets.
+    pub size: u64,
+    /// When it was written to: seconds since 1970 and nanoseconds.
+    pub modified: (i64, i64),
 }
 
 impl Stamp {
@@ -29,11 +35,13 @@ pub(crate) struct TitleFile {
     path: PathBuf,
     stamp: Stamp,
     open: Mutex<Weak<File>>,
+    reads: AtomicU64,
+    octets: AtomicU64,
 }
 
 impl TitleFile {
     pub(crate) fn new(path: PathBuf, stamp: Stamp) -> Self {
-        Self { path, stamp, open: Mutex::new(Weak::new()) }
+        Self { path, stamp, open: Mutex::new(Weak::new()), reads: AtomicU64::new(0), octets: AtomicU64::new(0) }
     }
 
     /// The open file: the one that is open already, or the one of that name if it is still the same.
@@ -52,10 +60,17 @@ impl TitleFile {
         *open = Arc::downgrade(&file);
         Ok(file)
     }
+
+    /// How often it was read by its name, and how many octets that gave: what its index has cost.
+    pub(crate) fn cost(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.octets.load(Ordering::Relaxed))
+    }
 }
 
 impl ReadAt for TitleFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.octets.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.file()?.read_exact_at(buffer, offset)
     }
 

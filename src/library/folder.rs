@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::library::cache::{Cache, CacheSettings};
 use crate::library::entry::{Entry, Shelf};
 use crate::library::file::Stamp;
 use crate::library::indexing::Turns;
@@ -79,6 +81,8 @@ pub struct Library {
     entries: ArcSwap<Entries>,
     /// One scan at a time.
     scanning: Mutex<()>,
+    /// Whether what is known is on the disk too.
+    is_kept: AtomicBool,
     pub(crate) opening: Arc<Opening>,
     pub(crate) turns: Turns,
 }
@@ -89,16 +93,29 @@ impl Library {
     /// # Errors
     /// Where the folder itself cannot be read.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::open_kept(root, None)
+    }
+
+    /// The same, with what was kept of it, and to be kept.
+    ///
+    /// # Errors
+    /// Where the folder itself cannot be read.
+    pub fn open_kept(root: &Path, cache: Option<CacheSettings>) -> io::Result<Self> {
         let root = root.canonicalize()?;
         fs::read_dir(&root)?;
+        let cache = cache.map(|settings| Cache::open(settings, &root));
         let library = Self {
-            shelf: Arc::new(Shelf::new(root)),
+            shelf: Arc::new(Shelf::new(root, cache)),
+            is_kept: AtomicBool::new(false),
             entries: ArcSwap::default(),
             scanning: Mutex::new(()),
             opening: Arc::default(),
             turns: Turns::default(),
         };
         library.rescan();
+        let gone = library.shelf.cache.as_ref().map_or(0, Cache::forget_rest);
+        // Nothing new, and nothing gone: it is on the disk already.
+        library.is_kept.store(gone == 0 && library.indexed() == library.len(), Ordering::Relaxed);
         Ok(library)
     }
 
@@ -172,9 +189,20 @@ impl Library {
         if !changes.is_empty() {
             self.entries.store(Arc::new(now));
             self.shelf.forget(|path| changes.iter().any(|change| change.path == *path));
+            self.is_kept.store(false, Ordering::Relaxed);
             self.turns.ask();
         }
         changes
+    }
+
+    /// Keeps on disk what is known now, if that is something new; `is_all` where nothing more is to come.
+    pub(crate) fn keep(&self, is_all: bool) {
+        let Some(cache) = self.shelf.cache.as_ref().filter(|_| !self.is_kept.swap(is_all, Ordering::Relaxed)) else { return };
+        let entries = self.entries();
+        cache.keep_facts(&entries.iter().filter_map(|entry| entry.record()).collect::<Vec<_>>());
+        if is_all {
+            cache.prune(entries.iter().map(|entry| &entry.path));
+        }
     }
 
     /// What is to be known of a file that is there.

@@ -64,9 +64,10 @@ impl Turns {
 }
 
 impl Library {
-    /// Indexes what is not indexed yet, on the caller's thread.
+    /// Indexes what is not indexed yet, on the caller's thread, and keeps that.
     pub fn index(&self) {
         self.index_while(|| true);
+        self.keep(true);
     }
 
     /// Waits until the background has indexed what there is, for so long at most.
@@ -93,6 +94,7 @@ impl Library {
             if told.elapsed() >= TELL {
                 told = Instant::now();
                 tracing::info!("indexing the library: {} of {} titles", self.indexed(), self.len());
+                self.keep(false);
             }
         }
         if begun.elapsed() >= TELL || told > begun {
@@ -132,6 +134,7 @@ fn run(library: &Library) {
     while let Some(asked) = library.turns.next() {
         library.index_while(|| !library.turns.stops());
         library.turns.finish(asked);
+        library.keep(!library.turns.stops());
     }
 }
 

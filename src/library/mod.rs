@@ -3,17 +3,20 @@
 //!
 //! Parsers here are pure: they see a [`ReadAt`], never a path. Nothing here knows RTP.
 
+pub mod cache;
 pub mod codec;
 pub mod container;
 mod entry;
 mod facts;
-mod file;
+pub mod file;
 pub mod folder;
 mod indexing;
 mod opening;
+pub mod record;
 pub mod title;
 pub mod watch;
 
+pub use cache::CacheSettings;
 pub use codec::{
     AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, PcmConfig, PcmSample, PictureSize, SoundFormat,
     VorbisConfig,
