@@ -113,8 +113,16 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
+    if library.len() <= SMALL {
+        let indexed = Arc::clone(&library);
+        tokio::task::spawn_blocking(move || indexed.wait_indexed(INDEXED)).await?;
+    }
     let indexed = Arc::clone(&library);
-    tokio::task::spawn_blocking(move || indexed.wait_indexed(INDEXED)).await?;
+    std::thread::Builder::new().name("indexed".into()).spawn(move || {
+        while !indexed.wait_indexed(A_DAY) {}
+        // What reading the indexes took is needed no more.
+        process::give_back_memory();
+    })?;
 
     let listener = listen(config.rtsp.listen).with_context(|| format!("rtsp.listen {}", config.rtsp.listen))?;
     let rtsp = listener.local_addr()?;
@@ -192,8 +200,11 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     Ok(())
 }
 
-/// How long the library may take to be indexed before it is served all the same.
+/// A library of so many titles is waited for …
+const SMALL: usize = 1000;
+/// … and may take so long to be indexed before it is served all the same.
 const INDEXED: Duration = Duration::from_millis(150);
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// How far the index is, where it is not whole.
 fn progress(library: &Library) -> String {

@@ -56,10 +56,10 @@ impl Turns {
         self.lock().stops
     }
 
-    /// Waits until all that was asked for is done, for so long at most.
-    fn wait(&self, patience: Duration) {
+    /// Waits until all that was asked for is done, for so long at most; whether there is nothing to wait for any more.
+    fn wait(&self, patience: Duration) -> bool {
         let busy = |state: &mut State| !state.stops && state.asked != state.done;
-        drop(self.changed.wait_timeout_while(self.lock(), patience, busy));
+        self.changed.wait_timeout_while(self.lock(), patience, busy).is_ok_and(|(_, waited)| !waited.timed_out())
     }
 }
 
@@ -70,9 +70,9 @@ impl Library {
         self.keep(true);
     }
 
-    /// Waits until the background has indexed what there is, for so long at most.
-    pub fn wait_indexed(&self, patience: Duration) {
-        self.turns.wait(patience);
+    /// Waits until the background has indexed what there is, for so long at most; whether there is nothing to wait for any more.
+    pub fn wait_indexed(&self, patience: Duration) -> bool {
+        self.turns.wait(patience)
     }
 
     /// The same, until told to stop; how many files it has read.
@@ -152,11 +152,11 @@ mod tests {
         let library = Arc::new(Library::open(folder.path()).expect("a folder"));
         assert_eq!(library.indexed(), 0);
         let indexer = Indexer::start(&library);
-        library.wait_indexed(LONG);
+        assert!(library.wait_indexed(LONG));
         assert_eq!(library.indexed(), 1);
         fs::write(folder.path().join("b.mp4"), b"noise").expect("written");
         assert_eq!(library.rescan().len(), 1);
-        library.wait_indexed(LONG);
+        assert!(library.wait_indexed(LONG));
         assert_eq!((library.indexed(), library.len()), (2, 2));
         drop(indexer);
         assert_eq!(Arc::strong_count(&library), 1, "the thread is gone");

@@ -22,6 +22,14 @@ pub trait ReadAt: Send + Sync {
     /// `UnexpectedEof` where the file ends earlier, or the system's error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// The same, without waiting for a disk.
+    ///
+    /// # Errors
+    /// Those, and `WouldBlock` where not all is at hand; what is in `buffer` then means nothing.
+    fn read_now_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
     /// The size in octets when it was opened.
     fn size(&self) -> u64;
 

@@ -100,7 +100,8 @@ fn run(library: &Library, signals: &Receiver<Signal>, changed: impl Fn(Vec<Chang
         }
         let changes = library.rescan();
         if !changes.is_empty() {
-            library.wait_indexed(INDEXED);
+            // What takes longer is told all the same.
+            let _ = library.wait_indexed(INDEXED);
             changed(changes);
         }
     }
