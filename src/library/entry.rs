@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 
+use serde::{Deserialize, Serialize};
+
 use crate::library::cache::{Cache, Outcome};
 use crate::library::container;
 use crate::library::facts::Facts;
@@ -40,6 +42,13 @@ pub struct Entry {
     known: OnceLock<Known>,
     /// The title as long as somebody has it. Locked while the index is read: who wants it too waits for that.
     title: Mutex<Weak<Title>>,
+}
+
+/// What was found and is to be noted.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Finding {
+    outcome: Outcome,
+    is_unread: bool,
 }
 
 /// What was found when its index was read.
@@ -128,6 +137,22 @@ impl Entry {
         self.known().unwrap_or(Err(&NEVER))
     }
 
+    /// Reads the index where that was not done yet: what is to be noted of it by [`Entry::note`]; `None` where it is known.
+    pub(crate) fn examine(&self) -> Option<Finding> {
+        let _one_at_a_time = self.title.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.known.get().is_some() {
+            return None;
+        }
+        let (outcome, is_unread) = self.look();
+        let outcome = outcome.as_ref().map(Facts::from).map_err(Problem::clone);
+        Some(Finding { outcome, is_unread })
+    }
+
+    /// Notes what was found, if that is not known yet.
+    pub(crate) fn note(&self, Finding { outcome, is_unread }: Finding) {
+        self.known.get_or_init(|| Known::of(&self.path, outcome, is_unread));
+    }
+
     /// The title if somebody has it, without waiting.
     pub fn loaded(&self) -> Option<Arc<Title>> {
         let title = match self.title.try_lock() {
@@ -159,12 +184,17 @@ impl Entry {
 
     /// Reads the index, and notes what it says if that was not known.
     fn read(&self) -> Result<Title, Problem> {
-        let (outcome, is_unread) = match self.parse() {
-            Ok(outcome) => (outcome, false),
-            Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), true),
-        };
+        let (outcome, is_unread) = self.look();
         self.known.get_or_init(|| Known::of(&self.path, outcome.as_ref().map(Facts::from).map_err(Problem::clone), is_unread));
         outcome
+    }
+
+    /// Reads the index; whether that is because it could not be opened where there is a problem.
+    fn look(&self) -> (Result<Title, Problem>, bool) {
+        match self.parse() {
+            Ok(outcome) => (outcome, false),
+            Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), true),
+        }
     }
 
     /// The title, or why it is none.

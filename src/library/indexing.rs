@@ -10,6 +10,11 @@ use crate::library::folder::Library;
 /// How often the log tells how far it is.
 const TELL: Duration = Duration::from_secs(5);
 
+/// What was found of so many files is noted together …
+const BATCH: usize = 256;
+/// … but not later than this.
+const LONGEST: Duration = Duration::from_millis(100);
+
 /// Who has asked for what is new to be indexed, and what was done of that.
 #[derive(Default)]
 pub(crate) struct Turns {
@@ -79,7 +84,7 @@ impl Library {
     fn index_while(&self, go_on: impl Fn() -> bool) -> usize {
         let (begun, entries) = (Instant::now(), self.entries());
         let waiting: Vec<&Arc<Entry>> = entries.iter().filter(|entry| entry.known().is_none()).collect();
-        let (mut told, mut read) = (begun, 0);
+        let (mut told, mut read, mut batch) = (begun, 0, Batch::new(begun));
         for entry in &waiting {
             if !go_on() {
                 break;
@@ -88,19 +93,71 @@ impl Library {
             if self.entry(&entry.path).is_none_or(|now| !Arc::ptr_eq(&now, entry)) {
                 continue;
             }
-            // What is wrong with it is told where it is found.
-            let _ = entry.facts();
+            batch.add(entry);
             read += 1;
+            if batch.is_full() {
+                batch.note();
+            }
             if told.elapsed() >= TELL {
+                batch.note();
                 told = Instant::now();
                 tracing::info!("indexing the library: {} of {} titles", self.indexed(), self.len());
                 self.keep(false);
             }
         }
+        batch.note();
         if begun.elapsed() >= TELL || told > begun {
             tracing::info!("the library is indexed: {read} files read in {} s", begun.elapsed().as_secs());
         }
         read
+    }
+}
+
+/// Findings that are noted together, and are octets until then: what stays would else lie between what reading an index takes for a
+/// moment, and keep that from being given back.
+struct Batch<'a> {
+    octets: Vec<u8>,
+    entries: Vec<(&'a Entry, usize)>,
+    begun: Instant,
+}
+
+impl<'a> Batch<'a> {
+    fn new(now: Instant) -> Self {
+        Self { octets: Vec::with_capacity(BATCH * 1024), entries: Vec::with_capacity(BATCH), begun: now }
+    }
+
+    /// Reads the index of a file that is not known yet.
+    fn add(&mut self, entry: &'a Entry) {
+        let Some(finding) = entry.examine() else { return };
+        let before = self.octets.len();
+        match postcard::to_extend(&finding, std::mem::take(&mut self.octets)) {
+            Ok(octets) => {
+                self.octets = octets;
+                self.entries.push((entry, self.octets.len() - before));
+            }
+            // It has lost what was in it too: those are read again when somebody asks for them.
+            Err(_) => {
+                self.entries.clear();
+                entry.note(finding);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH || self.begun.elapsed() >= LONGEST
+    }
+
+    fn note(&mut self) {
+        let mut rest = self.octets.as_slice();
+        for (entry, len) in self.entries.drain(..) {
+            let Some((octets, behind)) = rest.split_at_checked(len) else { break };
+            rest = behind;
+            if let Ok(finding) = postcard::from_bytes(octets) {
+                entry.note(finding);
+            }
+        }
+        self.octets.clear();
+        self.begun = Instant::now();
     }
 }
 
@@ -169,7 +226,10 @@ mod tests {
             fs::write(folder.path().join(name), b"noise").expect("written");
         }
         let library = Library::open(folder.path()).expect("a folder");
-        assert_eq!(library.index_while(|| library.indexed() < 2), 2);
+        let left = std::cell::Cell::new(2);
+        let go_on = || left.replace(left.get() - 1) > 0;
+        assert_eq!(library.index_while(go_on), 2);
+        assert_eq!(library.indexed(), 2);
         assert_eq!(library.index_while(|| true), 1, "and goes on with the rest");
     }
 }
