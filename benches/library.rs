@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use divan::Bencher;
+use flowsteer::library::file::Stamp;
+use flowsteer::library::record::{Wanted, read_index, write_index};
 use flowsteer::library::{ReadAt, TitlePath, container};
 use flowsteer::quantities::MediaTime;
 
@@ -98,6 +100,17 @@ fn index_of_a_two_hour_film(bencher: Bencher<'_, '_>) {
     let index = || container::parse(Arc::clone(&source), path.clone()).expect("a sound film");
     assert_eq!(index().tracks.iter().map(|track| track.len()).collect::<Vec<_>>(), [180_000, 337_500]);
     bencher.bench(index);
+}
+
+#[divan::bench]
+fn kept_index_of_a_two_hour_film(bencher: Bencher<'_, '_>) {
+    let (source, path) = (source(), TitlePath::new("film.mp4").expect("a path"));
+    let title = container::parse(Arc::clone(&source), path.clone()).expect("a sound film");
+    let stamp = Stamp { size: source.size(), ..Stamp::default() };
+    let octets = write_index("", &stamp, &title).expect("small");
+    println!("{} octets", octets.len());
+    let wanted = Wanted { made_by: "", path: &path, stamp: &stamp, restore: &container::restore };
+    bencher.bench_local(|| read_index(&wanted, &octets, Arc::clone(&source)).expect("it was just written"));
 }
 
 #[divan::bench]

@@ -127,7 +127,7 @@ fn rescale(value: i64, numerator: i64, denominator: i64) -> i64 {
 
 /// A point on a title's timeline, in nanoseconds from its beginning; negative before it (pictures that an edit list cuts
 /// away but a decoder needs).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MediaTime(i64);
 
 impl MediaTime {

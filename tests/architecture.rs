@@ -32,12 +32,14 @@ const TO_GO: [(&str, &str); 0] = [];
 
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
-/// Rooms and files that open nothing and ask no clock. Of the library, `folder.rs` and `watch.rs` read the disk.
-const PURE: [&str; 20] = [
+/// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
+const PURE: [&str; 22] = [
     "now.rs",
     "quantities.rs",
     "config",
     "library/title.rs",
+    "library/facts.rs",
+    "library/record.rs",
     "library/container",
     "library/elementary",
     "payload",

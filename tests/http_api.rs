@@ -161,6 +161,7 @@ impl Server {
         std::fs::copy(film, media.path().join("a film.mp4")).expect("the library's film can be copied");
         std::fs::write(media.path().join("broken.mp4"), b"no film at all").expect("a file can be written");
         let library = Arc::new(Library::open(media.path()).expect("the folder is there"));
+        library.index();
         let random = |octets: &mut [u8]| getrandom::fill(octets).expect("random octets");
         let settings = SteeringSettings::new("fd00:1::/64".parse().expect("a prefix"));
         let steering = Arc::new(BindingCache::new(settings, Box::new(random), Box::new(|_, _| {})));
@@ -203,7 +204,7 @@ impl Server {
 
     fn title(&self) -> Arc<Title> {
         let path = TitlePath::new("a film.mp4").expect("a path");
-        self.library.entry(&path).expect("the film is there").outcome.clone().expect("the film can be played")
+        self.library.entry(&path).expect("the film is there").title().expect("the film can be played")
     }
 
     /// A presentation of the film, each track at a home address of its own.
@@ -334,6 +335,24 @@ fn titles_health_and_readiness_are_open_to_all() {
     assert!(film.get("problem").is_none());
     assert_eq!(titles[1]["path"], "broken.mp4");
     assert!(titles[1]["problem"].is_string());
+}
+
+#[test]
+fn a_title_that_is_not_indexed_yet_says_so_and_can_be_started() {
+    let server = Server::start(&[]);
+    std::fs::copy("media/short.mp4", server._media.path().join("new.mp4")).expect("the film can be copied");
+    server.library.rescan();
+    let shown =
+        |titles: &Value| titles.as_array().expect("a list").iter().find(|title| title["path"] == "new.mp4").cloned().expect("there");
+    let title = shown(&server.get("/api/v1/titles").json(200));
+    assert_eq!((&title["indexing"], &title["tracks"], &title["durationSeconds"]), (&json!(true), &json!([]), &json!(0.0)));
+    assert_eq!(title["sizeBytes"], std::fs::metadata("media/short.mp4").expect("it is there").len());
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("flowsteer_titles 3") && metrics.contains("flowsteer_library_indexed 2"), "{metrics}");
+    let entry = server.library.entry(&TitlePath::new("new.mp4").expect("a path")).expect("there");
+    assert!(server.runtime.block_on(server.library.open_title(&entry)).is_ok(), "who wants it now gets it");
+    let title = shown(&server.get("/api/v1/titles").json(200));
+    assert!(title.get("indexing").is_none() && title["tracks"][0]["codec"] == "h264", "{title}");
 }
 
 #[test]

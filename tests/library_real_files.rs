@@ -20,7 +20,7 @@ fn folder() -> PathBuf {
 
 fn titles() -> Vec<Arc<Title>> {
     let library = Library::open(&folder()).expect("the folder is there");
-    let title = |entry: Arc<flowsteer::library::Entry>| entry.outcome.clone().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path));
+    let title = |entry: Arc<flowsteer::library::Entry>| entry.title().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path));
     let titles: Vec<_> = library.entries().into_iter().map(title).collect();
     assert!(titles.len() >= 12, "the library is whole: {}", titles.len());
     titles
@@ -29,7 +29,7 @@ fn titles() -> Vec<Arc<Title>> {
 fn title(name: &str) -> Arc<Title> {
     let library = Library::open(&folder()).expect("the folder is there");
     let entry = library.entry(&TitlePath::new(name).expect("a path")).expect("the title is there");
-    entry.outcome.clone().expect("it plays")
+    entry.title().expect("it plays")
 }
 
 fn has_ffprobe(test: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
 use crate::library::watch::Watch;
-use crate::library::{Change, ChangeKind, Library, TitlePath};
+use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
 use crate::net::{Connections, Refusals, labels, media_source, now, process};
@@ -103,7 +104,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let lateness = data_plane.lateness();
 
     let path = config.library.path.clone();
-    let library = tokio::task::spawn_blocking(move || Library::open(&path)).await?;
+    let cache = state_folder(config)?.map(|folder| CacheSettings { folder: folder.join("index"), made_by: build() });
+    let library = tokio::task::spawn_blocking(move || Library::open_kept(&path, cache)).await?;
     let library = Arc::new(library.with_context(|| format!("library {}", config.library.path.display()))?);
     for (title, home) in clashes(&library, config) {
         tracing::warn!(%title, "the title cannot be opened: its path is that of the home address {home}");
@@ -111,6 +113,16 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
+    if library.len() <= SMALL {
+        let indexed = Arc::clone(&library);
+        tokio::task::spawn_blocking(move || indexed.wait_indexed(INDEXED)).await?;
+    }
+    let indexed = Arc::clone(&library);
+    std::thread::Builder::new().name("indexed".into()).spawn(move || {
+        while !indexed.wait_indexed(A_DAY) {}
+        // What reading the indexes took is needed no more.
+        process::give_back_memory();
+    })?;
 
     let listener = listen(config.rtsp.listen).with_context(|| format!("rtsp.listen {}", config.rtsp.listen))?;
     let rtsp = listener.local_addr()?;
@@ -168,7 +180,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
     writeln!(out, "http  http://{http}/")?;
     writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
-    writeln!(out, "library  {} titles in {}", library.len(), config.library.path.display())?;
+    writeln!(out, "library  {} titles in {}{}", library.len(), config.library.path.display(), progress(&library))?;
     writeln!(out, "ready")?;
     out.flush()?;
     drop(out);
@@ -186,6 +198,18 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     rtsp_task.abort();
     http_task.abort();
     Ok(())
+}
+
+/// A library of so many titles is waited for …
+const SMALL: usize = 1000;
+/// … and may take so long to be indexed before it is served all the same.
+const INDEXED: Duration = Duration::from_millis(150);
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// How far the index is, where it is not whole.
+fn progress(library: &Library) -> String {
+    let (indexed, all) = (library.indexed(), library.len());
+    if indexed == all { String::new() } else { format!(", indexing: {indexed} of {all}") }
 }
 
 /// Waits until all connections have sent what waits for them, but not for long.
@@ -223,8 +247,23 @@ async fn wait_for_signals(library: &Watch, mut reload: Reload) -> anyhow::Result
 }
 
 fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
+    match state_folder(config)? {
+        Some(folder) => Ok(Box::new(FileStore::open(&folder)?)),
+        None => Ok(Box::new(NoStore)),
+    }
+}
+
+/// This build: its version, and the size and time of the binary.
+fn build() -> String {
+    let binary = std::env::current_exe().and_then(std::fs::metadata);
+    let stamp = binary.map(|binary| (binary.size(), binary.mtime(), binary.mtime_nsec())).unwrap_or_default();
+    format!("{} {stamp:?}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Where something is kept; `None` where nothing is.
+fn state_folder(config: &Config) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &config.state.dir {
-        Some(folder) if folder.as_path() == Path::new("none") => return Ok(Box::new(NoStore)),
+        Some(folder) if folder.as_path() == Path::new("none") => return Ok(None),
         Some(folder) => folder.clone(),
         None => {
             let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
@@ -232,7 +271,7 @@ fn store(config: &Config) -> anyhow::Result<Box<dyn Store>> {
             home.context("neither state.dir nor XDG_STATE_HOME nor HOME is set")?.join("flowsteer")
         }
     };
-    Ok(Box::new(FileStore::open(&folder)?))
+    Ok(Some(folder))
 }
 
 fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage, changes: &Arc<Notify>) -> BindingCache {

@@ -1,6 +1,7 @@
 //! The data plane: shards, each a thread with its presentations, a timer wheel and its sockets, turning access units
 //! that are due into datagrams.
 
+mod ahead;
 pub mod director;
 pub mod endpoints;
 mod handover;

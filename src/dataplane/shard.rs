@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rtp::header::Header;
 
+use crate::dataplane::ahead::Readers;
 use crate::dataplane::director::{Director, Notices, QUEUE, ShardHandle};
 use crate::dataplane::endpoints::{Endpoint, Endpoints, Origin, Port};
 use crate::dataplane::lateness::Lateness;
@@ -169,11 +170,12 @@ impl Prepared {
         connections: &Arc<Connections>,
         clock: fn() -> Now,
     ) -> std::io::Result<DataPlane> {
-        let (endpoints, lateness) = (Arc::new(Endpoints::default()), Arc::new(Lateness::default()));
+        let (endpoints, lateness, readers) = (Arc::new(Endpoints::default()), Arc::new(Lateness::default()), Arc::new(Readers::default()));
         let mut threads = Vec::new();
         for (index, Part { sockets, commands, notices, waker }) in self.parts.into_iter().enumerate() {
             let shard = Shard {
                 settings: settings.clone(),
+                readers: Arc::clone(&readers),
                 steering: Arc::clone(steering),
                 connections: Arc::clone(connections),
                 endpoints: Arc::clone(&endpoints),
@@ -238,6 +240,7 @@ impl Default for Counters {
 
 pub(super) struct Shard {
     pub(super) settings: DataPlaneSettings,
+    readers: Arc<Readers>,
     pub(super) steering: Arc<BindingCache>,
     pub(super) connections: Arc<Connections>,
     endpoints: Arc<Endpoints>,
@@ -267,6 +270,8 @@ pub(super) struct Shard {
 
 /// Reads that may fail in a row before the presentation ends.
 const MAX_FAILURES: u32 = 3;
+/// What is not read yet is asked for again after this.
+pub(super) const READ_PAUSE: Duration = Duration::from_millis(2);
 /// What found no room is tried again after this.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Those who play near each other are told at most so often.
@@ -499,7 +504,7 @@ impl Shard {
         if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
             return Err(PlaybackError::Full);
         }
-        let source = title.source.open().map_err(|error| {
+        let source = self.readers.open(&title).map_err(|error| {
             tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
             PlaybackError::Unplayable
         })?;
@@ -511,6 +516,7 @@ impl Shard {
         self.slots[slot] = Some(Box::new(Slot {
             presentation: made,
             source,
+            waits: None,
             opened: now.mono,
             senders: Vec::new(),
             failures: 0,
@@ -609,6 +615,7 @@ impl Shard {
         let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
         let now = (self.clock)();
         let mut over = false;
+        slot.waits = None;
         self.send_rests(&mut slot, now);
         while let Some(work) = slot.presentation.poll(now) {
             match work {
@@ -617,16 +624,22 @@ impl Shard {
                     let spread = slot.spread(flow, &unit, audience);
                     let sending = Sending { flow, unit, second, sequence, timestamp, random_access: unit.random_access, audience, spread };
                     let Some(packets) = self.fetch(&mut slot, &sending, now) else {
+                        if slot.waits.is_some() {
+                            break;
+                        }
                         if slot.failures >= MAX_FAILURES {
                             slot.presentation.end(now);
                         }
                         continue;
                     };
+                    self.send_unit(&mut slot, &sending, &packets, now);
+                    self.units.put_back(packets);
+                    if slot.waits.is_some() {
+                        break;
+                    }
                     if audience == Audience::Live {
                         self.lateness.note(now.mono.since(due));
                     }
-                    self.send_unit(&mut slot, &sending, &packets, now);
-                    self.units.put_back(packets);
                     if self.outbox.is_full() {
                         self.flush();
                     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use rtp::header::Header;
 use smallvec::SmallVec;
 
+use crate::dataplane::ahead::Ahead;
 use crate::dataplane::endpoints::Endpoints;
 use crate::dataplane::near::Place;
 use crate::dataplane::resend::Resends;
 use crate::dataplane::units::{Near, Unit, Units};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
-use crate::library::{AccessUnit, ReadAt};
+use crate::library::AccessUnit;
 use crate::net::connection::{Connection, Connections};
 use crate::now::{Mono, Now};
 use crate::payload::Payloader;
@@ -24,7 +25,9 @@ use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddr
 /// A presentation and what the shard holds for it.
 pub(super) struct Slot {
     pub(super) presentation: Presentation,
-    pub(super) source: Arc<dyn ReadAt>,
+    pub(super) source: Arc<Ahead>,
+    /// What is due is not read yet: it is asked for again then.
+    pub(super) waits: Option<Mono>,
     pub(super) opened: Mono,
     /// In the order of the flows.
     pub(super) senders: Vec<Sender>,
@@ -190,7 +193,8 @@ impl Slot {
     /// When it wants to be served next.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let rests = self.rests.iter().map(|rest| rest.due).min();
-        [rests, self.presentation.next_deadline()].into_iter().flatten().min()
+        let next = self.presentation.next_deadline().map(|next| self.waits.map_or(next, |waits| next.max(waits)));
+        [rests, next].into_iter().flatten().min()
     }
 
     pub(super) fn snapshot(&self, now: Now) -> crate::playback::PresentationSnapshot {

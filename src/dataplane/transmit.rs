@@ -1,5 +1,6 @@
 //! How a shard sends: an access unit's packets through filter and map to its branches, large ones in pieces, and RTCP.
 
+use std::io;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use webrtc_util::marshal::Marshal;
 use crate::dataplane::handover;
 use crate::dataplane::outbox::{Importance, Tag, UdpTarget, sum};
 use crate::dataplane::resend::SentTo;
-use crate::dataplane::shard::Shard;
+use crate::dataplane::shard::{READ_PAUSE, Shard};
 use crate::dataplane::slot::{Rest, Sender, Slot};
 use crate::dataplane::units::{Unit, UnitError, Wanted};
 use crate::library::AccessUnit;
@@ -84,7 +85,7 @@ impl Shard {
         }
     }
 
-    /// Reads and payloads an access unit; `None` where that failed, which is taken care of.
+    /// Reads and payloads an access unit; `None` where that failed, which is taken care of, or where it has to wait.
     pub(super) fn fetch(&mut self, slot: &mut Slot, sending: &Sending, now: Now) -> Option<Arc<Unit>> {
         let sender = slot.senders.get(sending.flow)?;
         let units: SmallVec<[AccessUnit; 2]> = iter::once(sending.unit).chain(sending.second).collect();
@@ -102,6 +103,10 @@ impl Shard {
                 return Some(unit);
             }
             Err(UnitError::Payload) => self.counters.broken_units.increment(1),
+            Err(UnitError::Read(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.waits = Some(now.mono + READ_PAUSE);
+                return None;
+            }
             Err(UnitError::Read(error)) => {
                 slot.failures += 1;
                 tracing::warn!(title = %slot.presentation.title().path, "an access unit cannot be read: {error}");
@@ -112,8 +117,8 @@ impl Shard {
     }
 
     /// A random access point as it is sent to those who are not sent its leading pictures: with packets that take their numbers. `None`
-    /// where nobody begins with it so.
-    fn fill_up(&mut self, slot: &Slot, sending: &Sending, unit: &Unit, now: Now) -> Option<Arc<Unit>> {
+    /// where nobody begins with it so, and where it has to wait.
+    fn fill_up(&mut self, slot: &mut Slot, sending: &Sending, unit: &Unit, now: Now) -> Option<Arc<Unit>> {
         let playing = slot.presentation.flows().get(sending.flow)?;
         let behind = |state: &BranchState| slot.presentation.left_out_behind(sending.flow, sending.audience, state.branch.serial);
         let is_for = |state: &&BranchState| slot.presentation.is_for(sending.flow, sending.audience, state.branch.serial, now);
@@ -133,10 +138,17 @@ impl Shard {
                 payloader: &sender.payloader,
                 near: slot.near,
             };
-            // One that cannot be read takes no numbers.
-            if let Ok(picture) = self.units.fetch(&wanted) {
-                count += picture.packets.packets().len();
-                self.units.put_back(picture);
+            match self.units.fetch(&wanted) {
+                Ok(picture) => {
+                    count += picture.packets.packets().len();
+                    self.units.put_back(picture);
+                }
+                Err(UnitError::Read(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.waits = Some(now.mono + READ_PAUSE);
+                    return None;
+                }
+                // One that cannot be read takes no numbers.
+                Err(_) => {}
             }
         }
         if count > MAX_FILLERS {
@@ -147,7 +159,7 @@ impl Shard {
         sender.payloader.fill_up(count, &mut filled.packets).then(|| Arc::new(filled))
     }
 
-    /// One access unit: filter, map, outbox.
+    /// One access unit: filter, map, outbox. Nothing is sent of it where what goes with it has to wait.
     pub(super) fn send_unit(&mut self, slot: &mut Slot, sending: &Sending, unit: &Arc<Unit>, now: Now) {
         if sending.random_access {
             for serial in slot.senders.get(sending.flow).iter().flat_map(|sender| &sender.broken) {
@@ -155,6 +167,9 @@ impl Shard {
             }
         }
         let filled = if sending.random_access { self.fill_up(slot, sending, unit, now) } else { None };
+        if slot.waits.is_some() {
+            return;
+        }
         let Some(sender) = slot.senders.get_mut(sending.flow) else { return };
         let packets = unit.packets.packets().len();
         let octets = unit.packets.octets().len() - packets * RTP_HEADER_LEN;

@@ -271,7 +271,7 @@ impl Api {
         if let Ok(snapshots) = self.stage.snapshots().await {
             gauges::of_sessions(&snapshots);
         }
-        gauges::of_library(self.library.len());
+        gauges::of_library(self.library.len(), self.library.indexed());
         gauges::of_steering(&self.steering);
         gauges::of_process();
         (self.metrics)()

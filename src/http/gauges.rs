@@ -21,9 +21,10 @@ pub fn of_sessions(snapshots: &[PresentationSnapshot]) {
     metrics::gauge!("flowsteer_branches").set(branches as f64);
 }
 
-/// Takes over how many titles there are.
-pub fn of_library(titles: usize) {
+/// Takes over how many titles there are, and of how many it is known what is in them.
+pub fn of_library(titles: usize, indexed: usize) {
     metrics::gauge!("flowsteer_titles").set(titles as f64);
+    metrics::gauge!("flowsteer_library_indexed").set(indexed as f64);
 }
 
 /// Takes over what the process uses: `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, ….

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::library::{Entry, Title, TitlePath};
+use crate::library::{Entry, Facts, TitlePath, TrackFacts};
 use crate::playback::{BranchSnapshot, FlowSnapshot, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaTime;
 use crate::steering::{CareOf, EndReason, HomeView};
@@ -37,31 +37,26 @@ fn position(at: MediaTime) -> f64 {
 /// A file of the library.
 pub fn title(entry: &Entry, authority: &str) -> Value {
     let mut shown = json!({ "path": entry.path.as_str(), "url": title_url(authority, &entry.path), "sizeBytes": entry.size_bytes });
-    match &entry.outcome {
-        Ok(title) => {
-            shown["durationSeconds"] = json!(position(title.duration));
-            shown["tracks"] = tracks(title);
-            if let Some(remark) = &title.remark {
-                shown["problem"] = json!(remark.to_string());
-            }
-        }
-        Err(problem) => {
-            shown["durationSeconds"] = json!(0.0);
-            shown["tracks"] = json!([]);
-            shown["problem"] = json!(problem.to_string());
-        }
+    let known = entry.known();
+    let facts = known.and_then(Result::ok);
+    shown["durationSeconds"] = json!(facts.map_or(0.0, |facts| position(facts.duration)));
+    shown["tracks"] = facts.map_or_else(|| json!([]), tracks);
+    match known {
+        Some(Ok(Facts { remark: Some(problem), .. }) | Err(problem)) => shown["problem"] = json!(problem.to_string()),
+        Some(Ok(_)) => {}
+        None => shown["indexing"] = json!(true),
     }
     shown
 }
 
-fn tracks(title: &Title) -> Value {
-    let shape = |track: &crate::library::Track| {
-        let mut shown = json!({ "kind": track.kind, "codec": track.codec.name(), "bitrate": track.bitrate() });
-        if let Some(size) = track.codec.picture_size() {
+fn tracks(facts: &Facts) -> Value {
+    let shape = |track: &TrackFacts| {
+        let mut shown = json!({ "kind": track.kind, "codec": track.codec, "bitrate": track.bitrate });
+        if let Some(size) = track.picture_size {
             shown["width"] = json!(size.width);
             shown["height"] = json!(size.height);
         }
-        if let Some(sound) = track.codec.sound_format() {
+        if let Some(sound) = track.sound_format {
             shown["sampleRate"] = json!(sound.sample_rate);
             shown["channels"] = json!(sound.channels);
         }
@@ -70,7 +65,7 @@ fn tracks(title: &Title) -> Value {
         }
         shown
     };
-    title.tracks.iter().map(shape).collect()
+    facts.tracks.iter().map(shape).collect()
 }
 
 /// A presentation.

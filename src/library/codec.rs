@@ -1,9 +1,12 @@
 //! How tracks are coded: what a payload format, a description and a decoder must know of a stream beforehand.
+//! It is kept with an index ([`crate::library::record`]): whoever changes a type here changes that format too.
+
+use serde::{Deserialize, Serialize};
 
 use crate::quantities::MediaKind;
 
 /// How a track is coded, with what a decoder must know beforehand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// ISO/IEC 14496-10.
     H264(H264Config),
@@ -91,7 +94,7 @@ impl Codec {
 }
 
 /// Luma samples across and down, as the file states them; zero where it does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureSize {
     /// Across.
     pub width: u16,
@@ -100,7 +103,7 @@ pub struct PictureSize {
 }
 
 /// What is heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoundFormat {
     /// Samples of a channel in a second.
     pub sample_rate: u32,
@@ -109,7 +112,7 @@ pub struct SoundFormat {
 }
 
 /// How the NAL units of an access unit are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NalFraming {
     /// A length before each, of so many octets: 1, 2 or 4 (ISO/IEC 14496-15).
     Length(u8),
@@ -118,7 +121,7 @@ pub enum NalFraming {
 }
 
 /// Of an `avcC` box, or of the stream itself (ISO/IEC 14496-15 section 5.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H264Config {
     /// How its NAL units are told apart.
     pub framing: NalFraming,
@@ -135,7 +138,7 @@ pub struct H264Config {
 }
 
 /// Profile, tier and level (ISO/IEC 23008-2 section 7.4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H265Profile {
     /// general_profile_space.
     pub space: u8,
@@ -150,7 +153,7 @@ pub struct H265Profile {
 }
 
 /// Of an `hvcC` box, or of the stream itself (ISO/IEC 14496-15 section 8.3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct H265Config {
     /// How its NAL units are told apart.
     pub framing: NalFraming,
@@ -173,7 +176,7 @@ pub struct H265Config {
 }
 
 /// Of an `esds` box, or of the stream's own headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AacConfig {
     /// The AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
     pub audio_specific_config: Vec<u8>,
@@ -184,7 +187,7 @@ pub struct AacConfig {
 }
 
 /// Of an `av1C` box (AV1 Codec ISO Media File Format Binding section 2.3), or of the sequence header itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Av1Config {
     /// seq_profile.
     pub profile: u8,
@@ -201,7 +204,7 @@ pub struct Av1Config {
 }
 
 /// Of an `esds` box, Matroska's private data, or the stream itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mpeg4VisualConfig {
     /// The headers before the first VOP: visual object sequence, visual object, video object layer (ISO/IEC 14496-2 section 6.2).
     pub headers: Vec<u8>,
@@ -212,7 +215,7 @@ pub struct Mpeg4VisualConfig {
 }
 
 /// The headers of a Vorbis stream (Vorbis I section 4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VorbisConfig {
     /// Samples of a channel in a second.
     pub sample_rate: u32,
@@ -227,7 +230,7 @@ pub struct VorbisConfig {
 }
 
 /// How samples are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PcmConfig {
     /// How one of them is written.
     pub sample: PcmSample,
@@ -238,7 +241,7 @@ pub struct PcmConfig {
 }
 
 /// How a sample is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PcmSample {
     /// Eight bits without sign.
     Unsigned8,

@@ -2,19 +2,24 @@
 //!
 //! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
 //! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
-//! a problem; so is one of a container that is not served.
+//! a problem; so is one of a container that is not served. What is in a file is read when its turn comes
+//! ([`Library::index`]), or when somebody wants it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::library::container;
-use crate::library::title::{Problem, ReadAt, Title, TitlePath};
+use crate::library::cache::{Cache, CacheSettings};
+use crate::library::entry::{Entry, Shelf};
+use crate::library::file::Stamp;
+use crate::library::indexing::Turns;
+use crate::library::opening::Opening;
+use crate::library::title::TitlePath;
 
 /// How deep folders are followed.
 const MAX_DEPTH: usize = 32;
@@ -30,34 +35,6 @@ const NOT_SERVED: [&str; 25] = [
     "3g2", "ac3", "aif", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "caf", "divx", "dts", "eac3", "flv", "m4b", "mpeg", "mpg",
     "mxf", "ogv", "qt", "rm", "vob", "wma", "wmv",
 ];
-
-/// A file of the library.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its name.
-    pub path: TitlePath,
-    /// Its size in octets.
-    pub size_bytes: u64,
-    /// The title, or why it is none.
-    pub outcome: Result<Arc<Title>, Problem>,
-    /// `None` where the file could not be opened: it is tried again.
-    stamp: Option<Stamp>,
-}
-
-/// What tells whether a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    device: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), device: metadata.dev(), size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
-}
 
 /// What has become of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +66,12 @@ struct Listing {
     unread: Vec<PathBuf>,
 }
 
+/// What a look at a file gives.
+enum Found {
+    AsBefore(Arc<Entry>),
+    Anew(Arc<Entry>),
+}
+
 /// Whether an error says that there is nothing of that name.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -96,28 +79,51 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// A folder of titles.
 pub struct Library {
-    root: PathBuf,
+    shelf: Arc<Shelf>,
     entries: ArcSwap<Entries>,
     /// One scan at a time.
     scanning: Mutex<()>,
+    /// Whether what is known is on the disk too.
+    is_kept: AtomicBool,
+    pub(crate) opening: Arc<Opening>,
+    pub(crate) turns: Turns,
 }
 
 impl Library {
-    /// Opens a folder and reads the index of each file in it.
+    /// Opens a folder and lists what is in it; nothing of that is read.
     ///
     /// # Errors
     /// Where the folder itself cannot be read.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::open_kept(root, None)
+    }
+
+    /// The same, with what was kept of it, and to be kept.
+    ///
+    /// # Errors
+    /// Where the folder itself cannot be read.
+    pub fn open_kept(root: &Path, cache: Option<CacheSettings>) -> io::Result<Self> {
         let root = root.canonicalize()?;
         fs::read_dir(&root)?;
-        let library = Self { root, entries: ArcSwap::default(), scanning: Mutex::new(()) };
+        let cache = cache.map(|settings| Cache::open(settings, &root));
+        let library = Self {
+            shelf: Arc::new(Shelf::new(root, cache)),
+            is_kept: AtomicBool::new(false),
+            entries: ArcSwap::default(),
+            scanning: Mutex::new(()),
+            opening: Arc::default(),
+            turns: Turns::default(),
+        };
         library.rescan();
+        let gone = library.shelf.cache.as_ref().map_or(0, Cache::forget_rest);
+        // Nothing new, and nothing gone: it is on the disk already.
+        library.is_kept.store(gone == 0 && library.indexed() == library.len(), Ordering::Relaxed);
         Ok(library)
     }
 
     /// The folder.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.shelf.root
     }
 
     /// All files, by name.
@@ -135,18 +141,23 @@ impl Library {
         self.len() == 0
     }
 
+    /// Of how many files it is known what is in them.
+    pub fn indexed(&self) -> usize {
+        self.entries.load().values().filter(|entry| entry.known().is_some()).count()
+    }
+
     /// The file of that name.
     pub fn entry(&self, path: &TitlePath) -> Option<Arc<Entry>> {
         self.entries.load().get(path).map(Arc::clone)
     }
 
-    /// Looks at the folder again: what has appeared, changed or vanished. Files that stand as before are not read. What cannot be
-    /// looked at just now (no descriptor is left, the disk fails) stays as it was known: only what is certainly gone has vanished.
+    /// Looks at the folder again: what has appeared, changed or vanished. What cannot be looked at just now (no descriptor is
+    /// left, the disk fails) stays as it was known: only what is certainly gone has vanished.
     pub fn rescan(&self) -> Vec<Change> {
         let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.entries.load_full();
         let mut listing = Listing::default();
-        self.list(&self.root, 0, &mut listing);
+        self.list(self.root(), 0, &mut listing);
         let mut now = Entries::new();
         let mut changes = Vec::new();
         for (path, file) in listing.found {
@@ -160,36 +171,18 @@ impl Library {
                     continue;
                 }
             };
-            let stamp = Stamp::of(&metadata);
-            if let Some(known) = known.filter(|known| known.stamp == Some(stamp)) {
-                now.insert(path, Arc::clone(known));
-                continue;
-            }
-            let (outcome, stamp) = match index(&file, &path, stamp) {
-                Ok(outcome) => (outcome, Some(stamp)),
-                Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), None),
-            };
-            // Still not to be opened, for the same reason: nothing new.
-            if let Some(known) =
-                known.filter(|known| stamp.is_none() && known.stamp.is_none() && known.outcome.as_ref().err() == outcome.as_ref().err())
-            {
-                now.insert(path, Arc::clone(known));
-                continue;
-            }
-            let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
-            changes.push(Change { path: path.clone(), kind });
-            match &outcome {
-                Ok(title) => {
-                    if let Some(remark) = &title.remark {
-                        tracing::warn!(title = %path, "{remark}");
-                    }
+            let entry = match self.looked_at(&path, Stamp::of(&metadata), known) {
+                Found::AsBefore(entry) => entry,
+                Found::Anew(entry) => {
+                    let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
+                    changes.push(Change { path: path.clone(), kind });
+                    entry
                 }
-                Err(problem) => tracing::warn!(title = %path, "not playable: {problem}"),
-            }
-            now.insert(path.clone(), Arc::new(Entry { path, size_bytes: metadata.len(), outcome, stamp }));
+            };
+            now.insert(path, entry);
         }
         for (path, known) in
-            before.iter().filter(|(path, _)| listing.unread.iter().any(|folder| self.root.join(path.as_str()).starts_with(folder)))
+            before.iter().filter(|(path, _)| listing.unread.iter().any(|folder| self.root().join(path.as_str()).starts_with(folder)))
         {
             now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
         }
@@ -197,13 +190,41 @@ impl Library {
         changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
         if !changes.is_empty() {
             self.entries.store(Arc::new(now));
+            self.shelf.forget(|path| changes.iter().any(|change| change.path == *path));
+            self.is_kept.store(false, Ordering::Relaxed);
+            self.turns.ask();
         }
         changes
     }
 
+    /// Keeps on disk what is known now, if that is something new; `is_all` where nothing more is to come.
+    pub(crate) fn keep(&self, is_all: bool) {
+        let Some(cache) = self.shelf.cache.as_ref().filter(|_| !self.is_kept.swap(is_all, Ordering::Relaxed)) else { return };
+        let entries = self.entries();
+        cache.keep_facts(&entries.iter().filter_map(|entry| entry.record()).collect::<Vec<_>>());
+        if is_all {
+            cache.prune(entries.iter().map(|entry| &entry.path));
+        }
+    }
+
+    /// What is to be known of a file that is there.
+    fn looked_at(&self, path: &TitlePath, stamp: Stamp, known: Option<&Arc<Entry>>) -> Found {
+        let anew = || Arc::new(Entry::new(path.clone(), stamp, Arc::clone(&self.shelf)));
+        let Some(known) = known.filter(|known| known.stamp == stamp) else { return Found::Anew(anew()) };
+        if !known.is_unread() {
+            return Found::AsBefore(Arc::clone(known));
+        }
+        // It could not be opened before. Where that is so still, for the same reason, there is nothing new.
+        let again = anew();
+        match (again.facts(), known.known()) {
+            (Err(problem), Some(Err(before))) if again.is_unread() && problem == before => Found::AsBefore(Arc::clone(known)),
+            _ => Found::Anew(again),
+        }
+    }
+
     /// Whether a link leads to a file in this folder.
     fn leads_to_file_inside(&self, link: &Path) -> bool {
-        link.canonicalize().is_ok_and(|target| target.starts_with(&self.root) && target.is_file())
+        link.canonicalize().is_ok_and(|target| target.starts_with(self.root()) && target.is_file())
     }
 
     fn list(&self, folder: &Path, depth: usize, listing: &mut Listing) {
@@ -238,7 +259,7 @@ impl Library {
                 }
             } else if (kind.is_file() || kind.is_symlink() && self.leads_to_file_inside(&path))
                 && is_media_name(&path)
-                && let Ok(relative) = path.strip_prefix(&self.root)
+                && let Ok(relative) = path.strip_prefix(self.root())
                 && let Some(title) = relative.to_str().and_then(TitlePath::new)
             {
                 listing.found.push((title, path));
@@ -248,7 +269,7 @@ impl Library {
 }
 
 fn is_media_name(path: &Path) -> bool {
-    ends_in(path, &SERVED) || ends_in(path, &NOT_SERVED)
+    ends_in(path, &SERVED) || is_not_served(path)
 }
 
 fn ends_in(path: &Path, endings: &[&str]) -> bool {
@@ -256,78 +277,9 @@ fn ends_in(path: &Path, endings: &[&str]) -> bool {
     ending.is_some_and(|ending| endings.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
-/// The title, or why it is none.
-///
-/// # Errors
-/// The file cannot be opened: nothing is known of what is in it.
-fn index(file: &Path, path: &TitlePath, stamp: Stamp) -> io::Result<Result<Arc<Title>, Problem>> {
-    let source = Arc::new(TitleFile { path: file.to_owned(), stamp, open: Mutex::new(Weak::new()) });
-    // Kept open while the index is read.
-    let _open = source.file()?;
-    // What it is counts, not what it is called.
-    let parsed = container::parse(Arc::clone(&source) as Arc<dyn ReadAt>, path.clone());
-    let parsed = parsed.map_err(|problem| match problem.reason == container::UNKNOWN && ends_in(file, &NOT_SERVED) {
-        true => container::problem("containers of this kind are not served yet"),
-        false => problem,
-    });
-    Ok(parsed.map(Arc::new))
-}
-
-/// A title's file, open only while somebody reads from it.
-struct TitleFile {
-    path: PathBuf,
-    stamp: Stamp,
-    open: Mutex<Weak<File>>,
-}
-
-impl TitleFile {
-    /// The open file: the one that is open already, or the one of that name if it is still the same.
-    fn file(&self) -> io::Result<Arc<File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.upgrade() {
-            return Ok(file);
-        }
-        let file = Arc::new(File::open(&self.path)?);
-        if Stamp::of(&file.metadata()?) != self.stamp {
-            return Err(io::Error::other("the file has changed"));
-        }
-        *open = Arc::downgrade(&file);
-        Ok(file)
-    }
-}
-
-impl ReadAt for TitleFile {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file()?.read_exact_at(buffer, offset)
-    }
-
-    fn size(&self) -> u64 {
-        self.stamp.size
-    }
-
-    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(OpenFile { file: self.file()?, size: self.stamp.size }))
-    }
-}
-
-/// A file that stays open, and the same, as long as this lives.
-struct OpenFile {
-    file: Arc<File>,
-    size: u64,
-}
-
-impl ReadAt for OpenFile {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(Self { file: Arc::clone(&self.file), size: self.size }))
-    }
+/// Whether a file is called like those of a container that is not served.
+pub(crate) fn is_not_served(path: &Path) -> bool {
+    ends_in(path, &NOT_SERVED)
 }
 
 #[cfg(test)]
@@ -365,7 +317,7 @@ mod tests {
         fs::write(folder.path().join("empty.mp4"), b"").expect("written");
         fs::write(folder.path().join("noise.mp4"), b"this is no film at all").expect("written");
         let library = library(folder.path());
-        let reasons: Vec<String> = library.entries().iter().map(|entry| entry.outcome.as_ref().expect_err("broken").to_string()).collect();
+        let reasons: Vec<String> = library.entries().iter().map(|entry| entry.facts().expect_err("broken").to_string()).collect();
         assert_eq!(reasons, ["the file is empty", "not a media file of a known format"]);
     }
 
@@ -383,7 +335,7 @@ mod tests {
         let library = library(folder.path());
         assert_eq!(names(&library), ["b.AVI", "d.vob", "f.aiff", "g.ape", "h.wma", "i.qt"]);
         for entry in library.entries() {
-            match &entry.outcome {
+            match entry.facts() {
                 Ok(_) => assert_eq!(entry.path.as_str(), "i.qt", "its name is another, it is an MP4 file all the same"),
                 Err(problem) => assert_eq!(problem.reason, "containers of this kind are not served yet", "{}", entry.path),
             }
@@ -422,7 +374,7 @@ mod tests {
         let library = library(&root);
         let path = TitlePath::new("a.mp4").expect("a path");
         let before = library.entry(&path).expect("there");
-        let title = before.outcome.clone().expect("plays");
+        let title = before.title().expect("plays");
         assert_eq!(descriptors(&file), 0, "idle");
         let reader = title.source.open().expect("opens");
         assert_eq!(descriptors(&file), 1);
@@ -438,7 +390,51 @@ mod tests {
         drop(reader);
         assert!(title.source.open().is_err(), "the old title finds another file");
         assert!(title.source.read_exact_at(&mut held[..4], 0).is_err());
-        assert!(library.entry(&path).expect("there").outcome.is_err());
+        assert!(library.entry(&path).expect("there").title().is_err());
+    }
+
+    #[test]
+    fn nothing_is_read_before_its_turn_and_an_idle_title_keeps_no_index() {
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["a.mp4", "b.mp4"] {
+            fs::copy(&media, folder.path().join(name)).expect("copied");
+        }
+        fs::write(folder.path().join("c.mp4"), b"noise").expect("written");
+        let library = library(folder.path());
+        let entries = library.entries();
+        assert!(entries.iter().all(|entry| entry.known().is_none()) && library.indexed() == 0, "only listed");
+        let title = entries[1].title().expect("it plays");
+        assert_eq!(library.indexed(), 1, "who is asked for comes first");
+        library.index();
+        assert_eq!(library.indexed(), 3);
+        let facts = entries[0].known().expect("indexed").expect("it plays");
+        assert_eq!((facts.duration, facts.tracks.len(), &*facts.tracks[0].codec), (title.duration, 2, "h264"));
+        assert_eq!(facts.tracks[0].bitrate, title.tracks[0].bitrate());
+        assert!(entries[0].loaded().is_none(), "indexing keeps no index");
+        assert!(Arc::ptr_eq(&title, &entries[1].title().expect("it plays")), "who has it shares it");
+        let gone = Arc::downgrade(&title);
+        drop(title);
+        assert!(entries[1].loaded().is_some(), "between a player's requests it stays");
+        fs::remove_file(folder.path().join("b.mp4")).expect("removed");
+        library.rescan();
+        assert!(gone.upgrade().is_none(), "and it goes with its file");
+    }
+
+    #[test]
+    fn of_titles_that_nobody_plays_few_are_kept() {
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        let folder = tempfile::tempdir().expect("a folder");
+        for number in 0..20 {
+            fs::copy(&media, folder.path().join(format!("{number:02}.mp4"))).expect("copied");
+        }
+        let library = library(folder.path());
+        for entry in library.entries() {
+            entry.title().expect("it plays");
+        }
+        let loaded: Vec<_> = library.entries().iter().map(|entry| entry.loaded().is_some()).collect();
+        assert_eq!(loaded.iter().filter(|loaded| **loaded).count(), 16);
+        assert!(loaded[4..].iter().all(|loaded| *loaded), "the last ones");
     }
 
     #[test]
@@ -448,10 +444,10 @@ mod tests {
         let path = TitlePath::new("a.mp4").expect("a path");
         fs::write(folder.path().join("a.mp4"), &whole[..whole.len() / 2]).expect("written");
         let library = library(folder.path());
-        let problem = library.entry(&path).expect("there").outcome.clone().expect_err("half of it");
+        let problem = library.entry(&path).expect("there").title().expect_err("half of it");
         assert!(problem.reason.contains("cut short"), "{problem}");
         fs::write(folder.path().join("a.mp4"), &whole).expect("written");
         assert_eq!(library.rescan(), [Change { path: path.clone(), kind: ChangeKind::Changed }]);
-        assert!(library.entry(&path).expect("there").outcome.is_ok());
+        assert!(library.entry(&path).expect("there").facts().is_ok());
     }
 }

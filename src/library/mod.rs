@@ -1,19 +1,29 @@
-//! The media library: a folder becomes titles, a title's tracks have a compact sample index, access units are read
+//! The media library: a folder becomes titles, the tracks of one that is open have a compact sample index, access units are read
 //! when they are due.
 //!
 //! Parsers here are pure: they see a [`ReadAt`], never a path. Nothing here knows RTP.
 
+pub mod cache;
 pub mod codec;
 pub mod container;
 pub mod elementary;
+mod entry;
+mod facts;
+pub mod file;
 pub mod folder;
+mod indexing;
 pub mod jpeg;
+mod opening;
+pub mod record;
 pub mod title;
 pub mod watch;
 
+pub use cache::CacheSettings;
 pub use codec::{
     AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PcmConfig, PcmSample, PictureSize,
     SoundFormat, VorbisConfig,
 };
-pub use folder::{Change, ChangeKind, Entry, Library};
+pub use entry::Entry;
+pub use facts::{Facts, TrackFacts};
+pub use folder::{Change, ChangeKind, Library};
 pub use title::{AccessUnit, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track, Unpack};

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::library::codec::Codec;
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
@@ -19,6 +21,14 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// `UnexpectedEof` where the file ends earlier, or the system's error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The same, without waiting for a disk.
+    ///
+    /// # Errors
+    /// Those, and `WouldBlock` where not all is at hand; what is in `buffer` then means nothing.
+    fn read_now_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
 
     /// The size in octets when it was opened.
     fn size(&self) -> u64;
@@ -39,6 +49,12 @@ pub trait Unpack: Send + Sync + fmt::Debug {
     /// # Errors
     /// The file's; `InvalidData` where what lies there is no such access unit.
     fn unpack(&self, source: &dyn ReadAt, unit: &AccessUnit, octets: &mut [u8]) -> io::Result<()>;
+
+    /// What makes this anew when a kept index is read: the container's name and its parameters, as
+    /// [`restore`](crate::library::container::restore) takes them. `None` where the index is to be read from the file again each time.
+    fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
+        None
+    }
 }
 
 impl ReadAt for Vec<u8> {
@@ -89,7 +105,7 @@ impl fmt::Debug for TitlePath {
 }
 
 /// Why a file cannot be played; the text goes to the API, the log and the RTSP reason phrase.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{reason}")]
 pub struct Problem {
     /// One line, no file names, no line breaks.
@@ -265,6 +281,16 @@ impl Sample {
         Some(Self { offset, decode_time, composition_offset, size_and_access: size | ((random_access as u32) << 31) })
     }
 
+    /// Where it lies; what that means is the container's matter where access units are put together.
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// By how much later than decoded it is shown, in ticks.
+    pub const fn composition_offset(&self) -> i32 {
+        self.composition_offset
+    }
+
     /// When it is to be decoded, in ticks.
     pub const fn decode_time(&self) -> i64 {
         self.decode_time
@@ -355,6 +381,21 @@ impl SampleIndex {
     #[must_use]
     pub fn packed(self, packing: Arc<dyn Unpack>) -> Self {
         Self { packing: Some(packing), ..self }
+    }
+
+    /// Its samples, in sending order.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// How long the last one lasts, in ticks.
+    pub const fn last_duration(&self) -> u32 {
+        self.last_duration
+    }
+
+    /// How access units are put together; `None` where each is one piece of the file.
+    pub fn packing(&self) -> Option<&dyn Unpack> {
+        self.packing.as_deref()
     }
 
     fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Watching the folder: a change there is a rescan, once things have settled.
+//! Watching the folder: a change there is a rescan, once things have settled, and what is new is indexed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use notify::{RecursiveMode, Watcher};
 
 use crate::library::folder::{Change, Library};
+use crate::library::indexing::Indexer;
 
 /// How long the folder must be quiet before it is looked at: a copy under way is one change.
 const SETTLE: Duration = Duration::from_millis(400);
@@ -20,10 +21,14 @@ const SIGNALS: usize = 64;
 /// only part).
 const POLL: Duration = Duration::from_secs(10);
 
-/// A thread that rescans; ends when dropped.
+/// How long what is new may take to be indexed before it is told of all the same.
+const INDEXED: Duration = Duration::from_millis(150);
+
+/// Threads that rescan and index; they end when dropped.
 pub struct Watch {
     stop: Option<SyncSender<Signal>>,
     thread: Option<JoinHandle<()>>,
+    indexer: Option<Indexer>,
 }
 
 enum Signal {
@@ -33,9 +38,10 @@ enum Signal {
 }
 
 impl Watch {
-    /// Watches `library`, telling `changed` what has become of its files, from a thread of its own.
+    /// Watches and indexes `library`, telling `changed` what has become of its files, from a thread of its own.
     pub fn start(library: Arc<Library>, changed: impl Fn(Vec<Change>) + Send + 'static) -> Self {
         let (sender, receiver) = sync_channel(SIGNALS);
+        let indexer = Indexer::start(&library);
         let touched = sender.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -51,7 +57,7 @@ impl Watch {
             let _watcher = watcher;
             run(&library, &receiver, changed);
         });
-        Self { stop: Some(sender), thread: thread.ok() }
+        Self { stop: Some(sender), thread: thread.ok(), indexer: Some(indexer) }
     }
 
     /// Asks for a rescan now.
@@ -71,6 +77,7 @@ impl Drop for Watch {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        drop(self.indexer.take());
     }
 }
 
@@ -93,6 +100,8 @@ fn run(library: &Library, signals: &Receiver<Signal>, changed: impl Fn(Vec<Chang
         }
         let changes = library.rescan();
         if !changes.is_empty() {
+            // What takes longer is told all the same.
+            let _ = library.wait_indexed(INDEXED);
             changed(changes);
         }
     }

@@ -55,6 +55,15 @@ pub fn keep_little_memory(heaps: usize) {
     }
 }
 
+/// Gives back to the system what of the heaps is free, wherever it lies: worth it after much was allocated that is not needed again.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number only, and locks the heaps itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Asks a child process to end (SIGTERM). One that has ended is left alone.
 pub fn terminate(child: &std::process::Child) {
     if let Ok(id) = libc::pid_t::try_from(child.id()) {

@@ -40,5 +40,5 @@ impl Running {
 pub fn title(name: &str) -> Arc<Title> {
     let library = Library::open(Path::new("media")).expect("the library");
     let entry = library.entry(&TitlePath::new(name).expect("a path")).expect("there");
-    entry.outcome.as_ref().map(Arc::clone).expect("playable")
+    entry.title().expect("playable")
 }

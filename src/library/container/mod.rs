@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::library::codec::Codec;
 use crate::library::jpeg::Picture;
-use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track};
+use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track, Unpack};
 
 pub mod adts;
 pub mod annexb;
@@ -74,6 +74,13 @@ pub(crate) fn unsendable(track: &Track, source: &dyn ReadAt) -> Option<String> {
         return Some(format!("its first picture cannot be read: {error}"));
     }
     Picture::parse(&octets).err().map(|problem| problem.to_string())
+}
+
+/// How a container puts access units together, made anew from what [`Unpack::kept`] gave; `None` where it is not of this version.
+pub fn restore(container: &str, parameters: &[u8]) -> Option<Arc<dyn Unpack>> {
+    // A line for each container that keeps something: "name" => name::restore(parameters).
+    let _ = (container, parameters);
+    None
 }
 
 /// The problem of a file that begins like none of these formats.

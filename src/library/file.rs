@@ -1,0 +1,146 @@
+//! A title's file on disk: open only while somebody reads from it, and never another one than the index was read from.
+
+use std::fs::{File, Metadata};
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use serde::{Deserialize, Serialize};
+
+use crate::library::title::ReadAt;
+
+/// What tells whether a file has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Its number in the file system.
+    pub inode: u64,
+    /// Which file system.
+    pub device: u64,
+    /// Octets.
+    pub size: u64,
+    /// When it was written to: seconds since 1970 and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { inode: metadata.ino(), device: metadata.dev(), size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
+}
+
+/// A title's file, open only while somebody reads from it.
+pub(crate) struct TitleFile {
+    path: PathBuf,
+    stamp: Stamp,
+    open: Mutex<Weak<File>>,
+    reads: AtomicU64,
+    octets: AtomicU64,
+}
+
+impl TitleFile {
+    pub(crate) fn new(path: PathBuf, stamp: Stamp) -> Self {
+        Self { path, stamp, open: Mutex::new(Weak::new()), reads: AtomicU64::new(0), octets: AtomicU64::new(0) }
+    }
+
+    /// The open file: the one that is open already, or the one of that name if it is still the same.
+    ///
+    /// # Errors
+    /// The system's, or that the file has changed.
+    pub(crate) fn file(&self) -> io::Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.upgrade() {
+            return Ok(file);
+        }
+        let file = Arc::new(File::open(&self.path)?);
+        if Stamp::of(&file.metadata()?) != self.stamp {
+            return Err(io::Error::other("the file has changed"));
+        }
+        *open = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    /// How often it was read by its name, and how many octets that gave: what its index has cost.
+    pub(crate) fn cost(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.octets.load(Ordering::Relaxed))
+    }
+}
+
+impl ReadAt for TitleFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.octets.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.file()?.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(OpenFile { file: self.file()?, size: self.stamp.size }))
+    }
+}
+
+/// A file that stays open, and the same, as long as this lives.
+struct OpenFile {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl ReadAt for OpenFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_now_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let read = preadv2(&self.file, &mut [IoSliceMut::new(rest)], offset.saturating_add(filled as u64), ReadWriteFlags::NOWAIT);
+            match read {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => filled += len,
+                Err(Errno::INTR) => {}
+                // Some file systems cannot tell.
+                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(Self { file: Arc::clone(&self.file), size: self.size }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_without_waiting_is_what_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let written: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+        std::fs::write(&path, &written).expect("written");
+        let stamp = Stamp::of(&std::fs::metadata(&path).expect("there"));
+        let file = TitleFile::new(path, stamp).open().expect("opens");
+        for (offset, len) in [(0, 10), (1, 0), (4_095, 2), (99_000, 1_000), (5, 90_000)] {
+            let mut read = vec![0; len];
+            match file.read_now_at(&mut read, offset) {
+                Ok(()) => assert_eq!(read, written[offset as usize..offset as usize + len]),
+                // Not every file system can tell whether it is at hand.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        let behind = file.read_now_at(&mut [0; 10], 99_995).expect_err("behind the end").kind();
+        assert!(matches!(behind, io::ErrorKind::UnexpectedEof | io::ErrorKind::WouldBlock), "{behind}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Opening titles for those who must not wait for a disk: the index is read on a thread of the runtime that may, once for all
+//! who ask for it at the same time, and a title that takes long holds up nobody who wants another.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::library::container::problem;
+use crate::library::entry::Entry;
+use crate::library::folder::Library;
+use crate::library::title::{Problem, Title, TitlePath};
+
+/// Titles whose index is read at a time for those who ask.
+const AT_ONCE: usize = 32;
+
+type Outcome = Result<Arc<Title>, Problem>;
+
+/// Titles that are being opened.
+pub(crate) struct Opening {
+    under_way: Mutex<HashMap<TitlePath, watch::Receiver<Option<Outcome>>>>,
+    room: Semaphore,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { under_way: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Library {
+    /// The title of an entry, read on another thread where nobody has it. In the runtime only.
+    ///
+    /// # Errors
+    /// Why it cannot be played.
+    pub async fn open_title(&self, entry: &Arc<Entry>) -> Outcome {
+        if let Some(title) = entry.loaded() {
+            return Ok(title);
+        }
+        if let Some(Err(problem)) = entry.known() {
+            return Err(problem.clone());
+        }
+        let mut told = self.opening.ask(entry);
+        let told = told.wait_for(Option::is_some).await;
+        told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(problem("its index could not be read")))
+    }
+}
+
+impl Opening {
+    fn ask(self: &Arc<Self>, entry: &Arc<Entry>) -> watch::Receiver<Option<Outcome>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose thread has ended badly tells nothing any more.
+        if let Some(told) = under_way.get(&entry.path).filter(|told| told.has_changed().is_ok()) {
+            return told.clone();
+        }
+        let (tell, told) = watch::channel(None);
+        under_way.insert(entry.path.clone(), told.clone());
+        let (opening, entry) = (Arc::clone(self), Arc::clone(entry));
+        tokio::spawn(async move {
+            let _place = opening.room.acquire().await;
+            let path = entry.path.clone();
+            let outcome = tokio::task::spawn_blocking(move || entry.title()).await;
+            opening.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+            if let Ok(outcome) = outcome {
+                tell.send_replace(Some(outcome));
+            }
+        });
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::Library;
+    use std::path::Path;
+
+    #[test]
+    fn all_who_ask_get_the_same_title_and_the_problem_of_one_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4");
+        std::fs::copy(media, folder.path().join("a.mp4")).expect("copied");
+        std::fs::write(folder.path().join("b.mp4"), b"noise").expect("written");
+        let library = Arc::new(Library::open(folder.path()).expect("a folder"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+        let entries = library.entries();
+        let ask = |entry: &Arc<Entry>| {
+            let (library, entry) = (Arc::clone(&library), Arc::clone(entry));
+            runtime.spawn(async move { library.open_title(&entry).await })
+        };
+        let asked: Vec<_> = (0..50).map(|_| ask(&entries[0])).collect();
+        let titles: Vec<_> = asked.into_iter().map(|asked| runtime.block_on(asked).expect("no panic").expect("it plays")).collect();
+        assert!(titles.iter().all(|title| Arc::ptr_eq(title, &titles[0])));
+        for _ in 0..2 {
+            let problem = runtime.block_on(ask(&entries[1])).expect("no panic").expect_err("noise");
+            assert_eq!(problem.reason, "not a media file of a known format");
+        }
+        assert!(library.opening.under_way.lock().expect("sound").is_empty());
+    }
+}
