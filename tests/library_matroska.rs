@@ -121,7 +121,7 @@ fn folder() -> &'static Path {
 
 fn titles_in(folder: &Path) -> Vec<Arc<Title>> {
     let library = Library::open(folder).expect("the folder is there");
-    let title = |entry: Arc<flowsteer::library::Entry>| entry.outcome.clone().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path));
+    let title = |entry: Arc<flowsteer::library::Entry>| entry.title().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path));
     library.entries().into_iter().map(title).collect()
 }
 
@@ -134,7 +134,7 @@ fn titles() -> Vec<Arc<Title>> {
 fn title(name: &str) -> Arc<Title> {
     let library = Library::open(folder()).expect("the folder is there");
     let entry = library.entry(&TitlePath::new(name).expect("a path")).expect("the title is there");
-    entry.outcome.clone().expect("it plays")
+    entry.title().expect("it plays")
 }
 
 /// A packet as ffprobe tells it.

@@ -27,7 +27,7 @@ fn titles() -> Vec<Arc<Title>> {
     let library = Library::open(folder()).expect("the folder is there");
     let title = |name: &str| {
         let entry = library.entry(&TitlePath::new(name).expect("a path")).unwrap_or_else(|| panic!("{name} is shown"));
-        entry.outcome.clone().unwrap_or_else(|problem| panic!("{name}: {problem}"))
+        entry.title().unwrap_or_else(|problem| panic!("{name}: {problem}"))
     };
     SOUNDS.iter().map(|sound| title(sound.name)).collect()
 }

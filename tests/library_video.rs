@@ -52,7 +52,7 @@ fn library(test: &str) -> Option<&'static (tempfile::TempDir, Vec<Arc<Entry>>)> 
 }
 
 fn title(entry: &Entry) -> Arc<Title> {
-    entry.outcome.clone().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path))
+    entry.title().unwrap_or_else(|problem| panic!("{}: {problem}", entry.path))
 }
 
 fn octets(title: &Title, track: &Track, position: usize) -> Vec<u8> {
@@ -135,7 +135,7 @@ fn jpeg_that_rtp_cannot_carry_is_left_out_and_named() {
     }
     for entry in Library::open(folder.path()).expect("the folder is there").entries() {
         let (.., why) = odd.iter().find(|(name, ..)| *name == entry.path.as_str()).expect("one of them");
-        let problem = entry.outcome.clone().expect_err("nothing can be played");
+        let problem = entry.title().expect_err("nothing can be played");
         assert!(problem.reason.contains(why), "{}: {problem}", entry.path);
     }
 }

@@ -78,9 +78,14 @@ pub(crate) fn unsendable(track: &Track, source: &dyn ReadAt) -> Option<String> {
 
 /// How a container puts access units together, made anew from what [`Unpack::kept`] gave; `None` where it is not of this version.
 pub fn restore(container: &str, parameters: &[u8]) -> Option<Arc<dyn Unpack>> {
-    // A line for each container that keeps something: "name" => name::restore(parameters).
-    let _ = (container, parameters);
-    None
+    // A line for each container that keeps something.
+    match container {
+        flac::NAME => Some(Arc::new(flac::restore(parameters)?)),
+        matroska::packing::NAME => Some(Arc::new(matroska::packing::Prefixed::new(parameters.to_vec()))),
+        mpegts::unpack::NAME => Some(Arc::new(mpegts::unpack::restore(parameters)?)),
+        ogg::NAME => Some(Arc::new(ogg::Pages)),
+        _ => None,
+    }
 }
 
 /// The problem of a file that begins like none of these formats.

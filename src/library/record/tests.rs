@@ -1,7 +1,7 @@
 //! Records: what was written is read, and nothing else is.
 
 use super::*;
-use crate::library::codec::{AacConfig, H264Config};
+use crate::library::codec::{AacConfig, H264Config, NalFraming};
 use crate::library::title::AccessUnit;
 use crate::library::{PictureSize, SoundFormat, TrackFacts};
 
@@ -45,7 +45,7 @@ fn sample(offset: u64, size: u32, decode_time: i64, later: i32, random_access: b
 
 fn title(packing: Option<u8>) -> Title {
     let avc = H264Config {
-        length_size: 4,
+        framing: NalFraming::Length(4),
         profile_level_id: [0x4d, 0x40, 0x1e],
         sequence_parameter_sets: vec![vec![0x67, 1, 2]],
         picture_parameter_sets: vec![vec![0x68]],

@@ -207,8 +207,17 @@ const fn shift(sample: PcmSample, bits: u8) -> u32 {
     (sample.octets() * 8) as u32 - bits as u32
 }
 
+/// Under which name an index keeps how frames are decoded.
+pub const NAME: &str = "flac";
+
+/// [`Decoder`] out of what [`Unpack::kept`] gave.
+pub fn restore(parameters: &[u8]) -> Option<Decoder> {
+    let (config, shift): (PcmConfig, u32) = postcard::from_bytes(parameters).ok()?;
+    (shift < 32).then(|| Decoder { config, shift, scratch: Mutex::default() })
+}
+
 /// Decodes frames.
-struct Decoder {
+pub struct Decoder {
     config: PcmConfig,
     shift: u32,
     /// Memory for a frame's octets and samples, for one at a time; who finds it taken takes his own.
@@ -250,6 +259,10 @@ impl Unpack for Decoder {
             *scratch = (coded, block.into_buffer());
         }
         Ok(())
+    }
+
+    fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
+        postcard::to_stdvec(&(self.config, self.shift)).ok().map(|parameters| (NAME, parameters))
     }
 }
 

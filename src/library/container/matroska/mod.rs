@@ -11,7 +11,7 @@ mod block;
 mod coding;
 mod ebml;
 mod entry;
-mod packing;
+pub(super) mod packing;
 mod scan;
 mod times;
 

@@ -4,6 +4,9 @@ use std::io;
 
 use crate::library::title::{AccessUnit, ReadAt, Unpack};
 
+/// Under which name an index keeps the common beginning.
+pub const NAME: &str = "matroska";
+
 /// Puts the common beginning before what is stored at an access unit's offset.
 #[derive(Debug)]
 pub struct Prefixed {
@@ -22,5 +25,9 @@ impl Unpack for Prefixed {
         let (beginning, stored) = octets.split_at_mut_checked(self.prefix.len()).ok_or(io::ErrorKind::InvalidData)?;
         beginning.copy_from_slice(&self.prefix);
         source.read_exact_at(stored, unit.offset)
+    }
+
+    fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
+        Some((NAME, self.prefix.to_vec()))
     }
 }

@@ -9,7 +9,7 @@ mod pes;
 mod stream;
 mod tables;
 mod timeline;
-mod unpack;
+pub(super) mod unpack;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

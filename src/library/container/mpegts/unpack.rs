@@ -21,6 +21,16 @@ pub struct Unpacker {
     runs: std::sync::Arc<[Range<u64>]>,
 }
 
+/// Under which name an index keeps what puts access units together.
+pub const NAME: &str = "mpegts";
+
+/// [`Unpacker`] out of what [`Unpack::kept`] gave.
+pub fn restore(parameters: &[u8]) -> Option<Unpacker> {
+    let (pid, stride, runs): (u16, u64, Vec<(u64, u64)>) = postcard::from_bytes(parameters).ok()?;
+    let is_sound = stride >= LEN as u64 && runs.iter().all(|(start, end)| start < end) && runs.is_sorted_by(|one, next| one.1 <= next.0);
+    is_sound.then(|| Unpacker::new(pid, stride, runs.into_iter().map(|(start, end)| start..end).collect()))
+}
+
 impl Unpacker {
     /// For one PID of a file whose packets lie so.
     pub const fn new(pid: u16, stride: u64, runs: std::sync::Arc<[Range<u64>]>) -> Self {
@@ -68,6 +78,11 @@ impl Unpack for Unpacker {
             }
         }
         Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
+        let runs: Vec<(u64, u64)> = self.runs.iter().map(|run| (run.start, run.end)).collect();
+        postcard::to_stdvec(&(self.pid, self.stride, runs)).ok().map(|parameters| (NAME, parameters))
     }
 }
 

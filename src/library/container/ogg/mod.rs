@@ -85,9 +85,12 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     Ok(Title { path, duration, tracks, remark, source })
 }
 
+/// Under which name an index keeps that its packets are put together so.
+pub const NAME: &str = "ogg";
+
 /// Puts packets together of their pieces.
 #[derive(Debug)]
-struct Pages;
+pub struct Pages;
 
 impl Unpack for Pages {
     fn unpack(&self, source: &dyn ReadAt, unit: &AccessUnit, octets: &mut [u8]) -> io::Result<()> {
@@ -114,6 +117,10 @@ impl Unpack for Pages {
             at = at.saturating_add(page.len());
         }
         Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
+        Some((NAME, Vec::new()))
     }
 }
 
