@@ -13,7 +13,7 @@ use dataplane_fixture::{Running, title};
 use flowsteer::dataplane::DataPlaneSettings;
 use flowsteer::library::{ReadAt, Title, TitlePath, container};
 use flowsteer::net::now;
-use flowsteer::playback::{PlayRequest, PresentationId, Stage};
+use flowsteer::playback::{Opening, PlayRequest, PresentationId, Stage};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{Authority, BindingCache, CareOf, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, Update};
 
@@ -68,7 +68,7 @@ fn slow(name: &str, delay: Duration) -> (Arc<Slow>, Arc<Title>) {
 /// Plays a title from its beginning; the socket that its pictures arrive at.
 async fn play(stage: &Stage, steering: &BindingCache, number: u64, title: &Arc<Title>) -> UdpSocket {
     let (id, owner) = (PresentationId(number), Owner::Presentation(number));
-    stage.open(id, Arc::clone(title), MediaTime::ZERO, false).await.expect("room");
+    stage.open(id, Opening::whole(Arc::clone(title))).await.expect("room");
     let reserve = Reserve { owner, lifetime: None, media_source: Ipv6Addr::LOCALHOST, address: None };
     let home = steering.reserve(&reserve, now()).expect("room").home;
     let label = steering.draw_label();

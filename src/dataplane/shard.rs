@@ -504,7 +504,7 @@ impl Shard {
         if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
             return Err(PlaybackError::Full);
         }
-        let source = self.readers.open(&title).map_err(|error| {
+        let source = self.readers.open(title).map_err(|error| {
             tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
             PlaybackError::Unplayable
         })?;
