@@ -14,7 +14,6 @@ use flowsteer::dataplane::DataPlaneSettings;
 use flowsteer::library::{ReadAt, Title, TitlePath, container};
 use flowsteer::net::now;
 use flowsteer::playback::{Opening, PlayRequest, PresentationId, Stage};
-use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{Authority, BindingCache, CareOf, Expectation, Holder, Join, Mode, Owner, Proof, Reserve, Update};
 
 /// How long something may take on a slow machine.
