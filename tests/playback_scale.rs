@@ -167,6 +167,12 @@ fn sound_alone_is_played_at_normal_speed() {
         let playing = rig.presentation.play(request, rig.now).expect("playable");
         assert!(playing.scale.is_normal());
     }
+    // A title with pictures, of which only the sound is set up.
+    let opening = Opening { scale: Scale::nearest(-4.0).expect("a number"), ..Opening::whole(title(20, 25)) };
+    rig.presentation = Presentation::new(PresentationId(1), opening, PresentationSettings::default(), rig.now);
+    rig.presentation.add_flow(flows[AUDIO], identity, Default::default(), rig.now).expect("room");
+    let playing = rig.presentation.play(PlayRequest::default(), rig.now).expect("playable");
+    assert!(playing.scale.is_normal() && playing.start == MediaTime::ZERO);
 }
 
 /// One device hands over to another while the title plays at a scale.
@@ -256,6 +262,33 @@ fn a_title_can_be_opened_at_a_scale_and_backwards_from_its_end() {
     rig.run(seconds(6.0));
     assert_eq!(pictures(&rig, 1), (0..20).rev().map(|second| second * 25).collect::<Vec<_>>());
     assert_eq!(position(&rig), 0.0);
+}
+
+#[test]
+fn a_part_backwards_begins_at_its_end_and_a_loop_of_it_does_so_again() {
+    let mut rig = opened(Some(7.0), 0.0, -4.0, true);
+    let playing = rig.play(None, None);
+    assert!(is_near(playing.start.as_seconds(), 6.04), "{:?}", playing.start);
+    rig.run(seconds(4.5));
+    let round: Vec<u64> = (0..7).rev().map(|second| second * 25).collect();
+    assert_eq!(pictures(&rig, 1)[..14], [round.clone(), round].concat()[..]);
+    rig.assert_contiguous(1);
+    let got = rig.got(1, VIDEO);
+    assert!(got.windows(2).all(|pair| (pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32) > 0));
+    assert!(got.windows(2).all(|pair| pair[1].at.since(pair[0].at) > seconds(0.03)), "no burst");
+}
+
+#[test]
+fn a_part_that_begins_between_key_pictures_is_repeated_without_a_step_back() {
+    let mut rig = opened(Some(7.0), 5.5, 1.0, true);
+    rig.play(None, None);
+    rig.run(seconds(6.5));
+    let round: Vec<u64> = (125..175).collect();
+    assert_eq!(pictures(&rig, 1)[..150], [round.clone(), round.clone(), round].concat()[..]);
+    rig.assert_contiguous(1);
+    let keys: Vec<_> = rig.got(1, VIDEO).iter().step_by(50).collect();
+    assert!(keys.windows(2).all(|pair| (pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32) > 90_000));
+    assert!(keys.windows(2).all(|pair| pair[1].at.since(pair[0].at) > seconds(1.0)), "no burst");
 }
 
 #[test]

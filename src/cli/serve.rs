@@ -57,7 +57,10 @@ pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(config, reread, set_level))
+    let outcome = runtime.block_on(serve(config, reread, set_level));
+    // Somebody may still be waiting for a disk.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn log(config: &Config) -> anyhow::Result<SetLevel> {

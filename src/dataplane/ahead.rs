@@ -19,8 +19,9 @@ use crate::library::{ReadAt, Title};
 const BLOCK: u64 = 256 << 10;
 /// Blocks that are read ahead of where somebody is.
 const AHEAD: u64 = 4;
-/// Blocks that are kept for each who plays a title: three places, for sound may lie apart from pictures …
-const KEPT_EACH: usize = 16;
+/// Blocks that are kept for each who plays a title, where its disk is slow: what one access unit may be put together of (16 MB of a
+/// transport stream, leading pictures), and three places, for sound may lie apart from pictures …
+const KEPT_EACH: usize = 96;
 /// … for all who do …
 const KEPT_TITLE: usize = 256;
 /// … and in all; what is wanted at once is read all the same.
@@ -50,12 +51,16 @@ impl Readers {
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn open(&self, title: &Arc<Title>) -> io::Result<Arc<Ahead>> {
-        let mut open = lock(&self.open);
         let key = Arc::as_ptr(title) as usize;
+        if let Some(ahead) = lock(&self.open).get(&key).and_then(Weak::upgrade) {
+            return Ok(ahead);
+        }
+        // It may wait for a disk, and keeps no other shard waiting.
+        let source = title.source.open()?;
+        let mut open = lock(&self.open);
         if let Some(ahead) = open.get(&key).and_then(Weak::upgrade) {
             return Ok(ahead);
         }
-        let source = title.source.open()?;
         let ahead = Arc::new_cyclic(|this| Ahead {
             this: this.clone(),
             source,

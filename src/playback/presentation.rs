@@ -212,7 +212,7 @@ impl Presentation {
         let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
         let has_pictures = title.tracks.iter().any(|track| track.kind == MediaKind::Video);
         let scale = if has_pictures { scale } else { Scale::default() };
-        let opened_at = if scale.is_backward() && start <= MediaTime::ZERO { closes_at } else { start.clamp(MediaTime::ZERO, closes_at) };
+        let opened_at = start.clamp(MediaTime::ZERO, closes_at);
         Self {
             id,
             title,
@@ -361,6 +361,8 @@ impl Presentation {
         // From here on, times of the view.
         let asked_start = range.start.map(|start| pace.view_time(start.min(self.closes_at)));
         let asked_end = range.end.map(|end| pace.view_time(end));
+        // Backwards a player may still say where the title ends.
+        let asked_end = asked_end.filter(|end| !pace.scale().is_backward() || *end > asked_start.unwrap_or_default());
         let length = pace.length();
         let last = pace.view_time(if pace.scale().is_backward() { MediaTime::ZERO } else { self.closes_at });
         let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= last { length } else { end });
@@ -370,18 +372,18 @@ impl Presentation {
         let first = if pace.scale().is_backward() { self.closes_at } else { MediaTime::ZERO };
         let fresh = match (asked_start, self.segments.is_empty() || self.is_over()) {
             (Some(start), _) => Some(start),
-            (None, true) if self.segments.is_empty() => Some(pace.view_time(self.opened_at)),
+            (None, true) if self.segments.is_empty() && self.opened_at > MediaTime::ZERO => Some(pace.view_time(self.opened_at)),
             (None, true) => Some(pace.view_time(first)),
             (None, false) if pace != self.pace => Some(pace.view_time(self.position(now))),
             (None, false) => None,
         };
-        if range.start.is_none() && range.end.is_some() && end <= fresh.unwrap_or_else(|| pace.view_time(self.position(now))) {
+        if range.start.is_none() && asked_end.is_some() && end <= fresh.unwrap_or_else(|| pace.view_time(self.position(now))) {
             return Err(PlaybackError::InvalidRange);
         }
         self.pace = pace;
         if let Some(start) = fresh {
             self.jump(start, end, now);
-        } else if (range.end.is_some() || self.reached) && !self.segments.is_empty() {
+        } else if (asked_end.is_some() || self.reached) && !self.segments.is_empty() {
             if self.reached {
                 // The clock may have run on for those who were behind; all go on from where they are.
                 let ran_on = self.clock.read(now.mono).since(self.over_at().unwrap_or_default());
@@ -518,17 +520,21 @@ impl Presentation {
         }
     }
 
-    /// Begins a new stretch at the random access point at or before `target`.
-    fn jump(&mut self, target: MediaTime, end: MediaTime, now: Now) {
-        let (pace, title) = (self.pace, Arc::clone(&self.title));
-        let views = |flow: &Flow| pace.view(&title, flow.facts.track);
+    /// Where a stretch begins that is to begin at `target`: with a picture, the random access point.
+    fn start_for(&self, target: MediaTime) -> MediaTime {
+        let views = |flow: &Flow| self.pace.view(&self.title, flow.facts.track);
         let leading = self.flows.iter().filter_map(views).find(|view| view.kind() == MediaKind::Video);
-        let start = match leading {
-            _ if target <= MediaTime::ZERO => MediaTime::ZERO,
+        match leading {
+            _ if target <= MediaTime::ZERO && !self.pace.scale().is_backward() => MediaTime::ZERO,
             Some(view) => access_point(view, target).map_or(target, |(_, start)| start),
             // Something is to be heard, also at the very end.
             None => self.flows.iter().filter_map(views).filter_map(last_start).max().map_or(target, |last| target.min(last)),
-        };
+        }
+    }
+
+    /// Begins a new stretch at the random access point at or before `target`.
+    fn jump(&mut self, target: MediaTime, end: MediaTime, now: Now) {
+        let start = self.start_for(target);
         self.jumps = self.jumps.wrapping_add(1);
         self.begin_segment(start, end, now, true);
         for flow in &mut self.flows {
@@ -597,8 +603,8 @@ impl Presentation {
 
     /// Where in the view a further round begins: a part that was asked for is repeated as such.
     fn loop_start(&self) -> MediaTime {
-        let is_part = self.closes_at < self.title.duration;
-        if is_part && !self.pace.scale().is_backward() { self.pace.view_time(self.opened_at) } else { MediaTime::ZERO }
+        let is_part = self.closes_at < self.title.duration && !self.pace.scale().is_backward();
+        self.start_for(if is_part { self.pace.view_time(self.opened_at) } else { MediaTime::ZERO })
     }
 
     fn run(&mut self, now: Now) {
@@ -613,7 +619,7 @@ impl Presentation {
 /// Where a player that starts at `start` enters a track: pictures at their random access point, sound at the frame that
 /// is heard then; all of it at the title's beginning.
 fn entry(view: View<'_>, start: MediaTime) -> usize {
-    if start <= MediaTime::ZERO {
+    if start <= MediaTime::ZERO && !view.is_backward() {
         return 0;
     }
     match view.kind() {

@@ -175,6 +175,11 @@ impl View<'_> {
         self.track.kind
     }
 
+    /// Whether it goes backwards.
+    pub const fn is_backward(&self) -> bool {
+        self.pace.scale.is_backward()
+    }
+
     /// The track itself.
     pub const fn track(&self) -> &Track {
         self.track

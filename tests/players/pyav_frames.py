@@ -23,6 +23,13 @@ def samples(frame):
     return digest.hexdigest()
 
 
+def is_key(packet):
+    """Whether decoding can start with a packet; libavformat does not say so of VP9 (frame_type, VP9 specification section 6.2)."""
+    if packet.stream.codec_context.name == "vp9" and packet.size:
+        return bytes(packet)[0] & 0x0C == 0
+    return packet.is_keyframe
+
+
 def main():
     url, transport, folder = sys.argv[1:4]
     seek_to = float(sys.argv[4]) if len(sys.argv) > 4 else None
@@ -37,7 +44,7 @@ def main():
         # Over UDP libavformat still gives what it had in its sockets from before its own seek: what counts begins with a key picture.
         started = seek_to is None or not container.streams.video
         for packet in container.demux():
-            started |= packet.stream.type == "video" and packet.is_keyframe
+            started |= packet.stream.type == "video" and is_key(packet)
             if not started:
                 continue
             if packet.stream.type == "video":

@@ -47,7 +47,14 @@ impl Service {
                 // Backwards a title begins at its end.
                 let opened_at_a_position = url.query.start.is_some() || url.query.scale.is_some_and(Scale::is_backward);
                 let range = range.filter(|range| !is_habit(&session, range, opened_at_a_position));
-                let range = range.map(|range| playable(&session, range, scale)).transpose()?;
+                let scale_in_force = match (scale, range) {
+                    // Only backwards may the end lie before the start.
+                    (None, Some(NptRange { start, end: Some(end) })) if end <= start.unwrap_or_default() => {
+                        Some(self.stage.snapshot(session.presentation).await?.scale)
+                    }
+                    _ => scale,
+                };
+                let range = range.map(|range| playable(&session, range, scale_in_force)).transpose()?;
                 if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
                     hold_media();
                 }
