@@ -280,6 +280,9 @@ fn read_file(row: &Row, media: &Path) -> File {
     file
 }
 
+/// What a player did with a row: whole, seek, scale.
+type Cells = [Result<(), String>; 3];
+
 /// How a title is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
@@ -405,7 +408,7 @@ fn compare(player: Player, row: &Row, way: Way, file: &File, came: &Seen) -> Res
 }
 
 /// What of a row a player did: whole, seek, scale.
-fn cells(player: Player, row: &Row, file: &File, scene: &Scene) -> [Result<(), String>; 3] {
+fn cells(player: Player, row: &Row, file: &File, scene: &Scene) -> Cells {
     let scales: &[i32] = match player {
         Player::Ffmpeg => &[2, 4],
         Player::PyAv => &[2, -4],
@@ -420,7 +423,7 @@ fn cells(player: Player, row: &Row, file: &File, scene: &Scene) -> [Result<(), S
     [try_way(Way::Whole), try_way(Way::Seek), scaled]
 }
 
-fn table(came: &[Vec<Option<[Result<(), String>; 3]>>]) -> String {
+fn table(came: &[Vec<Option<Cells>>]) -> String {
     let mut text = String::from(
         "| container | pictures | sound | ffmpeg: whole, seek, scale | PyAV: whole, seek, scale | GStreamer: whole, seek, scale |\n|---|---|---|---|---|---|\n",
     );
@@ -481,7 +484,7 @@ fn what_players_get_is_what_is_in_the_file() {
     let files: Vec<File> = ROWS.iter().map(|row| read_file(row, media.path())).collect();
     let jobs: VecDeque<(usize, usize)> = (0..ROWS.len()).flat_map(|row| (0..PLAYERS.len()).map(move |player| (row, player))).collect();
     let jobs = Mutex::new(jobs);
-    let came: Mutex<Vec<Vec<Option<[Result<(), String>; 3]>>>> = Mutex::new(vec![vec![None; PLAYERS.len()]; ROWS.len()]);
+    let came: Mutex<Vec<Vec<Option<Cells>>>> = Mutex::new(vec![vec![None; PLAYERS.len()]; ROWS.len()]);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {

@@ -126,6 +126,9 @@ impl Resends {
     }
 }
 
+/// Octets of buffers that are kept between what is asked for.
+const LARGE: usize = 256 << 10;
+
 /// What a shard needs for sending again, whoever it is for.
 pub(crate) struct Resender {
     /// One access unit.
@@ -177,6 +180,10 @@ impl Resender {
         let mut unit = Unit::default();
         for again in &found {
             self.make(again, resending, &flow, payload_type, source, &mut unit.packets, now.mono);
+        }
+        if self.unit.len() > LARGE {
+            // A large picture is asked for again rarely.
+            (self.unit, self.packets) = (Vec::new(), PacketBuffer::default());
         }
         let packets = unit.packets.packets().len();
         let Some(first) = unit.packets.packets().first() else { return };

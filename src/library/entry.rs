@@ -193,7 +193,7 @@ impl Entry {
     fn look(&self) -> (Result<Title, Problem>, bool) {
         match self.parse() {
             Ok(outcome) => (outcome, false),
-            Err(error) => (Err(container::problem(format!("the file cannot be opened: {error}"))), true),
+            Err(error) => (Err(container::problem(format!("the file cannot be read now: {error}"))), true),
         }
     }
 
@@ -213,6 +213,9 @@ impl Entry {
         }
         // What it is counts, not what it is called.
         let parsed = container::parse(read, self.path.clone());
+        if let (Err(problem), true) = (&parsed, source.has_failed()) {
+            return Err(io::Error::other(problem.to_string()));
+        }
         if let (Some(cache), Ok(title)) = (cache, &parsed) {
             cache.keep_index(&self.stamp, title, source.cost());
         }

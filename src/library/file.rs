@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -38,11 +38,20 @@ pub(crate) struct TitleFile {
     open: Mutex<Weak<File>>,
     reads: AtomicU64,
     octets: AtomicU64,
+    /// Whether the system failed to read it, other than behind its end.
+    has_failed: AtomicBool,
 }
 
 impl TitleFile {
     pub(crate) fn new(path: PathBuf, stamp: Stamp) -> Self {
-        Self { path, stamp, open: Mutex::new(Weak::new()), reads: AtomicU64::new(0), octets: AtomicU64::new(0) }
+        Self {
+            path,
+            stamp,
+            open: Mutex::new(Weak::new()),
+            reads: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
+        }
     }
 
     /// The open file: the one that is open already, or the one of that name if it is still the same.
@@ -62,6 +71,11 @@ impl TitleFile {
         Ok(file)
     }
 
+    /// Whether a read has failed, other than behind the end: what was made of the file says nothing of it then.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// How often it was read by its name, and how many octets that gave: what its index has cost.
     pub(crate) fn cost(&self) -> (u64, u64) {
         (self.reads.load(Ordering::Relaxed), self.octets.load(Ordering::Relaxed))
@@ -72,7 +86,11 @@ impl ReadAt for TitleFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.octets.fetch_add(buffer.len() as u64, Ordering::Relaxed);
-        self.file()?.read_exact_at(buffer, offset)
+        let read = self.file().and_then(|file| file.read_exact_at(buffer, offset));
+        if read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof) {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        read
     }
 
     fn size(&self) -> u64 {

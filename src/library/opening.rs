@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::library::container::problem;
 use crate::library::entry::Entry;
 use crate::library::folder::Library;
-use crate::library::title::{Problem, Title, TitlePath};
+use crate::library::title::{Problem, Title};
 
 /// Titles whose index is read at a time for those who ask.
 const AT_ONCE: usize = 32;
@@ -18,7 +18,8 @@ type Outcome = Result<Arc<Title>, Problem>;
 
 /// Titles that are being opened.
 pub(crate) struct Opening {
-    under_way: Mutex<HashMap<TitlePath, watch::Receiver<Option<Outcome>>>>,
+    /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
+    under_way: Mutex<HashMap<usize, watch::Receiver<Option<Outcome>>>>,
     room: Semaphore,
 }
 
@@ -48,19 +49,20 @@ impl Library {
 
 impl Opening {
     fn ask(self: &Arc<Self>, entry: &Arc<Entry>) -> watch::Receiver<Option<Outcome>> {
+        let key = Arc::as_ptr(entry) as usize;
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // One whose thread has ended badly tells nothing any more.
-        if let Some(told) = under_way.get(&entry.path).filter(|told| told.has_changed().is_ok()) {
+        if let Some(told) = under_way.get(&key).filter(|told| told.has_changed().is_ok()) {
             return told.clone();
         }
         let (tell, told) = watch::channel(None);
-        under_way.insert(entry.path.clone(), told.clone());
+        under_way.insert(key, told.clone());
         let (opening, entry) = (Arc::clone(self), Arc::clone(entry));
         tokio::spawn(async move {
             let _place = opening.room.acquire().await;
-            let path = entry.path.clone();
-            let outcome = tokio::task::spawn_blocking(move || entry.title()).await;
-            opening.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+            let read = Arc::clone(&entry);
+            let outcome = tokio::task::spawn_blocking(move || read.title()).await;
+            opening.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             if let Ok(outcome) = outcome {
                 tell.send_replace(Some(outcome));
             }

@@ -386,6 +386,13 @@ pub fn payload_type(codec: &Codec, index: usize) -> Option<PayloadType> {
     known.map_or_else(|| PayloadType::dynamic(index), PayloadType::new)
 }
 
+/// What does not fit one packet in as few pieces as can be, of one size but for the last: never a last one of a few octets, which some
+/// receivers refuse.
+fn even_pieces(octets: &[u8], most: usize) -> std::slice::Chunks<'_, u8> {
+    let count = octets.len().div_ceil(most.max(1)).max(1);
+    octets.chunks(octets.len().div_ceil(count).max(1))
+}
+
 /// Octets as hexadecimal digits, two each.
 struct Hex<'a>(&'a [u8]);
 
@@ -442,6 +449,17 @@ mod tests {
             buffer.finish(false);
         }
         buffer
+    }
+
+    #[test]
+    fn pieces_are_even() {
+        let sizes = |len: usize| even_pieces(&vec![0; len], 100).map(<[u8]>::len).collect::<Vec<_>>();
+        for (len, expected) in
+            [(0, vec![]), (1, vec![1]), (100, vec![100]), (101, vec![51, 50]), (201, vec![67; 3]), (299, vec![100, 100, 99])]
+        {
+            assert_eq!(sizes(len), expected);
+        }
+        assert!((1..2000).all(|len| sizes(len).len() == len.div_ceil(100) && sizes(len).iter().sum::<usize>() == len));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::library::Mpeg4VisualConfig;
 use crate::payload::start_codes::{START_CODE_LEN, StartCodes};
 use crate::payload::{Format, Hex, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
+/// Pictures in one sample at most.
+const MAX_PICTURES: usize = 16;
 /// Start codes (ISO/IEC 14496-2 table 6-3).
 const VISUAL_OBJECT_SEQUENCE: u8 = 0xb0;
 const VOP: u8 = 0xb6;
@@ -49,6 +51,10 @@ impl Format for Mpeg4VisualPayloader {
     fn payload(&self, unit: &[u8], _random_access: bool, out: &mut PacketBuffer) -> Result<(), PayloadError> {
         if unit.is_empty() {
             return Err(PayloadError::Empty);
+        }
+        // A sample has a picture, or a few where they are packed; not thousands, each in a packet of its own.
+        if vops(unit).nth(MAX_PICTURES).is_some() {
+            return Err(PayloadError::Broken("MPEG-4 picture"));
         }
         let mut begin = 0;
         let mut is_first = true;

@@ -7,6 +7,8 @@
 use crate::payload::start_codes::{START_CODE_LEN, StartCodes};
 use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN};
 
+/// Pictures in one access unit at most.
+const MAX_PICTURES: usize = 16;
 /// The MPEG Video-specific header (RFC 2250 section 3.4).
 const HEADER_LEN: usize = 4;
 /// In its second 16 bits.
@@ -42,7 +44,8 @@ impl Format for MpegVideoPayloader {
         if unit.is_empty() {
             return Err(PayloadError::Empty);
         }
-        if pictures(unit).next().is_none() {
+        // One, or two fields; not thousands, each in a packet of its own.
+        if pictures(unit).next().is_none() || pictures(unit).nth(MAX_PICTURES).is_some() {
             return Err(PayloadError::Broken("MPEG picture"));
         }
         let mut writer = Writer { out, max_payload: self.max_payload, picture: Picture::default(), open: None };

@@ -3,7 +3,7 @@
 //! No picture numbers: the same frame gives the same packets each time, and a number would not lie in it. Partitions are not looked
 //! for, all is said to belong to the first, as senders commonly do. Read first: RFC 7741 section 4.2, RFC 6386 sections 7 and 19.2.
 
-use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN, even_pieces};
 
 /// The payload descriptor (RFC 7741 section 4.2): no extension, partition 0.
 const DESCRIPTOR_LEN: usize = 1;
@@ -30,7 +30,7 @@ impl Format for Vp8Payloader {
             return Err(PayloadError::Empty);
         }
         let mut descriptor = if self.is_disposable(unit) { NON_REFERENCE } else { 0 };
-        for (position, piece) in unit.chunks(self.max_payload - DESCRIPTOR_LEN).enumerate() {
+        for (position, piece) in even_pieces(unit, self.max_payload - DESCRIPTOR_LEN).enumerate() {
             let start = if position == 0 { START_OF_PARTITION } else { 0 };
             descriptor = descriptor & !START_OF_PARTITION | start;
             out.begin();

@@ -5,7 +5,7 @@
 //! own. Read first: RFC 9628 section 4.2; VP9 Bitstream & Decoding Process Specification section 6.2 and annex B.
 
 use crate::payload::bits::Bits;
-use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN};
+use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN, even_pieces};
 
 /// The payload descriptor (RFC 9628 section 4.2).
 const DESCRIPTOR_LEN: usize = 1;
@@ -32,7 +32,7 @@ impl Format for Vp9Payloader {
         }
         let is_predicted = Header::parse(unit).is_none_or(|header| header.is_predicted);
         let predicted = if is_predicted { INTER_PREDICTED } else { 0 };
-        let pieces = unit.chunks(self.max_payload - DESCRIPTOR_LEN);
+        let pieces = even_pieces(unit, self.max_payload - DESCRIPTOR_LEN);
         let last = pieces.len().saturating_sub(1);
         for (position, piece) in pieces.enumerate() {
             let start = if position == 0 { START_OF_FRAME } else { 0 };

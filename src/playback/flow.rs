@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::library::{AccessUnit, Track};
+use crate::library::{AccessUnit, Codec, Track};
 use crate::now::Mono;
 use crate::payload::grouping::Grouping;
 use crate::playback::checkpoints::{Checkpoint, Checkpoints};
@@ -358,8 +358,11 @@ impl Flow {
             }
             self.last_timestamp = self.timestamp(&cursor.segment, view, &unit);
             let shown = cursor.segment.shown_at(view.presentation_time(&unit));
-            self.shown_from = self.shown_from.max(shown);
-            self.shown_until = self.shown_until.max(shown.plus(self.lasts(&cursor, view)));
+            let until = shown.plus(self.lasts(&cursor, view));
+            // Samples fill several packets, of which the last is nearly as late as the end.
+            let is_plain = matches!(view.track().codec, Codec::Pcm(_) | Codec::G722(_));
+            self.shown_from = self.shown_from.max(if is_plain { until } else { shown });
+            self.shown_until = self.shown_until.max(until);
         }
         self.sequence += packets;
         self.live = Some(self.behind(&cursor, view, packets));

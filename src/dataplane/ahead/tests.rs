@@ -4,7 +4,7 @@ use super::*;
 use crate::library::TitlePath;
 use crate::quantities::MediaTime;
 
-const SIZE: u64 = 64 * BLOCK;
+const SIZE: u64 = 256 * BLOCK;
 /// How long something may take on a slow machine.
 const LONG: Duration = Duration::from_secs(30);
 

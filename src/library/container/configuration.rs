@@ -6,6 +6,12 @@
 
 use crate::library::codec::{Av1Config, Codec, H264Config, H265Config, H265Profile, NalFraming, PictureSize};
 
+/// Octets of a record at most …
+const MAX_RECORD: usize = 16 << 10;
+/// … and of what other codecs know beforehand.
+pub const MAX_HEADERS: usize = 4 << 10;
+/// NAL units of a kind in it at most.
+const MAX_UNITS: usize = 64;
 /// NAL unit types of H.265 parameter sets (ISO/IEC 23008-2 table 7-1).
 const VIDEO_PARAMETER_SET: u8 = 32;
 const SEQUENCE_PARAMETER_SET: u8 = 33;
@@ -22,6 +28,7 @@ const HAS_EXTENSION: u8 = 0x04;
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
 pub fn h264(record: &[u8], size: PictureSize) -> Result<Codec, String> {
+    within(record.len(), MAX_RECORD, "H.264")?;
     let broken = || "its H.264 configuration is broken".to_owned();
     let &[1, profile, compatibility, level, length, sequence_sets, ref rest @ ..] = record else { return Err(broken()) };
     let mut rest = rest;
@@ -43,6 +50,7 @@ pub fn h264(record: &[u8], size: PictureSize) -> Result<Codec, String> {
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
 pub fn h265(record: &[u8], size: PictureSize) -> Result<Codec, String> {
+    within(record.len(), MAX_RECORD, "H.265")?;
     let broken = || "its H.265 configuration is broken".to_owned();
     let (fixed, mut rest) = record.split_first_chunk::<22>().ok_or_else(broken)?;
     let mut sets: [Vec<Vec<u8>>; 4] = Default::default();
@@ -61,6 +69,9 @@ pub fn h265(record: &[u8], size: PictureSize) -> Result<Codec, String> {
         }
     }
     let &[_, profile, _, _, _, _, c0, c1, c2, c3, c4, c5, level_idc, .., layers_and_length] = fixed;
+    if sets.iter().any(|sets| sets.len() > MAX_UNITS) {
+        return Err("its H.265 configuration is too large".into());
+    }
     let [video_parameter_sets, sequence_parameter_sets, picture_parameter_sets, messages] = sets;
     Ok(Codec::H265(H265Config {
         framing: framing(layers_and_length).ok_or("its H.265 configuration has an impossible length size")?,
@@ -86,6 +97,7 @@ pub fn h265(record: &[u8], size: PictureSize) -> Result<Codec, String> {
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
 pub fn av1(record: &[u8], size: PictureSize) -> Result<Codec, String> {
+    within(record.len(), MAX_RECORD, "AV1")?;
     let &[_, profile_and_level, tier, _, ref units @ ..] = record else { return Err("its AV1 configuration is broken".into()) };
     Ok(Codec::Av1(Av1Config {
         profile: profile_and_level >> 5,
@@ -95,6 +107,12 @@ pub fn av1(record: &[u8], size: PictureSize) -> Result<Codec, String> {
         width: size.width,
         height: size.height,
     }))
+}
+
+/// What a decoder must know beforehand is small, and goes out with each random access point and each description: an error where a
+/// file claims that it is not.
+pub fn within(octets: usize, limit: usize, what: &str) -> Result<(), String> {
+    if octets > limit { Err(format!("its {what} configuration is too large")) } else { Ok(()) }
 }
 
 /// What stands before each NAL unit, by lengthSizeMinusOne.
@@ -153,6 +171,17 @@ mod tests {
     fn hevc(length: u8, arrays: &[u8]) -> Vec<u8> {
         let fixed = [1, 0x21, 0x60, 0, 0, 0, 0x90, 1, 2, 3, 4, 5, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0, 0x0c | length];
         [&fixed[..], arrays].concat()
+    }
+
+    #[test]
+    fn a_configuration_that_would_swell_each_description_is_refused() {
+        let record = hevc(3, &[]);
+        let many: Vec<u8> = [&record[..22], &[1, 39, 0, 65]].concat();
+        let many = [many, [0, 3, 0x4e, 1, 1].repeat(65)].concat();
+        assert_eq!(h265(&many, SIZE), Err("its H.265 configuration is too large".into()));
+        for read in [h264, h265, av1] {
+            assert!(read(&vec![1; MAX_RECORD + 1], SIZE).is_err_and(|why| why.ends_with("too large")));
+        }
     }
 
     #[test]

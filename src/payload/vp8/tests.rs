@@ -70,7 +70,7 @@ fn inter(bits: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_frame_fills_packets_and_the_last_is_marked() {
+fn a_frame_is_even_packets_of_which_the_last_is_marked() {
     let unit: Vec<u8> = (0..2_900).map(|at| (at % 251) as u8).collect();
     let buffer = sent(1_012, &unit);
     let packets = buffer.packets();

@@ -44,6 +44,7 @@ fn video(entry: &Entry<'_>) -> Result<Codec, String> {
         "V_VP8" => Ok(Codec::Vp8(size)),
         "V_VP9" => Ok(Codec::Vp9(size)),
         "V_MPEG4/ISO/SP" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/AP" => {
+            configuration::within(entry.private.len(), configuration::MAX_HEADERS, "MPEG-4 video")?;
             Ok(Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: entry.private.to_vec(), width: size.width, height: size.height }))
         }
         "V_MPEG1" | "V_MPEG2" => Ok(Codec::Mpeg2Video(size)),
@@ -88,6 +89,7 @@ fn aac(entry: &Entry<'_>) -> Result<Codec, String> {
         [] => aac_by_name(entry)?,
         private => private.to_vec(),
     };
+    configuration::within(told.len(), configuration::MAX_HEADERS, "MPEG-4 audio")?;
     let config = AudioSpecificConfig::parse(&told).ok_or("its MPEG-4 audio configuration is broken")?;
     if !matches!(config.object_type, 1..=5 | 29) {
         return Err(format!("MPEG-4 audio object type {} is not supported", config.object_type));

@@ -28,7 +28,7 @@ const COMPRESSION_ALGORITHM: Id = Id(0x4254);
 const COMPRESSION_SETTINGS: Id = Id(0x4255);
 
 /// Entries that are looked at.
-const MAX_TRACKS: usize = 64;
+const MAX_TRACKS: usize = 32;
 /// The longest beginning that frames may share; such are a few octets.
 const MAX_PREFIX: usize = 4096;
 /// The longest language tag that is taken.

@@ -91,8 +91,9 @@ fn mpeg4_video(entry: &[u8]) -> Result<Codec, String> {
     let (indication, specific) = audio_config::descriptor(body).ok_or("its MPEG-4 video configuration is broken")?;
     match indication {
         0x20 => {
-            let PictureSize { width, height } = picture;
-            Ok(Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: specific.unwrap_or_default(), width, height }))
+            let (PictureSize { width, height }, headers) = (picture, specific.unwrap_or_default());
+            configuration::within(headers.len(), configuration::MAX_HEADERS, "MPEG-4 video")?;
+            Ok(Codec::Mpeg4Visual(Mpeg4VisualConfig { headers, width, height }))
         }
         0x60..=0x65 | 0x6a => Ok(Codec::Mpeg2Video(picture)),
         0x6c => Ok(Codec::Jpeg(picture)),
@@ -133,6 +134,7 @@ fn aac(entry: &[u8]) -> Result<Codec, String> {
         return Err(format!("MPEG-4 audio of object type 0x{indication:02x} is not supported"));
     }
     let specific = specific.ok_or("its MPEG-4 audio configuration is missing")?;
+    configuration::within(specific.len(), configuration::MAX_HEADERS, "MPEG-4 audio")?;
     let config = AudioSpecificConfig::parse(&specific).ok_or("its MPEG-4 audio configuration is broken")?;
     if !matches!(config.object_type, 1..=5 | 29) {
         return Err(format!("MPEG-4 audio object type {} is not supported", config.object_type));

@@ -32,8 +32,8 @@ const MAX_FRAGMENT_BOX: u64 = 16 << 20;
 const MAX_TOP_LEVEL: usize = 1 << 20;
 /// Access units all tracks together may have: 70 hours of picture and sound, 200 MB of index.
 const MAX_SAMPLES: usize = 8 << 20;
-/// Tracks that are looked at.
-const MAX_TRACKS: usize = 64;
+/// Tracks that are looked at: as many as there are dynamic payload types.
+const MAX_TRACKS: usize = 32;
 
 /// Whether the file begins like one of this family.
 pub fn sniff(head: &[u8]) -> bool {
