@@ -56,9 +56,6 @@ class Player:
     def on_buffer(self, _pad, info, kind):
         buffer = info.get_buffer()
         with self.changed:
-            # Headers that a depayloader makes of the description are none of the media.
-            if buffer.has_flags(Gst.BufferFlags.HEADER) and kind == "a":
-                return Gst.PadProbeReturn.OK
             self.received.append((kind, buffer.extract_dup(0, buffer.get_size())))
             self.pictures += kind == "v"
             self.changed.notify_all()
