@@ -1,8 +1,10 @@
 //! Decode times out of presentation times, for containers that have only these, as Matroska.
 //!
 //! Access units come in decode order. A picture is decoded before it is shown, and pictures leave the decoder in the order of their
-//! times: the k-th picture is decoded when the k-th of all is shown, less the one delay by which every picture is there in time.
-//! That is what an encoder at a constant rate does, and no smaller constant delay does it (ISO/IEC 14496-10 annex C.4.5.3: bumping).
+//! times: the k-th picture is decoded when the one is shown that comes so many pictures before the k-th of all in that order as the
+//! decoder holds back, the fewest with which every picture is there in time (ISO/IEC 14496-10 annex C.4.5.3: bumping). The delay is a
+//! number of pictures and no time, so that a pause between two of them delays no others. At a constant rate both are the same, and that
+//! is what an encoder does.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,15 +13,33 @@ use std::collections::BinaryHeap;
 /// (ISO/IEC 14496-10 annex A.3.1, `MaxDpbFrames`).
 const MAX_REORDERED: usize = 16;
 
+/// Steps from one picture to the next of which the usual one is taken.
+const MAX_STEPS: usize = 1_024;
+
 /// When to decode access units that are shown at these times: never decreasing, and none after it is shown, unless it is shown
 /// earlier than what was sent sixteen pictures before it: such a one comes out of turn, and is due with its neighbours.
 pub fn decode_times(presentation: &[i64]) -> Vec<i64> {
     let ordered = in_order(presentation);
-    let late = |(at, shown): (&i64, &i64)| at.checked_sub(*shown).filter(|late| *late > 0);
-    let out_of_turn = out_of_turn(presentation, &ordered);
-    let pairs = ordered.iter().zip(presentation).zip(&out_of_turn).filter(|(_, out)| !**out).map(|(pair, _)| pair);
-    let delay = pairs.filter_map(late).max().unwrap_or(0);
-    ordered.iter().map(|time| time.saturating_sub(delay)).collect()
+    let held_back = presentation.iter().enumerate().filter_map(|(position, time)| held_back(&ordered, position, *time));
+    let depth = held_back.max().unwrap_or(0);
+    let (first, step) = (ordered.first().copied().unwrap_or(0), usual_step(&ordered));
+    // The pictures before the first is shown.
+    let before = (1..=depth as i64).rev().map(|steps| first.saturating_sub(step.saturating_mul(steps)));
+    before.chain(ordered.iter().copied()).take(presentation.len()).collect()
+}
+
+/// How many pictures before `position`, in the order in which pictures are shown, the last one is that is shown no later than `time`; `None`
+/// where that are more than can be reordered.
+fn held_back(ordered: &[i64], position: usize, time: i64) -> Option<usize> {
+    (0..=MAX_REORDERED.min(position)).find(|back| ordered.get(position - back).is_some_and(|shown| *shown <= time))
+}
+
+/// How long a picture at the beginning is shown mostly.
+fn usual_step(ordered: &[i64]) -> i64 {
+    let steps = ordered.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).filter(|step| *step > 0);
+    let mut steps: Vec<i64> = steps.take(MAX_STEPS).collect();
+    let middle = steps.len() / 2;
+    if steps.is_empty() { 0 } else { *steps.select_nth_unstable(middle).1 }
 }
 
 /// The times sorted as far as pictures are reordered, and never decreasing.
@@ -37,12 +57,6 @@ fn in_order(presentation: &[i64]) -> Vec<i64> {
         push(time);
     }
     ordered
-}
-
-/// Which ones are shown before something that lies more than sixteen pictures before them in decode order was.
-fn out_of_turn(presentation: &[i64], ordered: &[i64]) -> Vec<bool> {
-    let before = |position: usize| position.checked_sub(MAX_REORDERED).and_then(|before| ordered.get(before)).copied();
-    presentation.iter().enumerate().map(|(position, time)| before(position).is_some_and(|before| *time < before)).collect()
 }
 
 #[cfg(test)]
@@ -63,6 +77,14 @@ mod tests {
         assert_eq!(decode_times(&[0, 120, 40, 80, 240, 160, 200]), [-40, 0, 40, 80, 120, 160, 200]);
         // I P B b b: a pyramid.
         assert_eq!(decode_times(&[0, 160, 80, 40, 120]), [-80, -40, 0, 40, 80]);
+    }
+
+    #[test]
+    fn a_pause_between_reordered_pictures_delays_no_others() {
+        assert_eq!(decode_times(&[0, 10_000, 40, 80]), [-40, 0, 40, 80]);
+        // I P B B, a pause before the second P, and on at a constant rate.
+        let shown = [0, 120, 40, 80, 10_200, 160, 200, 10_320, 10_240, 10_280];
+        assert_eq!(decode_times(&shown), [-40, 0, 40, 80, 120, 160, 200, 10_200, 10_240, 10_280]);
     }
 
     #[test]
@@ -91,6 +113,20 @@ mod tests {
             prop_assert!(decoded.is_sorted());
             prop_assert!(decoded.iter().zip(&shown).all(|(decoded, shown)| decoded <= shown));
             prop_assert!(decoded.iter().zip(&shown).any(|(decoded, shown)| decoded == shown), "no more delay than is needed");
+        }
+
+        #[test]
+        fn pauses_delay_no_picture_by_more_than_those_that_are_held_back(
+            pauses in proptest::collection::vec(prop_oneof![9 => Just(40i64), 1 => 41i64..100_000], 8..200),
+        ) {
+            let times: Vec<i64> = pauses.iter().scan(0, |time, step| { *time += step; Some(*time) }).collect();
+            // P B B: the last of three is sent first.
+            let mut shown = times.clone();
+            shown.chunks_exact_mut(3).for_each(|group| group.rotate_right(1));
+            let decoded = decode_times(&shown);
+            prop_assert!(decoded.is_sorted());
+            prop_assert!(decoded.iter().zip(&shown).all(|(decoded, shown)| decoded <= shown));
+            prop_assert_eq!(&decoded[1..], &times[..times.len() - 1]);
         }
 
         #[test]

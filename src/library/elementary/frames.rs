@@ -1,6 +1,7 @@
 //! Audio frames out of a stream in which each has a header that says how long it is: ADTS, MPEG audio, AC-3.
 //!
-//! A stream is in step once a header follows a frame at once; out of step, the next header is looked for.
+//! A stream is in step once a header follows a frame at once; out of step, the next header is looked for. The first frame that is followed
+//! so decides how the stream is coded: what is coded otherwise is no part of it.
 
 use crate::library::codec::{AacConfig, Codec, SoundFormat};
 use crate::library::elementary::ac3::{self, Coding, SyncFrame};
@@ -108,11 +109,14 @@ pub struct Frames {
     places: Vec<Place>,
     draft: Option<Draft>,
     /// A frame behind which no header was seen yet.
-    held: Option<Frame>,
+    held: Option<(Frame, Header)>,
     in_step: bool,
     done: Vec<Frame>,
     /// Octets that belong to no frame.
     lost: u64,
+    /// Frames that follow each other and are coded otherwise than the stream, and where the last of them ends.
+    refused: u64,
+    refused_end: u64,
 }
 
 #[derive(Debug)]
@@ -130,7 +134,8 @@ impl Frames {
     /// For a stream that is coded so.
     pub fn new(sound: Sound) -> Self {
         let (head, places) = (Vec::with_capacity(sound.header_len()), Vec::with_capacity(sound.header_len()));
-        Self { sound, first: None, head, places, draft: None, held: None, in_step: false, done: Vec::new(), lost: 0 }
+        let (draft, held, done) = (None, None, Vec::new());
+        Self { sound, first: None, head, places, draft, held, in_step: false, done, lost: 0, refused: 0, refused_end: 0 }
     }
 
     /// Takes the next piece of the stream.
@@ -157,8 +162,10 @@ impl Frames {
     }
 
     fn begin_frame(&mut self) {
-        let header = self.sound.parse(&self.head).filter(|header| self.first.is_none_or(|first| header.goes_with(&first)));
-        let (Some(header), Some(&start)) = (header, self.places.first()) else {
+        let header = self.sound.parse(&self.head);
+        let fitting = header.filter(|header| self.first.is_none_or(|first| header.goes_with(&first)));
+        let (Some(header), Some(&start)) = (fitting, self.places.first()) else {
+            header.iter().for_each(|header| self.refuse(header));
             self.in_step = false;
             self.held = None;
             self.head.remove(0);
@@ -166,8 +173,10 @@ impl Frames {
             self.lost += 1;
             return;
         };
-        if let Some(held) = self.held.take() {
-            self.done.push(held);
+        // What was held before a header of another kind was no frame.
+        if let Some((frame, before)) = self.held.take().filter(|(_, before)| header.goes_with(before)) {
+            self.first.get_or_insert(before);
+            self.done.push(frame);
             self.in_step = true;
         }
         let size = header.frame_len().saturating_sub(header.skipped());
@@ -187,9 +196,18 @@ impl Frames {
         if self.in_step {
             self.done.push(draft.frame);
         } else {
-            self.held = Some(draft.frame);
+            self.held = Some((draft.frame, draft.header));
         }
-        self.first.get_or_insert(draft.header);
+    }
+
+    /// Counts a header that is not of this stream, where it is due: behind a frame, or behind another one of its kind.
+    fn refuse(&mut self, header: &Header) {
+        let at = self.places.first().map_or(0, |place| place.position);
+        let is_due = self.in_step || at == self.refused_end;
+        if is_due || at > self.refused_end {
+            self.refused += u64::from(is_due);
+            self.refused_end = at.saturating_add(header.frame_len() as u64);
+        }
     }
 
     /// Something is missing in the stream: what is not yet whole never will be.
@@ -197,12 +215,16 @@ impl Frames {
         self.head.clear();
         self.places.clear();
         self.draft = None;
-        self.done.extend(self.held.take());
+        let held = self.held.take().filter(|_| self.first.is_some());
+        self.done.extend(held.map(|(frame, _)| frame));
         self.in_step = false;
     }
 
-    /// The stream has ended.
+    /// The stream has ended: a frame that is all of it is one.
     pub fn finish(&mut self) {
+        if let (None, Some((_, header)), None, true) = (&self.first, &self.held, &self.draft, self.head.is_empty()) {
+            self.first = Some(*header);
+        }
         self.interrupt();
     }
 
@@ -211,12 +233,12 @@ impl Frames {
         self.done.drain(..)
     }
 
-    /// What a decoder must know beforehand, once there was a frame.
+    /// What a decoder must know beforehand, once there was a frame with another behind it.
     pub fn codec(&self) -> Option<Codec> {
         self.first.as_ref().map(Header::codec)
     }
 
-    /// What is heard, once there was a frame.
+    /// What is heard, once that is known.
     pub fn sound_format(&self) -> Option<SoundFormat> {
         match self.codec()? {
             Codec::Aac(AacConfig { sample_rate, channels, .. }) => Some(SoundFormat { sample_rate, channels }),
@@ -227,6 +249,11 @@ impl Frames {
     /// Octets so far that belong to no frame.
     pub const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Frames so far that are coded otherwise than the stream.
+    pub const fn refused(&self) -> u64 {
+        self.refused
     }
 }
 
@@ -282,6 +309,30 @@ mod tests {
         let stream = [&noise[..], &adts(20), &adts(30), &noise, &adts(40), &adts(50), &adts(60)[..30]].concat();
         let expected: [(u64, u32); 4] = [(14, 20), (41, 30), (85, 40), (132, 50)];
         assert_eq!(read(&stream, 10), expected);
+    }
+
+    #[test]
+    fn what_looks_like_a_header_decides_nothing_until_another_follows() {
+        let mut other = adts(20);
+        other[2] = 0x50;
+        // With something else behind it, or the first frame that is one.
+        for noise in [[&other[..], &[0; 3]].concat(), other] {
+            let mut frames = Frames::new(Sound::Adts);
+            frames.feed(&noise, Place::default());
+            assert_eq!(frames.codec(), None);
+            frames.feed(&[adts(20), adts(30), adts(40)].concat(), Place::default());
+            frames.finish();
+            assert_eq!(frames.take().map(|frame| frame.size).collect::<Vec<_>>(), [20, 30, 40]);
+            assert_eq!(frames.sound_format(), Some(SoundFormat { sample_rate: 48_000, channels: 2 }));
+        }
+    }
+
+    #[test]
+    fn a_single_frame_is_a_stream() {
+        let mut frames = Frames::new(Sound::Adts);
+        frames.feed(&adts(20), Place::default());
+        frames.finish();
+        assert_eq!((frames.take().count(), frames.codec().is_some()), (1, true));
     }
 
     #[test]

@@ -28,6 +28,10 @@ use unpack::Unpacker;
 const MAX_SEARCH: u64 = 64 << 20;
 /// Access units all tracks together may have: 70 hours of picture and sound, 200 MB of index.
 const MAX_SAMPLES: usize = 8 << 20;
+/// Programs whose maps are looked for.
+const MAX_PROGRAMS: usize = 256;
+/// Frames that are coded otherwise than the others of a track, and left out without a word: as many as damage makes.
+const MAX_REFUSED: u64 = 3;
 /// PIDs that there are.
 const PIDS: usize = 1 << 13;
 
@@ -77,13 +81,16 @@ fn tracks(streams: Vec<Stream>, remarks: &mut Vec<String>, unpacker: impl Fn(u16
     let mut drafts = Vec::new();
     for stream in streams {
         let (pid, timescale, codec, language) = (stream.pid, stream.timescale(), stream.codec(), stream.language.clone());
-        let is_scrambled = stream.is_scrambled();
+        let (is_scrambled, refused) = (stream.is_scrambled(), stream.refused());
         let (samples, last_duration) = stream.into_samples();
         let (Some(codec), false) = (codec, samples.is_empty()) else {
             let why = if is_scrambled { "it is scrambled" } else { "nothing in it can be decoded" };
             remarks.push(format!("the stream with PID {pid} is left out: {why}"));
             continue;
         };
+        if refused > MAX_REFUSED {
+            remarks.push(format!("{refused} frames of the sound with PID {pid} are left out: they are coded otherwise than those before"));
+        }
         drafts.push((pid, timescale, codec, language, samples, last_duration));
     }
     let start_of = |timescale: ClockRate, samples: &[Sample]| {
@@ -119,10 +126,12 @@ impl Program {
         let mut found: BTreeMap<u16, (u16, Vec<tables::Stream>)> = BTreeMap::new();
         while let Some((offset, octets)) = packets.next().map_err(|error| unreadable(&error))? {
             let Some(packet) = Packet::parse(octets) else { continue };
+            let mut has_table = false;
             if packet.pid == 0 {
                 association.feed(packet.payload, packet.starts, &mut |kind, _, body| {
+                    has_table = true;
                     for entry in tables::programs(kind, body) {
-                        if !listed.contains(&entry) && listed.len() < PIDS {
+                        if !listed.contains(&entry) && listed.len() < MAX_PROGRAMS {
                             listed.push(entry);
                             maps.entry(entry.1).or_default();
                         }
@@ -130,12 +139,13 @@ impl Program {
                 });
             } else if let Some(sections) = maps.get_mut(&packet.pid) {
                 sections.feed(packet.payload, packet.starts, &mut |kind, number, body| {
+                    has_table = true;
                     if let Some(streams) = tables::streams(kind, body) {
                         found.entry(number).or_insert((packet.pid, streams));
                     }
                 });
             }
-            let is_complete = !listed.is_empty() && listed.iter().all(|(number, _)| found.contains_key(number));
+            let is_complete = has_table && !listed.is_empty() && listed.iter().all(|(number, _)| found.contains_key(number));
             if is_complete || offset > MAX_SEARCH {
                 break;
             }

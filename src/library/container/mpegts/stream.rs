@@ -1,7 +1,7 @@
 //! One PID on its way to a track: its octets fall into access units, which get the times of the PES packets they begin in.
 //!
 //! An access unit has the time of the PES packet in which it is the first to begin (ISO/IEC 13818-1 section 2.7.4); others follow by
-//! their number of samples, or by the frame rate and the order of pictures. Decoding can start with an IDR or IRAP picture, with an intra
+//! their number of samples, or by the frame rate and the order of pictures. What comes before the first time is left out. Decoding can start with an IDR or IRAP picture, with an intra
 //! picture at a recovery point, and with an intra picture in a packet that says so (random_access_indicator).
 
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ use crate::library::elementary::start_code::Place;
 use crate::library::title::Sample;
 use crate::quantities::{ClockRate, MediaKind};
 
+/// Octets of the file that a frame of sound may lie in: a second at 16 Mbit/s.
+const MAX_SOUND_SPAN: u64 = 2 << 20;
 /// PES headers that wait for their access unit.
 const MAX_MARKS: usize = 1_024;
 /// Presentation is not further from decoding than that, whatever a header says: 10 seconds.
@@ -142,6 +144,14 @@ impl Stream {
         self.is_scrambled
     }
 
+    /// Frames of sound that are left out as they are coded otherwise than the others.
+    pub const fn refused(&self) -> u64 {
+        match &self.splitter {
+            Splitter::Pictures(_) => 0,
+            Splitter::Sound(frames) => frames.refused(),
+        }
+    }
+
     /// How it is coded, once that is known.
     pub fn codec(&self) -> Option<Codec> {
         match &self.splitter {
@@ -174,7 +184,7 @@ impl Stream {
                     let mark = mark_of(marks, unit.code_position, unit.last_position);
                     clock.frame(frame_rate);
                     let is_key = unit.picture.is_key || unit.picture.is_intra && mark.is_some_and(|header| header.random_access);
-                    let (decode, shown) = clock.picture(&unit, mark, timeline);
+                    let Some((decode, shown)) = clock.picture(&unit, mark, timeline) else { continue };
                     let fits = offset.saturating_sub(unit.start.offset) < MAX_SPAN;
                     if fits && (is_key || !samples.is_empty()) {
                         add(samples, unit.start.offset, unit.size, decode, shown, is_key);
@@ -185,8 +195,8 @@ impl Stream {
                 let Some(rate) = frames.sound_format().and_then(|format| ClockRate::new(format.sample_rate)) else { return };
                 for frame in frames.take() {
                     let mark = mark_of(marks, frame.code_position, frame.code_position);
-                    let time = clock.sound(&frame, rate, mark, timeline);
-                    if offset.saturating_sub(frame.start.offset) < MAX_SPAN {
+                    let Some(time) = clock.sound(&frame, rate, mark, timeline) else { continue };
+                    if offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN {
                         add(samples, frame.start.offset, u64::from(frame.size), time, time, true);
                     }
                 }
@@ -224,8 +234,8 @@ impl Clock {
         }
     }
 
-    /// When a picture is decoded and shown.
-    fn picture(&mut self, unit: &Unit, mark: Option<Header>, timeline: &mut Timeline) -> (i64, i64) {
+    /// When a picture is decoded and shown; `None` before the first time of the track.
+    fn picture(&mut self, unit: &Unit, mark: Option<Header>, timeline: &mut Timeline) -> Option<(i64, i64)> {
         let order = unit.picture.order;
         let (decode, shown) = match mark.and_then(|header| header.decode.zip(header.presentation)) {
             Some((decode, presentation)) => {
@@ -235,7 +245,7 @@ impl Clock {
                 (placed, placed.saturating_add(self.delay))
             }
             None => {
-                let decode = self.next.unwrap_or(0);
+                let decode = self.next?;
                 let anchor = self.shown.filter(|_| !unit.picture.begins_sequence);
                 let steps = anchor.map(|(shown, before)| (shown, order.saturating_sub(before)));
                 // Orders count fields, two a frame.
@@ -251,11 +261,12 @@ impl Clock {
         }
         self.shown = Some((shown, order));
         self.next = Some(decode.saturating_add(self.duration));
-        (decode, shown)
+        Some((decode, shown))
     }
 
-    /// When a frame is heard, in samples. Times in PES headers are coarser: while they agree, samples count.
-    fn sound(&mut self, frame: &Frame, rate: ClockRate, mark: Option<Header>, timeline: &mut Timeline) -> i64 {
+    /// When a frame is heard, in samples; `None` before the first time of the track. Times in PES headers are coarser: while they agree,
+    /// samples count.
+    fn sound(&mut self, frame: &Frame, rate: ClockRate, mark: Option<Header>, timeline: &mut Timeline) -> Option<i64> {
         let marked = mark.and_then(|header| header.presentation).map(|time| {
             let expected = self.next.map(|next| rate.rescale(next, ClockRate::VIDEO));
             ClockRate::VIDEO.rescale(timeline.place(&mut self.position, time, expected), rate)
@@ -265,10 +276,10 @@ impl Clock {
             (Some(marked), Some(next)) if marked.saturating_sub(next).abs() > tolerance => marked,
             (Some(marked), None) => marked,
             (_, Some(next)) => next,
-            (None, None) => 0,
+            (None, None) => return None,
         };
         self.duration = i64::from(frame.samples);
         self.next = Some(time.saturating_add(self.duration));
-        time
+        Some(time)
     }
 }

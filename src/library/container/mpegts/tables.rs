@@ -70,7 +70,7 @@ fn table(section: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 /// CRC-32 as in annex A: zero over a section with its check.
-fn checksum(octets: &[u8]) -> u32 {
+pub(super) fn checksum(octets: &[u8]) -> u32 {
     octets.iter().fold(u32::MAX, |crc, octet| {
         (0..8).fold(crc ^ u32::from(*octet) << 24, |crc, _| if crc >> 31 == 1 { crc << 1 ^ 0x04c1_1db7 } else { crc << 1 })
     })

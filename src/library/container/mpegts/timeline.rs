@@ -2,7 +2,7 @@
 //! out of others (ISO/IEC 13818-1 sections 2.4.3.7 and 2.7.7).
 //!
 //! All tracks of a program share their time bases: the first track to come to a new one sets it so that its own times go on, and the others
-//! follow.
+//! follow. Where a track alone pauses, it goes on where the others are by then.
 
 /// Ticks a second of PES times.
 pub const CLOCK: i64 = 90_000;
@@ -34,6 +34,11 @@ pub fn difference(time: u64, other: u64) -> i64 {
     if ahead >= RANGE / 2 { ahead - RANGE } else { ahead }
 }
 
+/// Whether a time may be of the same time base as one that is expected.
+fn is_near(placed: i64, expected: i64) -> bool {
+    (-MAX_BEHIND..=MAX_AHEAD).contains(&placed.saturating_sub(expected))
+}
+
 /// The timeline of a program.
 #[derive(Debug, Default)]
 pub struct Timeline {
@@ -50,15 +55,17 @@ impl Timeline {
     /// A time of a track that was expected at `expected`, in ticks of [`CLOCK`].
     pub fn place(&mut self, position: &mut Position, time: u64, expected: Option<i64>) -> i64 {
         let newest = *self.newest.get_or_insert(Base { number: 0, offset: 0, last: i64::try_from(time).unwrap_or(0) });
-        let fits = |placed: &i64| {
-            let ahead = placed.saturating_sub(expected.unwrap_or(*placed));
-            (-MAX_BEHIND..=MAX_AHEAD).contains(&ahead)
-        };
         for mut base in position.base.into_iter().chain([newest]) {
             let placed = base.place(time);
-            if fits(&placed) {
+            if is_near(placed, expected.unwrap_or(placed)) {
                 return self.keep(position, base, placed);
             }
+        }
+        // A track that paused comes back where the others are by now.
+        let (mut base, others) = (newest, newest.last.saturating_add(newest.offset));
+        let placed = base.place(time);
+        if expected.is_some_and(|expected| placed > expected) && is_near(placed, others) {
+            return self.keep(position, base, placed);
         }
         let last = i64::try_from(time).unwrap_or(0);
         let placed = expected.unwrap_or(last);
@@ -100,6 +107,20 @@ mod tests {
         assert_eq!(timeline.place(&mut audio, 903_000, Some(902_920)), 903_000, "sound is still in the old base");
         assert_eq!(timeline.place(&mut audio, 100_500, Some(904_840)), 904_100, "and follows");
         assert_eq!(timeline.place(&mut video, 103_600, Some(907_200)), 907_200);
+    }
+
+    #[test]
+    fn a_track_that_pauses_goes_on_where_the_others_are() {
+        let mut timeline = Timeline::default();
+        let (mut video, mut audio) = (Position::default(), Position::default());
+        timeline.place(&mut audio, 900_000, None);
+        for picture in 0..300 {
+            let time = 900_000 + picture * 3_600;
+            assert_eq!(timeline.place(&mut video, time as u64, (picture > 0).then_some(time)), time);
+        }
+        assert_eq!(timeline.place(&mut audio, 1_980_000, Some(901_920)), 1_980_000);
+        assert_eq!(timeline.place(&mut video, 1_980_000, Some(1_980_000)), 1_980_000);
+        assert_eq!(timeline.place(&mut audio, 1_000_000, Some(1_981_920)), 1_981_920, "that is further back");
     }
 
     #[test]

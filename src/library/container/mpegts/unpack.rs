@@ -53,6 +53,8 @@ impl Unpack for Unpacker {
         let mut gathering = Gathering { pid: self.pid, skip: unit.offset - at, elementary: None, octets, filled: 0 };
         let last = at.saturating_add(MAX_SPAN);
         let mut buffer = [0; CHUNK];
+        // Octets that are read at least: more where the PID is rare.
+        let mut least = LEN;
         while at < last {
             let run = self.runs.get(number).ok_or(io::ErrorKind::InvalidData)?;
             let left = usize::try_from(run.end.saturating_sub(at)).unwrap_or(usize::MAX);
@@ -62,20 +64,22 @@ impl Unpack for Unpacker {
                 continue;
             }
             // What is missing, with some room for headers and for other streams.
-            let wanted = (gathering.missing() / 160 + 2).saturating_mul(stride).clamp(LEN, CHUNK);
+            let wanted = (gathering.missing() / 160 + 2).saturating_mul(stride).clamp(least, CHUNK);
             let len = wanted.min(left);
             let chunk = &mut buffer[..len];
             source.read_exact_at(chunk, at)?;
+            let mut has_found = false;
             for packet in chunk.chunks(stride) {
                 if packet.len() < LEN {
                     break;
                 }
-                gathering.add(&packet[..LEN]);
+                has_found |= gathering.add(&packet[..LEN]);
                 if gathering.missing() == 0 {
                     return Ok(());
                 }
                 at = at.saturating_add(self.stride);
             }
+            least = if has_found { LEN } else { wanted.saturating_mul(2).min(CHUNK) };
         }
         Err(io::ErrorKind::InvalidData.into())
     }
@@ -100,8 +104,9 @@ impl Gathering<'_> {
         self.octets.len() - self.filled
     }
 
-    fn add(&mut self, packet: &[u8]) {
-        let Some(parsed) = Packet::parse(packet).filter(|packet| packet.pid == self.pid) else { return };
+    /// Takes what a packet has of it; whether it is of the PID.
+    fn add(&mut self, packet: &[u8]) -> bool {
+        let Some(parsed) = Packet::parse(packet).filter(|packet| packet.pid == self.pid) else { return false };
         let octets = match &mut self.elementary {
             None => {
                 self.elementary = Some(Elementary::within(parsed.counter));
@@ -115,5 +120,52 @@ impl Gathering<'_> {
             room.copy_from_slice(octets);
             self.filled += taken;
         }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A file that counts how often it is read.
+    struct Counted {
+        octets: Vec<u8>,
+        reads: AtomicUsize,
+    }
+
+    impl ReadAt for Counted {
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.octets.read_exact_at(buffer, offset)
+        }
+
+        fn size(&self) -> u64 {
+            self.octets.size()
+        }
+
+        fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn what_lies_far_apart_takes_few_reads() {
+        let packet = |pid: u16, counter: u8| {
+            let [high, low] = pid.to_be_bytes();
+            [&[0x47, high, low, 0x10 | counter][..], &[counter; 184]].concat()
+        };
+        let octets = [packet(0x100, 1), packet(0x1fff, 0).repeat(20_000), packet(0x100, 2)].concat();
+        let file = Counted { octets, reads: AtomicUsize::new(0) };
+        let unpacker = Unpacker::new(0x100, 188, [0..file.size()].into());
+        let unit = AccessUnit { offset: 4, size: 368, decode_time: 0, presentation_time: 0, duration: 1, random_access: true };
+        let mut unpacked = [0; 368];
+        unpacker.unpack(&file, &unit, &mut unpacked).expect("is there");
+        assert_eq!(unpacked[..], [[1; 184], [2; 184]].concat());
+        let reads = file.reads.load(Ordering::Relaxed);
+        assert!(reads < 200, "{reads}");
     }
 }

@@ -29,9 +29,12 @@ const SPANS: u64 = 1 << 63;
 /// Bits of the number of a segment.
 const SEGMENT: u32 = 8;
 
+/// What a page begins with, and its version.
+const CAPTURE: &[u8] = b"OggS\0";
+
 /// Whether the file begins like one of these.
 pub fn sniff(head: &[u8]) -> bool {
-    head.starts_with(b"OggS\0")
+    head.starts_with(CAPTURE)
 }
 
 /// Reads the index of a file.
@@ -42,7 +45,7 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     let mut window = Window::new(source.as_ref());
     let mut streams: Vec<Stream> = Vec::new();
     let mut remarks: Vec<String> = Vec::new();
-    let (mut offset, mut has_data, mut is_broken) = (0, false, false);
+    let (mut offset, mut has_data, mut is_broken, mut is_chained) = (0, false, false, false);
     while let Some((at, page)) = page::next(&mut window, offset)? {
         if at != offset {
             is_broken = true;
@@ -50,6 +53,7 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
         }
         if page.is_first && has_data {
             remarks.push("several streams are chained; only the first is played".into());
+            is_chained = true;
             break;
         }
         if page.is_first && streams.len() < MAX_STREAMS {
@@ -60,6 +64,9 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
             stream.page(&mut window, at, &page)?;
         }
         offset = at.saturating_add(page.len());
+    }
+    if !is_chained {
+        remarks.extend(what_is_behind(&mut window, offset)?.map(str::to_owned));
     }
     is_broken |= streams.iter().any(|stream| stream.is_broken);
     let mut tracks = Vec::new();
@@ -83,6 +90,17 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     }
     let remark = (!remarks.is_empty()).then(|| problem(remarks.join("; ")));
     Ok(Title { path, duration, tracks, remark, source })
+}
+
+/// What is to be said of what lies behind the last page, which ends at `end`.
+fn what_is_behind(window: &mut Window<'_>, end: u64) -> Result<Option<&'static str>, Problem> {
+    let head = window.at(end, CAPTURE.len())?;
+    let head = head.get(..CAPTURE.len()).unwrap_or(head);
+    Ok(match head {
+        [] => None,
+        head if CAPTURE.starts_with(head) => Some("the file is cut short"),
+        _ => Some("what lies behind the last page is left out: it is no page"),
+    })
 }
 
 /// Under which name an index keeps that its packets are put together so.

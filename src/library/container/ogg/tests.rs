@@ -135,6 +135,22 @@ fn what_is_not_played_is_named() {
 }
 
 #[test]
+fn what_is_behind_the_last_whole_page_is_named() {
+    let sound = |sequence: u32| page(0, 960 * i64::from(sequence - 1), 5, sequence, &[&opus_packet(90, 1)], false);
+    let with = |end: &[u8]| {
+        let title = parse_octets([&opus_headers(5)[..], &sound(2), &sound(3), end].concat()).expect("sound");
+        (title.tracks[0].len(), title.remark.map(|remark| remark.reason))
+    };
+    assert_eq!(with(&[]), (2, None));
+    let next = sound(4);
+    for len in [4, 20, 28, 60, next.len() - 1] {
+        assert_eq!(with(&next[..len]), (2, Some("the file is cut short".into())), "{len}");
+    }
+    assert_eq!(with(&next), (3, None));
+    assert_eq!(with(&[7; 100]), (2, Some("what lies behind the last page is left out: it is no page".into())));
+}
+
+#[test]
 fn a_packet_of_which_a_page_is_missing_is_left_out() {
     let (a, b) = (opus_packet(900, 2), opus_packet(50, 3));
     let pages = [
