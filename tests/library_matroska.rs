@@ -62,7 +62,7 @@ fn recipes() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
         ("av1.mkv", "25", vec!["-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-c:a", "pcm_s16le"]),
         ("mpeg4.mkv", "25", vec!["-c:v", "mpeg4", "-bf", "2", "-c:a", "mp2"]),
         ("mpeg2.mkv", "25", vec!["-c:v", "mpeg2video", "-bf", "2", "-c:a", "pcm_s24be"]),
-        ("mjpeg.mkv", "12", vec!["-c:v", "mjpeg", "-c:a", "pcm_u8"]),
+        ("mjpeg.mkv", "12", vec!["-c:v", "mjpeg", "-huffman", "default", "-pix_fmt", "yuvj420p", "-c:a", "pcm_u8"]),
         (
             "live.webm",
             "30",

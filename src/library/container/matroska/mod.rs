@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::library::codec::Codec;
-use crate::library::container::{order, problem};
+use crate::library::container::{order, problem, unsendable};
 use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
@@ -52,6 +52,10 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     let mut tracks = Vec::new();
     for draft in drafts {
         let (track, end, remark) = draft.finish(start);
+        if let Some(why) = unsendable(&track, source.as_ref()) {
+            remarks.push(format!("the {} track is left out: {why}", track.kind));
+            continue;
+        }
         duration = duration.max(end);
         remarks.extend(remark);
         tracks.push(track);

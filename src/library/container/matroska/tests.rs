@@ -292,6 +292,21 @@ fn a_track_without_random_access_points_begins_at_its_first_picture() {
 }
 
 #[test]
+fn pictures_of_jpeg_that_cannot_be_sent_are_left_out() {
+    let size = element(0xe0, [number(0xb0, 16), number(0xba, 16)].concat());
+    let with = |picture: &[u8]| {
+        let tracks = [track(1, 1, "V_MJPEG", &[], &size), sound(&[])];
+        read(film(&tracks, &[cluster(0, &[simple(1, 0, 0x80, picture), simple(2, 0, 0x80, &[1; 4])])])).expect("sound")
+    };
+    let right = crate::library::jpeg::tests::picture(&[1, 2, 3], 0);
+    let title = with(&right);
+    assert_eq!((title.tracks.len(), remark(&title)), (2, ""));
+    let title = with(&[1; 40]);
+    assert_eq!(title.tracks.iter().map(|track| track.codec.name()).collect::<Vec<_>>(), ["aac"]);
+    assert!(remark(&title).starts_with("the video track is left out: "), "{}", remark(&title));
+}
+
+#[test]
 fn files_that_end_early_or_are_damaged_say_so() {
     let file = whole();
     let last = file.len() - 12;
