@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use flowsteer::library::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, NalFraming, Mpeg4VisualConfig, PictureSize};
+use flowsteer::library::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PictureSize};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,7 +4,7 @@
 //! the title lies at 5 s of the view; backwards the view begins at the title's end. So all that follows (due times, RTP timestamps,
 //! random access points, hand-overs) is the same at any scale, and only positions that are told to somebody are those of the title.
 //!
-//! Up to [`ALL_UNITS`] forward every picture is sent, beyond it and backwards key pictures alone. Sound is silent but at scale 1: its
+//! Up to twice as fast, forward, every picture is sent, beyond it and backwards key pictures alone. Sound is silent but at scale 1: its
 //! frames cannot be stretched, and players drop what does not fit.
 
 use std::ops::Range;

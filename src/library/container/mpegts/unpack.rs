@@ -160,7 +160,7 @@ mod tests {
         };
         let octets = [packet(0x100, 1), packet(0x1fff, 0).repeat(20_000), packet(0x100, 2)].concat();
         let file = Counted { octets, reads: AtomicUsize::new(0) };
-        let unpacker = Unpacker::new(0x100, 188, [0..file.size()].into());
+        let unpacker = Unpacker::new(0x100, 188, std::iter::once(0..file.size()).collect());
         let unit = AccessUnit { offset: 4, size: 368, decode_time: 0, presentation_time: 0, duration: 1, random_access: true };
         let mut unpacked = [0; 368];
         unpacker.unpack(&file, &unit, &mut unpacked).expect("is there");
