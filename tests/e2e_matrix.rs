@@ -441,7 +441,16 @@ fn cells(player: Player, row: &Row, file: &File, scene: &Scene) -> Cells {
         Player::GStreamer => &[],
     };
     let try_way = |way| {
-        play(player, row, way, scene).and_then(|came| compare(player, row, way, file, &came)).map_err(|error| format!("{way:?}: {error}"))
+        let compared = |mut came: Seen| {
+            let first = compare(player, row, way, file, &came);
+            if first.is_ok() || player != Player::GStreamer || way == Way::Whole || came.pictures.is_empty() {
+                return first;
+            }
+            // It lets a picture through that came before its seek took effect.
+            came.pictures.remove(0);
+            compare(player, row, way, file, &came).or(first)
+        };
+        play(player, row, way, scene).and_then(compared).map_err(|error| format!("{way:?}: {error}"))
     };
     let scaled = scales.iter().try_for_each(|scale| try_way(Way::Scale(*scale)));
     [try_way(Way::Whole), try_way(Way::Seek), scaled]

@@ -41,7 +41,6 @@ class Player:
         self.changed = threading.Condition()
         self.received = []
         self.pictures = 0
-        self.awaits_key = False
         self.ended = False
         self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join(chains.values()))
         source = self.pipeline.get_by_name("source")
@@ -57,11 +56,6 @@ class Player:
     def on_buffer(self, _pad, info, kind):
         buffer = info.get_buffer()
         with self.changed:
-            # A buffer from before a seek may come behind the flush; what counts begins with a key picture.
-            if kind == "v" and self.awaits_key:
-                if buffer.has_flags(Gst.BufferFlags.DELTA_UNIT):
-                    return Gst.PadProbeReturn.OK
-                self.awaits_key = False
             self.received.append((kind, buffer.extract_dup(0, buffer.get_size())))
             self.pictures += kind == "v"
             self.changed.notify_all()
@@ -73,7 +67,6 @@ class Player:
                 self.received = [unit for unit in self.received if unit[0] != kind]
                 if kind == "v":
                     self.pictures = 0
-                    self.awaits_key = True
         return Gst.PadProbeReturn.OK
 
     def watch_bus(self):

@@ -42,6 +42,22 @@ pub struct Received {
     pub shown: Option<usize>,
 }
 
+impl Received {
+    /// What came behind a seek to the key picture at `key`: GStreamer may let a unit of before through behind its own flush.
+    pub fn behind_a_seek(mut self, film: &Film, key: usize) -> Self {
+        let begins = self.pictures.iter().take(1 + LATE).position(|picture| *picture == film.video[key].digest);
+        self.pictures.drain(..begins.unwrap_or(0));
+        let frames = film.frames();
+        let follows = |pair: &[Digest]| frames.windows(2).any(|place| place == pair);
+        let begins = self.frames.windows(2).take(1 + LATE).position(follows);
+        self.frames.drain(..begins.unwrap_or(0));
+        self
+    }
+}
+
+/// At most so many units of before a seek come late.
+const LATE: usize = 2;
+
 /// mpv's recorder leaves out some of the first pictures, until it knows their decoding times: so many of a record do not count.
 const RECORDER_SETTLES: usize = 6;
 /// At most so many pictures are missing at the beginning of what is had of mpv.
