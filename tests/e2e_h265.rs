@@ -92,7 +92,7 @@ fn seeks_into_an_open_group(player: Player, carriage: Carriage) {
     let key = stage.film.key_at_or_before(5.0);
     assert!(stage.leading(key).len() > 1, "an open group");
     let received = play(player, carriage, &stage, Some(5));
-    let received = if player == Player::GStreamer { received.behind_a_seek(&stage.film, key) } else { received };
+    let received = if player == Player::GStreamer { received.behind_a_seek(stage.film, key) } else { received };
     assert_eq!(received.pictures, stage.from(key));
 }
 

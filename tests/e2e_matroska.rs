@@ -85,7 +85,7 @@ fn seeks(name: &str, player: Player, carriage: Carriage) {
     assert!(key > 0);
     let url = stage.scene.url(if carriage == Udp { V6 } else { V4 }, name);
     let received = player.play_from(&stage.scene.network.a, &url, carriage, 3).end(SLACK * 2);
-    let received = if player == Player::GStreamer { received.behind_a_seek(&stage.film, key) } else { received };
+    let received = if player == Player::GStreamer { received.behind_a_seek(stage.film, key) } else { received };
     stage.came_from(key, &received);
 }
 

@@ -100,7 +100,7 @@ fn players_seek_in_a_transport_stream() {
         // The timeline begins with the sound, a frame before the picture: the key picture of the third second lies behind it.
         let key = stage.film.key_at_or_before(2.9);
         let received = player.play_from(&stage.scene.network.a, &url, Interleaved, 3).end(SLACK);
-        let received = if player == Player::GStreamer { received.behind_a_seek(&stage.film, key) } else { received };
+        let received = if player == Player::GStreamer { received.behind_a_seek(stage.film, key) } else { received };
         assert_eq!(received.pictures, stage.film.pictures()[key..], "{player:?}");
     }
     let received = play_with_retina(&stage.scene.network.a, &format!("{url}?t=3.5"), Interleaved, |_| false);
