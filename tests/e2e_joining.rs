@@ -118,7 +118,7 @@ fn at_once_b_begins_with_what_is_due_and_has_the_same_packets_as_a() {
         let twin = had.iter().find(|packet| packet.sequence() == got[0].sequence()).expect("A had it too");
         assert_eq!(twin.payload(), got[0].payload());
         let apart = got[0].at.max(twin.at) - got[0].at.min(twin.at);
-        assert!(apart < Duration::from_millis(100), "{}: {apart:?}", new.media);
+        assert!(apart < Duration::from_millis(300), "{}: {apart:?}", new.media);
     }
     assert!(!b.video().units()[0].key, "no key picture is due");
     let branches = session["flows"].as_array().expect("flows").iter().flat_map(|flow| flow["branches"].as_array().expect("branches"));

