@@ -14,6 +14,7 @@ pub mod folder;
 mod indexing;
 pub mod jpeg;
 mod opening;
+pub mod playlist;
 pub mod record;
 pub mod title;
 pub mod watch;
