@@ -33,7 +33,7 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
-const PURE: [&str; 25] = [
+const PURE: [&str; 28] = [
     "now.rs",
     "quantities.rs",
     "config",
@@ -43,6 +43,9 @@ const PURE: [&str; 25] = [
     "library/jpeg",
     "library/facts.rs",
     "library/playlist.rs",
+    "library/chain.rs",
+    "library/joined.rs",
+    "library/joined",
     "library/record.rs",
     "library/container",
     "library/elementary",

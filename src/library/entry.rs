@@ -14,6 +14,7 @@ use crate::library::container;
 use crate::library::facts::Facts;
 use crate::library::file::{Stamp, TitleFile};
 use crate::library::folder::is_not_served;
+use crate::library::listed::List;
 use crate::library::record::FactsRecord;
 use crate::library::title::{Problem, ReadAt, Sample, Title, TitlePath};
 
@@ -38,6 +39,8 @@ pub struct Entry {
     /// Its size in octets.
     pub size_bytes: u64,
     pub(crate) stamp: Stamp,
+    /// Of a playlist: what it names.
+    pub(crate) list: Option<List>,
     shelf: Arc<Shelf>,
     known: OnceLock<Known>,
     /// The title as long as somebody has it. Locked while the index is read: who wants it too waits for that.
@@ -96,12 +99,12 @@ fn index_octets(title: &Arc<Title>) -> usize {
 }
 
 impl Entry {
-    pub(crate) fn new(path: TitlePath, stamp: Stamp, shelf: Arc<Shelf>) -> Self {
+    pub(crate) fn new(path: TitlePath, stamp: Stamp, list: Option<List>, shelf: Arc<Shelf>) -> Self {
         let known = OnceLock::new();
         if let Some(outcome) = shelf.cache.as_ref().and_then(|cache| cache.facts(&path, &stamp)) {
             let _ = known.set(Known::of(&path, outcome, false));
         }
-        Self { path, size_bytes: stamp.size, stamp, shelf, known, title: Mutex::new(Weak::new()) }
+        Self { path, size_bytes: stamp.size, stamp, list, shelf, known, title: Mutex::new(Weak::new()) }
     }
 
     /// What is to be kept of it.
@@ -168,9 +171,18 @@ impl Entry {
     /// # Errors
     /// Why it cannot be played.
     pub fn title(&self) -> Result<Arc<Title>, Problem> {
+        let title = self.title_in_passing()?;
+        self.shelf.keep(&title);
+        Ok(title)
+    }
+
+    /// The same for a playlist that names it: it is gone when nobody has it.
+    ///
+    /// # Errors
+    /// Why it cannot be played.
+    pub(crate) fn title_in_passing(&self) -> Result<Arc<Title>, Problem> {
         let mut held = self.title.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(title) = held.upgrade() {
-            self.shelf.keep(&title);
             return Ok(title);
         }
         if let Some(Err(problem)) = self.known() {
@@ -178,7 +190,6 @@ impl Entry {
         }
         let title = Arc::new(self.read()?);
         *held = Arc::downgrade(&title);
-        self.shelf.keep(&title);
         Ok(title)
     }
 
@@ -192,7 +203,8 @@ impl Entry {
     /// Reads the index; whether that is because it could not be opened where there is a problem.
     fn look(&self) -> (Result<Title, Problem>, bool) {
         match self.parse() {
-            Ok(outcome) => (outcome, false),
+            // What a playlist names and could not be opened says nothing of the list.
+            Ok(outcome) => (outcome, self.list.as_ref().is_some_and(List::has_unread)),
             Err(error) => (Err(container::problem(format!("the file cannot be read now: {error}"))), true),
         }
     }
@@ -202,6 +214,9 @@ impl Entry {
     /// # Errors
     /// The file cannot be opened: nothing is known of what is in it.
     fn parse(&self) -> io::Result<Result<Title, Problem>> {
+        if let Some(list) = &self.list {
+            return list.title(&self.shelf.root, self.path.clone(), self.shelf.cache.as_ref());
+        }
         let file = self.shelf.root.join(self.path.as_str());
         let source = Arc::new(TitleFile::new(file.clone(), self.stamp));
         // Kept open while the index is read.

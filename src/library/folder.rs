@@ -2,7 +2,7 @@
 //!
 //! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
 //! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
-//! a problem; so is one of a container that is not served. What is in a file is read when its turn comes
+//! a problem; so is one of a container that is not served. A playlist is looked at after all that it may name. What is in a file is read when its turn comes
 //! ([`Library::index`]), or when somebody wants it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,9 @@ use crate::library::cache::{Cache, CacheSettings};
 use crate::library::entry::{Entry, Shelf};
 use crate::library::file::Stamp;
 use crate::library::indexing::Turns;
+use crate::library::listed::List;
 use crate::library::opening::Opening;
+use crate::library::playlist::is_list;
 use crate::library::title::TitlePath;
 
 /// How deep folders are followed.
@@ -70,6 +72,20 @@ struct Listing {
 enum Found {
     AsBefore(Arc<Entry>),
     Anew(Arc<Entry>),
+}
+
+impl Found {
+    /// The entry; what has become of it is added to `changes`.
+    fn told(self, path: TitlePath, known: Option<&Arc<Entry>>, changes: &mut Vec<Change>) -> Arc<Entry> {
+        match self {
+            Self::AsBefore(entry) => entry,
+            Self::Anew(entry) => {
+                let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
+                changes.push(Change { path, kind });
+                entry
+            }
+        }
+    }
 }
 
 /// Whether an error says that there is nothing of that name.
@@ -160,6 +176,7 @@ impl Library {
         self.list(self.root(), 0, &mut listing);
         let mut now = Entries::new();
         let mut changes = Vec::new();
+        let mut lists = Vec::new();
         for (path, file) in listing.found {
             let known = before.get(&path);
             let metadata = match fs::metadata(&file) {
@@ -171,20 +188,23 @@ impl Library {
                     continue;
                 }
             };
-            let entry = match self.looked_at(&path, Stamp::of(&metadata), known) {
-                Found::AsBefore(entry) => entry,
-                Found::Anew(entry) => {
-                    let kind = if known.is_some() { ChangeKind::Changed } else { ChangeKind::Appeared };
-                    changes.push(Change { path: path.clone(), kind });
-                    entry
-                }
-            };
-            now.insert(path, entry);
+            if is_list(&path) {
+                lists.push((path, Stamp::of(&metadata)));
+                continue;
+            }
+            let found = self.looked_at(&path, Stamp::of(&metadata), known);
+            now.insert(path.clone(), found.told(path, known, &mut changes));
         }
         for (path, known) in
             before.iter().filter(|(path, _)| listing.unread.iter().any(|folder| self.root().join(path.as_str()).starts_with(folder)))
         {
             now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
+        }
+        // What these name is known by now.
+        for (path, own) in lists {
+            let known = before.get(&path);
+            let found = self.list_looked_at(&path, own, known, &now);
+            now.insert(path.clone(), found.told(path, known, &mut changes));
         }
         let vanished = before.keys().filter(|path| !now.contains_key(*path));
         changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
@@ -209,7 +229,7 @@ impl Library {
 
     /// What is to be known of a file that is there.
     fn looked_at(&self, path: &TitlePath, stamp: Stamp, known: Option<&Arc<Entry>>) -> Found {
-        let anew = || Arc::new(Entry::new(path.clone(), stamp, Arc::clone(&self.shelf)));
+        let anew = || Arc::new(Entry::new(path.clone(), stamp, None, Arc::clone(&self.shelf)));
         let Some(known) = known.filter(|known| known.stamp == stamp) else { return Found::Anew(anew()) };
         if !known.is_unread() {
             return Found::AsBefore(Arc::clone(known));
@@ -219,6 +239,16 @@ impl Library {
         match (again.facts(), known.known()) {
             (Err(problem), Some(Err(before))) if again.is_unread() && problem == before => Found::AsBefore(Arc::clone(known)),
             _ => Found::Anew(again),
+        }
+    }
+
+    /// What is to be known of a playlist that is there: `now` has what it may name.
+    fn list_looked_at(&self, path: &TitlePath, own: Stamp, known: Option<&Arc<Entry>>, now: &Entries) -> Found {
+        let before = known.and_then(|known| known.list.as_ref());
+        let list = List::look(self.root(), path, own, before, |item| now.get(item).map(Arc::clone));
+        match known.filter(|_| before.is_some_and(|before| before.is_same(&list))) {
+            Some(known) => Found::AsBefore(Arc::clone(known)),
+            None => Found::Anew(Arc::new(Entry::new(path.clone(), list.stamp(), Some(list), Arc::clone(&self.shelf)))),
         }
     }
 
@@ -258,9 +288,9 @@ impl Library {
                     self.list(&path, depth + 1, listing);
                 }
             } else if (kind.is_file() || kind.is_symlink() && self.leads_to_file_inside(&path))
-                && is_media_name(&path)
                 && let Ok(relative) = path.strip_prefix(self.root())
                 && let Some(title) = relative.to_str().and_then(TitlePath::new)
+                && (is_media_name(&path) || is_list(&title))
             {
                 listing.found.push((title, path));
             }

@@ -4,6 +4,7 @@
 //! Parsers here are pure: they see a [`ReadAt`], never a path. Nothing here knows RTP.
 
 pub mod cache;
+pub mod chain;
 pub mod codec;
 pub mod container;
 pub mod elementary;
@@ -12,7 +13,9 @@ mod facts;
 pub mod file;
 pub mod folder;
 mod indexing;
+pub mod joined;
 pub mod jpeg;
+mod listed;
 mod opening;
 pub mod playlist;
 pub mod record;

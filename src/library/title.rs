@@ -361,6 +361,8 @@ pub struct SampleIndex {
     octets: u64,
     /// Set where an access unit is not one piece of the file.
     packing: Option<Arc<dyn Unpack>>,
+    /// Behind which access units, by their positions, nothing follows at once, and how long these last; ascending.
+    gaps: Box<[(u32, u32)]>,
 }
 
 impl SampleIndex {
@@ -374,13 +376,27 @@ impl SampleIndex {
             (0u32..).zip(&samples).filter(|(_, sample)| sample.is_random_access()).map(|(position, _)| position).collect()
         };
         let octets = samples.iter().map(|sample| u64::from(sample.size())).sum();
-        Self { samples: samples.into_boxed_slice(), access_points, every_is_access, last_duration, octets, packing: None }
+        Self {
+            samples: samples.into_boxed_slice(),
+            access_points,
+            every_is_access,
+            last_duration,
+            octets,
+            packing: None,
+            gaps: Box::default(),
+        }
     }
 
     /// The same, of access units that are put together so.
     #[must_use]
     pub fn packed(self, packing: Arc<dyn Unpack>) -> Self {
         Self { packing: Some(packing), ..self }
+    }
+
+    /// The same, where some access units, named by their positions in ascending order, last so many ticks and end before the next one begins.
+    #[must_use]
+    pub fn with_gaps(self, gaps: Vec<(u32, u32)>) -> Self {
+        Self { gaps: gaps.into_boxed_slice(), ..self }
     }
 
     /// Its samples, in sending order.
@@ -398,12 +414,22 @@ impl SampleIndex {
         self.packing.as_deref()
     }
 
+    /// The same, to be kept.
+    pub fn shared_packing(&self) -> Option<Arc<dyn Unpack>> {
+        self.packing.clone()
+    }
+
     fn len(&self) -> usize {
         self.samples.len()
     }
 
     fn get(&self, position: usize) -> Option<AccessUnit> {
-        Sample::unit(&self.samples, position, self.last_duration)
+        let unit = Sample::unit(&self.samples, position, self.last_duration)?;
+        if self.gaps.is_empty() {
+            return Some(unit);
+        }
+        let gap = u32::try_from(position).ok().and_then(|position| self.gaps.binary_search_by_key(&position, |gap| gap.0).ok());
+        Some(AccessUnit { duration: gap.and_then(|gap| self.gaps.get(gap)).map_or(unit.duration, |gap| gap.1), ..unit })
     }
 
     fn presentation_ticks(&self, position: usize) -> i64 {
