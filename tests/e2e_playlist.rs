@@ -201,6 +201,8 @@ fn ticks(units: &[Unit]) -> Vec<i64> {
 fn assert_steady(watched: &Watched, units: &[Unit], (least, most): (f64, f64)) {
     let mut shown = ticks(units);
     shown.sort_unstable();
+    // What is shown between the last ones may not have come yet.
+    shown.truncate(shown.len().saturating_sub(3));
     let steps: Vec<f64> = shown.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / f64::from(watched.clock_rate)).collect();
     let odd: Vec<_> = steps.iter().enumerate().filter(|(_, step)| **step < least || **step > most).collect();
     assert!(odd.is_empty(), "{}: steps of {odd:?} s among {}", watched.media, steps.len());
@@ -219,16 +221,17 @@ fn numbers_and_timestamps_go_on_over_borders_and_rounds() {
     for viewer in &viewers {
         // Into the second round's second item.
         viewer.video().recording.wait_for("a second round", SLACK, |arrived| (pictures_begun(&arrived.rtp) > 86 + 60).then_some(()));
-        for (track, round) in [(viewer.video(), &pictures), (viewer.audio(), &frames)] {
+        // A further round has no more of what is before its beginning than an item that is not the first.
+        let further = digests(heard(&films.one).chain(heard(&films.two)));
+        for (track, round, further) in [(viewer.video(), &pictures, &pictures), (viewer.audio(), &frames, &further)] {
             // Numbers that go on: nothing lost, nothing twice.
             let units = track.units();
             let came: Vec<Digest> = units.iter().map(|unit| unit.digest).collect();
-            // A further round has no more of what is before its beginning than the first.
-            let again: Vec<Digest> = round.iter().chain(round).copied().take(came.len()).collect();
+            let again: Vec<Digest> = round.iter().chain(further).copied().take(came.len()).collect();
             assert_eq!(came, again, "{}: round for round", track.media);
             assert!(track.packets().iter().all(|packet| packet.ssrc() == track.ssrc && packet.payload_type() == track.payload_type));
-            // 25 and 24 pictures a second; at a border what is longer, sound or pictures, has its end.
-            let steps = if track.media == "video" { (0.039, 0.120) } else { (0.0213, 0.070) };
+            // 25 and 24 pictures a second; at a border what is longer, sound or pictures, has its end. MP4 has the last frame of sound cut.
+            let steps = if track.media == "video" { (0.039, 0.120) } else { (0.0159, 0.070) };
             assert_steady(track, &units, steps);
         }
     }

@@ -221,7 +221,11 @@ pub(crate) fn read_units<'a>(
         buffer.resize(size, 0);
     }
     let octets = &mut buffer[..size];
-    track.read(source, units, octets).map_err(UnitError::Read)?;
+    track.read(source, units, octets).map_err(|error| match error.kind() {
+        // What is there is none.
+        io::ErrorKind::InvalidData => UnitError::Payload,
+        _ => UnitError::Read(error),
+    })?;
     Ok(octets)
 }
 

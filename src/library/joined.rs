@@ -373,13 +373,16 @@ impl Unpack for Parts {
         let room = if has_prelude { part.rewriting.prelude.len() } else { 0 };
         let slice = Slice { source, begins: part.begins, size: part.size };
         let stored = octets.get_mut(room..).ok_or(io::ErrorKind::InvalidData)?;
-        match &part.packing {
-            None => slice.read_exact_at(stored, offset)?,
-            Some(packing) => {
-                let size = u32::try_from(stored.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-                packing.unpack(&slice, &AccessUnit { offset, size, ..*unit }, stored)?;
-            }
-        }
+        let size = u32::try_from(stored.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        let read = match &part.packing {
+            None => slice.read_exact_at(stored, offset),
+            Some(packing) => packing.unpack(&slice, &AccessUnit { offset, size, ..*unit }, stored),
+        };
+        read.map_err(|error| match error.kind() {
+            // The item is gone, or another file: what follows it is not.
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => io::ErrorKind::InvalidData.into(),
+            _ => error,
+        })?;
         if part.rewriting.is_none() { Ok(()) } else { part.rewriting.apply(octets, has_prelude) }
     }
 }

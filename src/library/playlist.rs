@@ -246,11 +246,14 @@ struct TomlItem {
 /// From where to where, out of seconds.
 fn span((start, end): (Option<f64>, Option<f64>)) -> Result<(Option<MediaTime>, Option<MediaTime>), LeftOutReason> {
     let is_fine = |seconds: &Option<f64>| seconds.is_none_or(|seconds| (0.0..MAX_SECONDS).contains(&seconds));
-    let is_empty = end.is_some_and(|end| end <= start.unwrap_or(0.0));
-    if !is_fine(&start) || !is_fine(&end) || is_empty {
+    if !is_fine(&start) || !is_fine(&end) {
         return Err(LeftOutReason::Times);
     }
-    Ok((start.map(MediaTime::from_seconds), end.map(MediaTime::from_seconds)))
+    let (start, end) = (start.map(MediaTime::from_seconds), end.map(MediaTime::from_seconds));
+    if end.is_some_and(|end| end <= start.unwrap_or_default()) {
+        return Err(LeftOutReason::Times);
+    }
+    Ok((start, end))
 }
 
 /// What a tag behind `#EXT-X-` says of files: the URI of an `EXT-X-MAP`.

@@ -555,9 +555,13 @@ impl Presentation {
 
     /// Starts a stretch at `start`: after what was shown, so that timestamps go on without a break.
     fn begin_segment(&mut self, start: MediaTime, end: MediaTime, now: Now, jump: bool) {
-        let begins = self.beginning(now);
-        let entries: Vec<usize> =
-            self.flows.iter().map(|flow| self.pace.view(&self.title, flow.facts.track).map_or(0, |view| entry(view, start))).collect();
+        let begins = self.beginning(now, jump);
+        let entry_of = |view: View<'_>| match view.kind() {
+            // What a coder puts before the beginning is for a decoder that begins: one that goes on hears the last of the round before.
+            MediaKind::Audio if !jump => view.first_shown_at(start),
+            _ => entry(view, start),
+        };
+        let entries: Vec<usize> = self.flows.iter().map(|flow| self.pace.view(&self.title, flow.facts.track).map_or(0, entry_of)).collect();
         let decode_times = self.flows.iter().zip(&entries).filter_map(|(flow, unit)| {
             let view = self.pace.view(&self.title, flow.facts.track)?;
             view.access_unit(*unit).map(|unit| view.decode_time(&unit).plus(flow.grouping.hold()))
@@ -590,13 +594,15 @@ impl Presentation {
     }
 
     /// Where a new stretch begins: when what was sent has been shown, but soon, however long the last picture was to stay.
-    /// Where that would be before a timestamp that has left, the clock is set ahead instead.
-    fn beginning(&mut self, now: Now) -> FlowTime {
+    /// Where that would be before a timestamp that has left, the clock is set ahead instead. A further round begins where the one before
+    /// ends, also where that is over already: pictures are sent by so much later than they are shown as they are decoded before.
+    fn beginning(&mut self, now: Now, jump: bool) -> FlowTime {
         let clock = self.clock.read(now.mono);
+        let earliest = if jump { clock } else { clock.minus(MAX_LEAD) };
         let soon = clock.plus(MAX_LEAD);
         let shown_until = self.flows.iter().map(|flow| flow.shown_until).max().unwrap_or_default();
         let shown_from = self.flows.iter().map(|flow| flow.shown_from.plus(Duration::from_millis(1))).max().unwrap_or_default();
-        let begins = clock.max(shown_until.min(soon.max(shown_from)).min(soon.plus(MAX_SKIP)));
+        let begins = earliest.max(shown_until.min(soon.max(shown_from)).min(soon.plus(MAX_SKIP)));
         self.clock.skip(begins.since(soon), now.mono);
         begins
     }
