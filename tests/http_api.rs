@@ -16,9 +16,9 @@ use flowsteer::library::{Library, Title, TitlePath};
 use flowsteer::net::now;
 use flowsteer::playback::{
     BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Opening, Perform, PlaybackError, Playing, PresentationId,
-    PresentationSnapshot, PresentationState, Scale, Stage,
+    PresentationSnapshot, PresentationState, Scale, SeekStyle, Stage,
 };
-use flowsteer::quantities::{ClockRate, FlowLabel, PayloadType, Ssrc};
+use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
 use flowsteer::steering::{
     Authority, BindingCache, BindingId, CareOf, DropReason, Expectation, Holder, HomeAddress, Join, JoinWay, Mode, Owner, PacketFacts,
     Proof, Reserve, SteeringSettings, Update,
@@ -102,9 +102,11 @@ impl Perform for Presentations {
                     if !request.still {
                         snapshot.state = PresentationState::Playing;
                     }
-                    snapshot.position = start;
+                    // Each full second is a random access point.
+                    let access = MediaTime::from_seconds(start.as_seconds().floor());
+                    snapshot.position = if request.style == SeekStyle::FirstPrior { start } else { access };
                     snapshot.scale = request.scale.unwrap_or(snapshot.scale);
-                    Ok(Playing { start, end, scale: snapshot.scale, flows: Vec::<FlowStart>::new() })
+                    Ok(Playing { start, end, scale: snapshot.scale, style: request.style, flows: Vec::<FlowStart>::new() })
                 });
                 reply(outcome.and_then(|outcome| outcome));
             }
@@ -433,6 +435,14 @@ fn sessions_are_shown_and_controlled() {
     for body in [json!({"scale": 0}), json!({"scale": "2"}), json!({"speed": 2})] {
         assert_eq!(told("play", &body).status, 400, "{body}");
     }
+    for (exact, position) in [(json!(null), 4.0), (json!(false), 4.0), (json!(true), 4.7)] {
+        let mut body = json!({"positionSeconds": 4.7});
+        if !exact.is_null() {
+            body["exact"] = exact;
+        }
+        assert_eq!(told("seek", &body).json(200)["positionSeconds"], json!(position), "{body}");
+    }
+    assert_eq!(told("seek", &json!({"positionSeconds": 1.0, "exact": "yes"})).status, 400);
     told("pause", &json!({})).json(200);
     told("seek", &json!({"positionSeconds": 4000.0})).refused(400, "invalid-range");
     assert_eq!(told("seek", &json!({"positionSeconds": -1.0})).status, 400);

@@ -329,6 +329,38 @@ fn a_url_opens_a_part_of_a_title_at_a_scale_for_players_that_know_none() {
 }
 
 #[test]
+fn a_seek_begins_as_the_url_or_the_request_says_and_the_answer_tells_how() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    let mut seek = |styles: &[&str]| {
+        let mut headers = vec![("Range", "npt=13.5-")];
+        headers.extend(styles.iter().map(|style| ("Seek-Style", *style)));
+        let reply = play(&mut player, &url, &headers);
+        (reply.expect("Range").to_owned(), reply.header("Seek-Style").map(str::to_owned))
+    };
+    let (key, frame) = ("npt=12.000000-60.000000", "npt=13.482666-60.000000");
+    assert_eq!(seek(&[]), (key.to_owned(), None));
+    for (asked, range, answered) in [("RAP", key, "RAP"), ("first-prior", frame, "First-Prior"), ("Next", key, "RAP"), ("RAP", key, "RAP")]
+    {
+        assert_eq!(seek(&[asked]), (range.to_owned(), Some(answered.to_owned())), "{asked}");
+    }
+    // No key picture lies between 12.0 s and 13.5 s: it goes on.
+    let (range, answered) = seek(&["CoRAP"]);
+    let begins: f64 = range.trim_start_matches("npt=").split('-').next().and_then(|begins| begins.parse().ok()).expect("a time");
+    assert!((12.0..13.4).contains(&begins) && answered.as_deref() == Some("RAP"), "{range}");
+    player.ask("TEARDOWN", &url, &[]).ok();
+
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &format!("{url}?t=9.1&seek=exact"), [UDP, UDP_TWO]);
+    let begun = play(&mut player, &url, &[("Range", "npt=0.000-")]);
+    assert_eq!((begun.expect("Range"), begun.header("Seek-Style")), ("npt=9.088000-60.000000", None));
+    assert_eq!(play(&mut player, &url, &[("Range", "npt=13.5-")]).expect("Range"), frame);
+    assert_eq!(play(&mut player, &url, &[("Range", "npt=13.5-"), ("Seek-Style", "RAP")]).expect("Range"), key);
+}
+
+#[test]
 fn a_seek_past_the_end_plays_the_last_of_the_title() {
     let server = Server::start();
     for (title, ranges, starts) in [

@@ -24,7 +24,7 @@ use crate::library::{Library, Title};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
 use crate::playback::{
-    BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, Stage,
+    BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, SeekStyle, Stage,
 };
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
@@ -113,6 +113,8 @@ pub enum Outcome {
 struct SeekBody {
     position_seconds: f64,
     scale: Option<f64>,
+    #[serde(default)]
+    exact: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -304,8 +306,9 @@ impl Api {
                         }
                         let range = Some(NptRange { start: Some(MediaTime::from_seconds(body.position_seconds)), end: None });
                         let scale = body.scale.map(scale_of).transpose()?;
+                        let style = if body.exact { SeekStyle::FirstPrior } else { SeekStyle::default() };
                         // A seek leaves what stands standing.
-                        self.stage.play(session, PlayRequest { range, joining: None, still: true, scale }).await?;
+                        self.stage.play(session, PlayRequest { range, still: true, scale, style, ..PlayRequest::default() }).await?;
                     }
                     "end" => {
                         self.stage.end(session).await?;

@@ -10,9 +10,11 @@ pub mod presentation;
 pub mod report;
 pub mod rtx;
 pub mod scale;
+mod seek;
 pub mod stage;
 
 pub use scale::Scale;
+pub use seek::SeekStyle;
 pub use stage::{
     Awaited, BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NewFlow, NptRange, Opening, Perform, PlayRequest, PlaybackError,
     Playing, PresentationId, PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,

@@ -14,6 +14,7 @@
 //! Leading pictures of the random access point that it begins with are left out: what they refer to it has not had.
 
 mod delayed;
+mod exact;
 mod joining;
 mod schedule;
 
@@ -21,12 +22,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::exact::{Beginning, Lead};
 use crate::library::{AccessUnit, Title};
 use crate::now::{Mono, Now};
 use crate::payload::grouping::Grouping;
 use crate::playback::clock::{FlowClock, FlowTime};
 use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
 use crate::playback::scale::{Pace, Scale, View};
+use crate::playback::seek::SeekStyle;
 use crate::playback::stage::{
     BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, Opening, PlayRequest, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState,
@@ -188,6 +191,8 @@ pub struct Presentation {
     /// The last stretches, the current one at the back; empty before the first start.
     segments: VecDeque<Segment>,
     next_segment: u32,
+    /// What is sent ahead of the last stretch that began with a jump.
+    lead: Option<Lead>,
     flows: Vec<Flow>,
     joins: VecDeque<JoinPoint>,
     farewells: VecDeque<(usize, Box<BranchState>)>,
@@ -227,6 +232,7 @@ impl Presentation {
             clock: FlowClock::new(),
             segments: VecDeque::new(),
             next_segment: 0,
+            lead: None,
             flows: Vec::new(),
             joins: VecDeque::new(),
             farewells: VecDeque::new(),
@@ -363,6 +369,11 @@ impl Presentation {
         let asked_end = range.end.map(|end| pace.view_time(end));
         // Backwards a player may still say where the title ends.
         let asked_end = asked_end.filter(|end| !pace.scale().is_backward() || *end > asked_start.unwrap_or_default());
+        // Where it is, all may go on.
+        let leads_on = |start: &MediaTime| {
+            pace == self.pace && !self.segments.is_empty() && !self.reached && self.leads_on_to(*start, pace.view_time(self.position(now)))
+        };
+        let asked_start = asked_start.filter(|start| request.style != SeekStyle::ConditionalRandomAccess || !leads_on(start));
         let length = pace.length();
         let last = pace.view_time(if pace.scale().is_backward() { MediaTime::ZERO } else { self.closes_at });
         let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= last { length } else { end });
@@ -377,12 +388,13 @@ impl Presentation {
             (None, false) if pace != self.pace => Some(pace.view_time(self.position(now))),
             (None, false) => None,
         };
-        if range.start.is_none() && asked_end.is_some() && end <= fresh.unwrap_or_else(|| pace.view_time(self.position(now))) {
+        if asked_start.is_none() && asked_end.is_some() && end <= fresh.unwrap_or_else(|| pace.view_time(self.position(now))) {
             return Err(PlaybackError::InvalidRange);
         }
         self.pace = pace;
+        let mut style = SeekStyle::RandomAccess;
         if let Some(start) = fresh {
-            self.jump(start, end, now);
+            style = self.jump(start, end, request.style, now);
         } else if (asked_end.is_some() || self.reached) && !self.segments.is_empty() {
             if self.reached {
                 // The clock may have run on for those who were behind; all go on from where they are.
@@ -414,13 +426,14 @@ impl Presentation {
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
             let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(MediaTime::ZERO));
-            return Ok(Playing { start, end, scale: pace.scale(), flows: join.starts.clone() });
+            return Ok(Playing { start, end, scale: pace.scale(), style, flows: join.starts.clone() });
         }
         let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
             start: if fresh.is_some() { pace.title_time(start) } else { position },
             end: pace.title_time(segment.end).max(MediaTime::ZERO),
             scale: pace.scale(),
+            style,
             flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })
     }
@@ -532,11 +545,12 @@ impl Presentation {
         }
     }
 
-    /// Begins a new stretch at the random access point at or before `target`.
-    fn jump(&mut self, target: MediaTime, end: MediaTime, now: Now) {
-        let start = self.start_for(target);
+    /// Begins a new stretch at the random access point at or before `target`, or at that itself; which of these.
+    fn jump(&mut self, target: MediaTime, end: MediaTime, style: SeekStyle, now: Now) -> SeekStyle {
+        let exact = if style == SeekStyle::FirstPrior { self.exact_beginning(target) } else { None };
+        let beginning = exact.unwrap_or_else(|| Beginning::plain(self.start_for(target)));
         self.jumps = self.jumps.wrapping_add(1);
-        self.begin_segment(start, end, now, true);
+        self.begin_segment(beginning, end, now, true);
         for flow in &mut self.flows {
             flow.last_lag = Duration::ZERO;
             flow.left = None;
@@ -551,15 +565,18 @@ impl Presentation {
             }
         }
         self.joins.clear();
+        if exact.is_some() { style } else { SeekStyle::RandomAccess }
     }
 
-    /// Starts a stretch at `start`: after what was shown, so that timestamps go on without a break.
-    fn begin_segment(&mut self, start: MediaTime, end: MediaTime, now: Now, jump: bool) {
-        let begins = self.beginning(now, jump);
+    /// Starts a stretch: after what was shown, so that timestamps go on without a break.
+    fn begin_segment(&mut self, beginning: Beginning, end: MediaTime, now: Now, jump: bool) {
+        let Beginning { start, at, from, .. } = beginning;
+        let begins = self.beginning(now, jump).plus(beginning.lead());
+        self.clock.skip(beginning.gain(), now.mono);
         let entry_of = |view: View<'_>| match view.kind() {
             // What a coder puts before the beginning is for a decoder that begins: one that goes on hears the last of the round before.
-            MediaKind::Audio if !jump => view.first_shown_at(start),
-            _ => entry(view, start),
+            MediaKind::Audio if !jump => view.first_shown_at(at),
+            _ => entry(view, at),
         };
         let entries: Vec<usize> = self.flows.iter().map(|flow| self.pace.view(&self.title, flow.facts.track).map_or(0, entry_of)).collect();
         let decode_times = self.flows.iter().zip(&entries).filter_map(|(flow, unit)| {
@@ -567,11 +584,12 @@ impl Presentation {
             view.access_unit(*unit).map(|unit| view.decode_time(&unit).plus(flow.grouping.hold()))
         });
         // An edit list may place much before the beginning; that is sent at once, not waited for.
-        let earliest = start.minus(Duration::from_secs(2));
+        let earliest = from.minus(Duration::from_secs(2));
         // Something leaves at once, also where all is held for a moment.
-        let latest = start.plus(self.flows.iter().map(|flow| flow.grouping.hold()).max().unwrap_or_default());
-        let send_origin = decode_times.min().unwrap_or(start).clamp(earliest, latest);
+        let latest = from.plus(self.flows.iter().map(|flow| flow.grouping.hold()).max().unwrap_or_default());
+        let send_origin = decode_times.min().unwrap_or(from).clamp(earliest, latest).plus(beginning.lead());
         let segment = Segment { serial: self.next_segment, begins, start, send_origin, end };
+        self.lead = Lead::of(&segment, &beginning);
         self.next_segment = self.next_segment.wrapping_add(1);
         if jump {
             self.segments.clear();

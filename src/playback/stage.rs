@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::library::{Title, TitlePath};
 use crate::playback::scale::Scale;
+use crate::playback::seek::SeekStyle;
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
 use crate::steering::{Branch, BranchSerial, CareOf, DropReason, Holder, HomeAddress, UpdateId};
 
@@ -105,6 +106,8 @@ pub struct PlayRequest {
     pub still: bool,
     /// The scale from now on; as it is where nothing is asked.
     pub scale: Option<Scale>,
+    /// With what a seek begins.
+    pub style: SeekStyle,
 }
 
 /// The first packet of one flow, for `RTP-Info`.
@@ -125,12 +128,14 @@ pub struct FlowStart {
 /// What a play, resume, seek or join came to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Playing {
-    /// Where it really starts: the random access point.
+    /// Where it really starts: the random access point, or the frame of sound.
     pub start: MediaTime,
     /// Where it will end; backwards, before its start.
     pub end: MediaTime,
     /// The scale in force.
     pub scale: Scale,
+    /// How the start was chosen.
+    pub style: SeekStyle,
     /// The flows, in the order in which they were added.
     pub flows: Vec<FlowStart>,
 }

@@ -12,7 +12,7 @@ use dashmap::DashMap;
 
 use crate::library::Title;
 use crate::now::{Allowance, Mono};
-use crate::playback::{FlowFacts, PresentationId};
+use crate::playback::{FlowFacts, PresentationId, SeekStyle};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::url::Target;
 use crate::steering::{BindingId, BranchSerial, CareOf, Holder, HomeAddress, Join, Mode, Route, VerifiedGrant};
@@ -147,6 +147,8 @@ pub struct Session {
     pub tracks: Vec<SetUpTrack>,
     /// Whether it has asked for a scale: from then on a PLAY that asks for none asks for normal speed.
     pub knows_scales: bool,
+    /// With what its seeks begin, where a request does not say it.
+    pub seek: SeekStyle,
     /// Where it stands.
     pub state: State,
     /// When it last said something.
@@ -478,6 +480,7 @@ mod tests {
             join: Join::default(),
             tracks: Vec::new(),
             knows_scales: false,
+            seek: SeekStyle::default(),
             state: State::Init,
             heard: at(0),
             connection: 1,

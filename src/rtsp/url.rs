@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use crate::library::TitlePath;
-use crate::playback::Scale;
+use crate::playback::{Scale, SeekStyle};
 use crate::quantities::MediaTime;
 use crate::rtsp::header::range;
 
@@ -43,6 +43,8 @@ pub struct Query {
     pub end: Option<MediaTime>,
     /// `scale`: how fast to play.
     pub scale: Option<Scale>,
+    /// `seek=exact`: with what seeks begin.
+    pub seek: SeekStyle,
     /// `loop`.
     pub looping: bool,
     /// `key`: the take-over token.
@@ -148,6 +150,7 @@ fn read_query(query: &str) -> Query {
             "t" => read.start = range::time_of(value.trim_end_matches('s')),
             "end" => read.end = range::time_of(value.trim_end_matches('s')),
             "scale" => read.scale = Scale::parse(&value),
+            "seek" if value == "exact" => read.seek = SeekStyle::FirstPrior,
             "loop" => read.looping = is_on(&value),
             "rtx" => read.rtx = is_on(&value),
             "key" => read.key = Some(value.into_owned()),
@@ -224,6 +227,13 @@ mod tests {
         {
             assert_eq!(read(&format!("rtsp://h/a.mp4?{query}")).map(|url| url.query.rtx), Ok(rtx), "{query}");
         }
+    }
+
+    #[test]
+    fn seeks_are_exact_where_that_is_asked() {
+        let seek = |query: &str| read(&format!("rtsp://h/a.mp4?{query}")).expect("a URL").query.seek;
+        assert_eq!(seek("t=1&seek=exact"), SeekStyle::FirstPrior);
+        assert_eq!(["t=1", "seek", "seek=key", "seek="].map(seek), [SeekStyle::RandomAccess; 4]);
     }
 
     #[test]

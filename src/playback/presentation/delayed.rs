@@ -55,6 +55,8 @@ impl Presentation {
         self.segments.retain(|segment| serial.wrapping_sub(segment.serial) < u32::MAX / 2);
         self.joins.retain(|join| serial.wrapping_sub(join.segment.serial) < u32::MAX / 2);
         self.next_segment = serial.wrapping_add(1);
+        // They come to it at real time.
+        self.lead = None;
         self.set_back(delay, now);
         self.wanted |= self.phase == Phase::Running;
         self.reached = false;

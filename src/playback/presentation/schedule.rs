@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::exact::Beginning;
 use super::joining::{hand_over, left_out};
 use super::{
     Audience, BEFORE_BYE, CATCHING_UP_REPORT_INTERVAL, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER, TOGETHER, Work, entry,
@@ -162,7 +163,7 @@ impl Presentation {
         for (index, flow) in self.flows.iter().enumerate() {
             let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             let Some((cursor, unit)) = flow.live.and_then(|cursor| Some((cursor, cursor.access_unit(view)?))) else { continue };
-            let Some(due) = flow.due(&cursor, view) else { continue };
+            let Some(due) = self.live_leaves(flow, view) else { continue };
             if due <= live && earliest.is_none_or(|(best, ..)| due < best) {
                 earliest = Some((due, index, cursor, unit));
             }
@@ -192,7 +193,7 @@ impl Presentation {
             return None;
         }
         if self.looping {
-            self.begin_segment(self.loop_start(), self.pace.length(), now, false);
+            self.begin_segment(Beginning::plain(self.loop_start()), self.pace.length(), now, false);
             return self.poll_live(live);
         }
         self.reached = true;
@@ -217,7 +218,7 @@ impl Presentation {
 
     /// When the next live access unit is due.
     fn live_due(&self) -> Option<FlowTime> {
-        let due = |flow: &Flow| flow.live.and_then(|cursor| flow.due(&cursor, self.pace.view(&self.title, flow.facts.track)?));
+        let due = |flow: &Flow| self.live_leaves(flow, self.pace.view(&self.title, flow.facts.track)?);
         self.flows.iter().filter_map(due).min()
     }
 
@@ -371,7 +372,7 @@ impl Presentation {
         let next = |priming: &Priming| view.and_then(|view| flow.due(&priming.cursor, view));
         let reach = |priming: Priming| next(&priming).map_or(priming.reach(live), |next| next.min(priming.reach(live)));
         let to_make_up = |priming: Priming| live.minus(state.behind).since(reach(priming));
-        let point = live.minus(state.priming.map(to_make_up).unwrap_or_default());
+        let point = live.minus(state.priming.map_or_else(|| self.behind_in_lead(live), to_make_up));
         // A branch that is behind is sent at this time what was live then.
         (point.minus(state.behind), self.clock.ntp(point))
     }

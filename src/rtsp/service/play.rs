@@ -5,7 +5,7 @@
 //! are leaving controls only them; one that has none left controls nothing.
 
 use crate::net::now;
-use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState, Scale};
+use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState, Scale, SeekStyle};
 use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::range;
@@ -30,6 +30,8 @@ impl Service {
             Some(text) => Some(Scale::parse(text).ok_or(Status(400))?),
             None => Some(Scale::default()).filter(|_| session.knows_scales),
         };
+        // One that is not known is answered with what is done.
+        let asked_style = request.header("Seek-Style").map(|text| SeekStyle::parse(text).unwrap_or_default());
         session.knows_scales |= request.header("Scale").is_some();
         // VLC switches a track on again by SETUP and a PLAY of that track alone, without a position: the others play on.
         match session.scope(url.track) {
@@ -58,7 +60,9 @@ impl Service {
                 if session.tracks.iter().any(|track| matches!(track.care_of, CareOf::Interleaved { .. })) {
                     hold_media();
                 }
-                self.bind_and_play(&mut session, range, scale, link).await?
+                let style = asked_style.unwrap_or(session.seek);
+                let wanted = PlayRequest { range, scale, style, ..PlayRequest::default() };
+                self.bind_and_play(&mut session, wanted, link).await?
             }
         };
         session.playing();
@@ -69,22 +73,19 @@ impl Service {
         if request.header("Scale").is_some() || !playing.scale.is_normal() {
             response = response.with("Scale", playing.scale.to_string());
         }
+        if asked_style.is_some() {
+            response = response.with("Seek-Style", playing.style.to_string());
+        }
         if request.header("Speed").is_some() {
             response = response.with("Speed", "1.0");
         }
         Ok(response)
     }
 
-    async fn bind_and_play(
-        &self,
-        session: &mut Session,
-        range: Option<NptRange>,
-        scale: Option<Scale>,
-        link: &Link,
-    ) -> Result<Playing, Refusal> {
+    async fn bind_and_play(&self, session: &mut Session, wanted: PlayRequest, link: &Link) -> Result<Playing, Refusal> {
         let fresh: Vec<usize> = session.tracks.iter().filter(|track| track.branch.is_none()).map(|track| track.facts.track).collect();
         let joining = self.bind(session, link)?;
-        match self.stage.play(session.presentation, PlayRequest { range, joining, still: false, scale }).await {
+        match self.stage.play(session.presentation, PlayRequest { joining, ..wanted }).await {
             Ok(mut playing) => {
                 if joining.is_some() && session.tracks.len() > fresh.len() {
                     self.add_others(session, &mut playing).await;

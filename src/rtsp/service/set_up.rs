@@ -233,6 +233,7 @@ impl Service {
             join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref(), &self.settings),
             tracks: Vec::new(),
             knows_scales: false,
+            seek: url.query.seek,
             state: State::Init,
             heard: now().mono,
             connection: link.connection,
