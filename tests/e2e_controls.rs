@@ -6,15 +6,17 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::elementary;
 use support::film::Film;
 use support::namespaces::Family::{V4, V6};
 use support::players::{Player, play_with_retina};
+use support::recording::{Arrived, Packet};
 use support::scene::Scene;
 use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::Viewer;
+use support::viewer::{Viewer, Watched};
+use support::wait_for;
 
 const TITLE: &str = "film.mp4";
 const SLACK: Duration = Duration::from_secs(20);
@@ -69,7 +71,7 @@ fn an_exact_seek_begins_with_the_frame_that_is_told_behind_its_pictures() {
         let told = answer.range_start();
         assert!((told - stage.film.audio[frame].time).abs() < 0.0001, "{told}");
         for track in &viewer.tracks {
-            track.recording.wait_for(&format!("the end of the {}", track.media), SLACK, |arrived| arrived.bye_at());
+            wait_for_bye(track);
         }
         let (pictures, frames) = (viewer.video().units(), viewer.audio().units());
         let digests = |units: &[elementary::Unit]| units.iter().map(|unit| unit.digest).collect::<Vec<_>>();
@@ -109,5 +111,97 @@ fn players_begin_with_the_frame_of_an_exact_seek() {
         let received = if player == Player::GStreamer { received.behind_a_seek(stage.film, key) } else { received };
         assert_eq!(received.pictures, stage.film.pictures()[key..], "{player:?}");
         assert_eq!(received.frames, stage.film.frames()[frame..], "{player:?}");
+    }
+}
+
+/// PLAY of the whole title at a speed, and that which is answered.
+#[track_caller]
+fn play_at(viewer: &mut Viewer, speed: &str) -> String {
+    let headers = [("Range", "npt=0.000-"), ("Speed", speed)];
+    viewer.connection.request("PLAY", &viewer.base.clone(), &headers).ok().expect_header("Speed").to_owned()
+}
+
+#[track_caller]
+fn wait_for_bye(track: &Watched) -> Instant {
+    track.recording.wait_for(&format!("BYE to the {}", track.media), SLACK, Arrived::bye_at)
+}
+
+/// What was received of a track, but for when.
+fn packets(track: &Watched) -> Vec<(u16, u32, Vec<u8>)> {
+    let since = |first: u32, packet: &Packet| packet.timestamp().wrapping_sub(first);
+    let packets = track.packets();
+    let (number, stamp) = (packets[0].sequence(), packets[0].timestamp());
+    packets.iter().map(|packet| (packet.sequence().wrapping_sub(number), since(stamp, packet), packet.payload().to_vec())).collect()
+}
+
+/// The same packets with the same steps between timestamps, and over sooner.
+#[test]
+fn at_a_speed_the_same_packets_come_sooner_or_later() {
+    let Some(stage) = set() else { return };
+    let (url, other_host) = (stage.url(Udp, ""), &stage.scene.network.b);
+    let mut usual = Viewer::open(&stage.scene.network.a, &url, Udp);
+    let mut fast = Viewer::open(other_host, &url, Udp);
+    let mut slow = Viewer::open(other_host, &stage.url(Udp, "?t=3"), Udp);
+    assert_eq!(usual.play().header("Speed"), None);
+    assert_eq!(play_at(&mut slow, "0.1"), "0.25");
+    assert_eq!(play_at(&mut fast, "4"), "4.0");
+    let ends: Vec<Instant> = fast.tracks.iter().chain(&usual.tracks).map(wait_for_bye).collect();
+    assert!(ends[..2].iter().max() < ends[2..].iter().min(), "what is sent four times as fast and was begun later ends first");
+    for (one, other) in fast.tracks.iter().zip(&usual.tracks) {
+        assert_eq!(packets(one), packets(other), "{}", one.media);
+        let took = |track: &Watched| track.packets().last().expect("packets").at.duration_since(track.packets()[0].at).as_secs_f64();
+        assert!(took(one) > 0.9 && took(other) > 3.8, "{}: paced: {} {}", one.media, took(one), took(other));
+    }
+    // The last two seconds, from a key picture on, take eight.
+    let pictures = slow.video().units();
+    assert!(pictures.len() < 45 && pictures[0].digest == stage.film.video[50].digest, "{} pictures came", pictures.len());
+    slow.tear_down();
+}
+
+#[test]
+fn players_get_all_of_a_title_at_a_speed() {
+    let Some(stage) = set() else { return };
+    let host = &stage.scene.network.a;
+    let mut running: Vec<_> = [(Player::Ffmpeg, Udp), (Player::PyAv, Interleaved)]
+        .map(|(player, carriage)| (player, player.play(host, &stage.url(carriage, "?speed=4"), carriage)))
+        .into_iter()
+        .collect();
+    // It asks for a speed where it seeks at a rate, and not for key pictures only.
+    running.push((Player::GStreamer, Player::play_at_a_rate(&stage.scene.network.b, &stage.url(Udp, ""), Udp, 2)));
+    let at_twice = || stage.scene.operator().sessions().iter().any(|session| session["speed"] == 2.0 && session["scale"] == 1.0);
+    wait_for("GStreamer to ask for twice the speed", SLACK, || at_twice().then_some(()));
+    for (player, running) in running {
+        let received = running.end(SLACK);
+        let received = if player == Player::GStreamer { received.behind_a_seek(stage.film, 0) } else { received };
+        assert_eq!(received.pictures, stage.film.pictures(), "{player:?}");
+        assert_eq!(received.frames, stage.film.frames(), "{player:?}");
+    }
+}
+
+#[test]
+fn a_device_takes_over_what_plays_at_a_speed() {
+    let Some(stage) = set() else { return };
+    let mut a = Viewer::open(&stage.scene.network.a, &stage.url(Udp, ""), Udp);
+    play_at(&mut a, "2");
+    a.video().recording.wait_for("a second of pictures", SLACK, |arrived| {
+        arrived
+            .rtp
+            .last()
+            .is_some_and(|last| last.timestamp().wrapping_sub(arrived.rtp[0].timestamp()).cast_signed() > 90_000)
+            .then_some(())
+    });
+    let url = stage.scene.operator().takeover_url(&a.video().home, V6, "presentation");
+    let mut b = Viewer::open(&stage.scene.network.b, &url, Udp);
+    assert_eq!(b.play().header("Speed"), Some("2.0"), "it stays what it is");
+    for track in a.tracks.iter().chain(&b.tracks) {
+        wait_for_bye(track);
+    }
+    for (old, new) in a.tracks.iter().zip(&b.tracks) {
+        let (had, units) = (old.units(), new.units());
+        let in_file = if new.media == "video" { stage.film.pictures() } else { stage.film.frames() };
+        let digests: Vec<_> = units.iter().map(|unit| unit.digest).collect();
+        assert!(in_file.ends_with(&digests) && digests.len() > in_file.len() / 4, "{}: all up to the end", new.media);
+        let same = had.iter().filter(|unit| units.iter().any(|other| other.digest == unit.digest && other.timestamp == unit.timestamp));
+        assert!(same.clone().count() > 5, "{}: both have had {} of the same", new.media, same.count());
     }
 }

@@ -16,7 +16,7 @@ use flowsteer::library::{Library, Title, TitlePath};
 use flowsteer::net::now;
 use flowsteer::playback::{
     BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Opening, Perform, PlaybackError, Playing, PresentationId,
-    PresentationSnapshot, PresentationState, Scale, SeekStyle, Stage,
+    PresentationSnapshot, PresentationState, Scale, SeekStyle, Speed, Stage,
 };
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaTime, PayloadType, Ssrc};
 use flowsteer::steering::{
@@ -78,6 +78,7 @@ impl Perform for Presentations {
                     state: PresentationState::Paused,
                     position: start,
                     scale: Scale::default(),
+                    speed: Speed::default(),
                     flows: vec![],
                 };
                 self.known.lock().expect("no panic under the lock").insert(presentation, snapshot);
@@ -106,7 +107,9 @@ impl Perform for Presentations {
                     let access = MediaTime::from_seconds(start.as_seconds().floor());
                     snapshot.position = if request.style == SeekStyle::FirstPrior { start } else { access };
                     snapshot.scale = request.scale.unwrap_or(snapshot.scale);
-                    Ok(Playing { start, end, scale: snapshot.scale, style: request.style, flows: Vec::<FlowStart>::new() })
+                    snapshot.speed = request.speed.unwrap_or(snapshot.speed);
+                    let (scale, speed) = (snapshot.scale, snapshot.speed);
+                    Ok(Playing { start, end, scale, style: request.style, speed, flows: Vec::<FlowStart>::new() })
                 });
                 reply(outcome.and_then(|outcome| outcome));
             }
@@ -432,7 +435,15 @@ fn sessions_are_shown_and_controlled() {
     ] {
         assert_eq!(told(action, &body).json(200)["scale"], json!(scale), "{action} {body}");
     }
-    for body in [json!({"scale": 0}), json!({"scale": "2"}), json!({"speed": 2})] {
+    for (action, body, speed) in [
+        ("play", json!({"speed": 2.5}), 2.5),
+        ("play", json!({}), 2.5),
+        ("play", json!({"speed": 99}), 4.0),
+        ("seek", json!({"positionSeconds": 1.0, "speed": 1}), 1.0),
+    ] {
+        assert_eq!(told(action, &body).json(200)["speed"], json!(speed), "{action} {body}");
+    }
+    for body in [json!({"scale": 0}), json!({"scale": "2"}), json!({"speed": 0}), json!({"speed": -1}), json!({"pace": 2})] {
         assert_eq!(told("play", &body).status, 400, "{body}");
     }
     for (exact, position) in [(json!(null), 4.0), (json!(false), 4.0), (json!(true), 4.7)] {

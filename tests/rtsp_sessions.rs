@@ -264,7 +264,7 @@ fn requests_in_the_wrong_state_or_for_one_of_several_tracks_are_refused() {
     assert_eq!(server.presentation().expect("opened").state, PresentationState::Lingering, "nothing was bound");
     let started = play(&mut player, &url, &[("Range", "npt=10.5-20"), ("Scale", "2.0"), ("Speed", "4")]);
     assert_eq!(started.expect("Range"), "npt=10.000000-20.000000");
-    assert_eq!((started.expect("Scale"), started.expect("Speed")), ("2.0", "1.0"));
+    assert_eq!((started.expect("Scale"), started.expect("Speed")), ("2.0", "4.0"));
     assert_eq!(player.ask("PAUSE", &format!("{url}/trackID=0"), &[]).status, 460);
     player.ask("PAUSE", &url, &[]).ok();
     player.ask("PAUSE", &url, &[]).ok();
@@ -326,6 +326,37 @@ fn a_url_opens_a_part_of_a_title_at_a_scale_for_players_that_know_none() {
     // FFmpeg asks for the beginning by itself.
     let reply = play(&mut player, &url, &[("Range", "npt=0.000-")]);
     assert_eq!((reply.expect("Range"), reply.expect("Scale")), ("npt=58.000000-0.000000", "-4.0"));
+}
+
+#[test]
+fn the_speed_in_force_is_answered_and_goes_with_what_the_player_knows() {
+    let server = Server::start();
+    let url = server.url("countdown.mp4");
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &url, [UDP, UDP_TWO]);
+    for text in ["0", "-1", "fast", "", "1.0-2.0"] {
+        assert_eq!(player.ask("PLAY", &url, &[("Speed", text)]).status, 400, "{text}");
+    }
+    let speed = |reply: &Reply| reply.header("Speed").map(str::to_owned);
+    assert_eq!(speed(&play(&mut player, &url, &[("Range", "npt=20-")])), None);
+    let snapshot = || server.presentation().expect("it plays");
+    for (asked, answered) in [("2", "2.0"), ("0.01", "0.25"), ("7.5", "4.0")] {
+        let reply = play(&mut player, &url, &[("Speed", asked)]);
+        assert_eq!((speed(&reply).as_deref(), snapshot().speed.to_string().as_str()), (Some(answered), answered));
+        assert_eq!((reply.header("Scale"), snapshot().scale.is_normal()), (None, true));
+    }
+    // Backwards at twice the speed: what GStreamer asks for at a rate of -2.
+    let back = play(&mut player, &url, &[("Range", "npt=0-31"), ("Scale", "-1"), ("Speed", "2")]);
+    assert_eq!((back.expect("Scale"), speed(&back).as_deref()), ("-1.0", Some("2.0")));
+    // Who has asked for a speed means real time when it asks for none.
+    assert_eq!(speed(&play(&mut player, &url, &[("Range", "npt=10-")])), None);
+    assert!(snapshot().speed.is_real_time());
+    player.ask("TEARDOWN", &url, &[]).ok();
+    // A URL opens a title at a speed for players that know none, and tells it.
+    let mut player = Player::connect(&server);
+    set_up(&mut player, &format!("{url}?speed=0.5"), [UDP, UDP_TWO]);
+    assert_eq!(speed(&play(&mut player, &url, &[("Range", "npt=0.000-")])).as_deref(), Some("0.5"));
+    assert_eq!(speed(&play(&mut player, &url, &[("Range", "npt=14-")])).as_deref(), Some("0.5"));
 }
 
 #[test]

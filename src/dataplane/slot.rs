@@ -165,8 +165,10 @@ impl Slot {
 
     /// Where it plays, as those who play the same title see it.
     pub(super) fn place(&self, now: Now) -> Option<Place> {
-        // Who plays at another scale is near nobody for long.
-        let runs = self.presentation.state() == PresentationState::Playing && self.presentation.scale().is_normal();
+        // Who plays at another scale or speed is near nobody for long.
+        let runs = self.presentation.state() == PresentationState::Playing
+            && self.presentation.scale().is_normal()
+            && self.presentation.speed().is_real_time();
         let position = self.presentation.position(now);
         let origin = || i64::try_from(now.mono.as_nanos()).unwrap_or(i64::MAX).saturating_sub(MediaTime::as_nanos(position));
         // What runs keeps its origin but for rounding.
@@ -179,7 +181,7 @@ impl Slot {
     pub(super) fn spread(&self, flow: usize, unit: &AccessUnit, audience: Audience) -> Duration {
         let Some(playing) = self.presentation.flows().get(flow) else { return Duration::ZERO };
         let Some(track) = self.presentation.title().tracks.get(playing.facts.track) else { return Duration::ZERO };
-        let half = flow::duration(track, unit) / 2;
+        let half = self.presentation.speed().time_for(flow::duration(track, unit)) / 2;
         match audience {
             Audience::Live => half,
             Audience::Priming(serial) => {

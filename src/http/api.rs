@@ -24,7 +24,8 @@ use crate::library::{Library, Title};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
 use crate::playback::{
-    BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, SeekStyle, Stage,
+    BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, SeekStyle, Speed,
+    Stage,
 };
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
@@ -113,6 +114,7 @@ pub enum Outcome {
 struct SeekBody {
     position_seconds: f64,
     scale: Option<f64>,
+    speed: Option<f64>,
     #[serde(default)]
     exact: bool,
 }
@@ -121,10 +123,15 @@ struct SeekBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PlayBody {
     scale: Option<f64>,
+    speed: Option<f64>,
 }
 
 fn scale_of(factor: f64) -> Result<Scale, Problem> {
     Scale::nearest(factor).ok_or_else(|| Problem::invalid("scale is a number other than zero"))
+}
+
+fn speed_of(factor: f64) -> Result<Speed, Problem> {
+    Speed::nearest(factor).ok_or_else(|| Problem::invalid("speed is a number above zero"))
 }
 
 #[derive(Deserialize)]
@@ -296,7 +303,8 @@ impl Api {
                     "play" => {
                         let body: PlayBody = if call.body.is_empty() { PlayBody::default() } else { read(&call.body)? };
                         let scale = body.scale.map(scale_of).transpose()?;
-                        self.stage.play(session, PlayRequest { scale, ..PlayRequest::default() }).await?;
+                        let speed = body.speed.map(speed_of).transpose()?;
+                        self.stage.play(session, PlayRequest { scale, speed, ..PlayRequest::default() }).await?;
                     }
                     "pause" => self.stage.pause(session).await.map(|_| ())?,
                     "seek" => {
@@ -306,9 +314,10 @@ impl Api {
                         }
                         let range = Some(NptRange { start: Some(MediaTime::from_seconds(body.position_seconds)), end: None });
                         let scale = body.scale.map(scale_of).transpose()?;
+                        let speed = body.speed.map(speed_of).transpose()?;
                         let style = if body.exact { SeekStyle::FirstPrior } else { SeekStyle::default() };
                         // A seek leaves what stands standing.
-                        self.stage.play(session, PlayRequest { range, still: true, scale, style, ..PlayRequest::default() }).await?;
+                        self.stage.play(session, PlayRequest { range, still: true, scale, speed, style, ..PlayRequest::default() }).await?;
                     }
                     "end" => {
                         self.stage.end(session).await?;

@@ -127,7 +127,7 @@ pub fn context(parts: &Parts<'_>) -> Value {
         "position": {
             "npt_s": parts.snapshot.position.as_seconds().max(0.0),
             "wallclock": shape::instant(parts.unix_seconds),
-            "rate": parts.snapshot.scale.factor(),
+            "rate": parts.snapshot.scale.factor() * parts.snapshot.speed.factor(),
         },
     })
 }

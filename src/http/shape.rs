@@ -77,6 +77,7 @@ pub fn session(snapshot: &PresentationSnapshot, lifetimes: impl Fn(&FlowSnapshot
         "positionSeconds": position(snapshot.position),
         "durationSeconds": position(snapshot.title.duration),
         "scale": snapshot.scale.factor(),
+        "speed": snapshot.speed.factor(),
         "flows": snapshot.flows.iter().map(|flow| self::flow(flow, &lifetimes)).collect::<Vec<_>>(),
     })
 }

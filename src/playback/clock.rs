@@ -1,11 +1,13 @@
 //! The flow clock: how long a presentation has played.
 //!
 //! It runs while the presentation plays and stands in a pause; RTP timestamps and the NTP side of Sender Reports both
-//! go by it, so that their relation is one constant for the presentation's whole life.
+//! go by it, so that their relation is one constant for the presentation's whole life. At another speed than real time it runs at that,
+//! and both with it.
 
 use std::time::Duration;
 
 use crate::now::{Mono, Now, Utc};
+use crate::playback::speed::Speed;
 
 /// Nanoseconds of played time since the presentation began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,14 +37,33 @@ pub struct FlowClock {
     played: FlowTime,
     /// Since when it runs; may lie ahead (a start that was delayed). `None` while it stands.
     running_since: Option<Mono>,
+    /// How fast it runs.
+    speed: Speed,
     /// The wall-clock time that corresponds to zero.
     origin: Option<Utc>,
 }
 
 impl FlowClock {
     /// A clock that stands at zero.
-    pub const fn new() -> Self {
-        Self { played: FlowTime(0), running_since: None, origin: None }
+    pub fn new() -> Self {
+        Self::at(Speed::default())
+    }
+
+    /// The same; once it runs it does so at a speed.
+    pub const fn at(speed: Speed) -> Self {
+        Self { played: FlowTime(0), running_since: None, speed, origin: None }
+    }
+
+    /// How fast it runs.
+    pub const fn speed(&self) -> Speed {
+        self.speed
+    }
+
+    /// Lets it run at another speed from now on.
+    pub fn set_speed(&mut self, speed: Speed, now: Mono) {
+        self.played = self.read(now);
+        self.running_since = self.running_since.map(|since| since.max(now));
+        self.speed = speed;
     }
 
     /// Whether it runs (or will, at a start that was set).
@@ -58,7 +79,7 @@ impl FlowClock {
     /// Its reading.
     pub fn read(&self, now: Mono) -> FlowTime {
         match self.running_since {
-            Some(since) => self.played.plus(now.since(since)),
+            Some(since) => self.played.plus(self.speed.played_in(now.since(since))),
             None => self.played,
         }
     }
@@ -91,7 +112,7 @@ impl FlowClock {
 
     /// When it will read `time`; `None` while it stands.
     pub fn when(&self, time: FlowTime) -> Option<Mono> {
-        self.running_since.map(|since| since + time.since(self.played))
+        self.running_since.map(|since| since + self.speed.time_for(time.since(self.played)))
     }
 
     /// The NTP timestamp that belongs to `time` on the presentation's constant line; zero before the first start.
@@ -167,6 +188,25 @@ mod tests {
         assert_eq!(clock.read(at(9_000).mono), FlowTime(2_000_000_000));
         assert_eq!(clock.ntp(clock.read(at(9_000).mono)), before);
         assert_eq!(clock.when(FlowTime(3_000_000_000)), Some(at(10_000).mono));
+    }
+
+    #[test]
+    fn it_runs_at_a_speed_from_when_that_is_set_on() {
+        let speed = |factor| Speed::nearest(factor).expect("a speed");
+        let mut clock = FlowClock::new();
+        clock.set_speed(speed(0.5), at(900).mono);
+        clock.start(Duration::from_millis(20), at(1_000));
+        clock.set_speed(speed(2.0), at(1_010).mono);
+        assert_eq!(clock.read(at(1_020).mono), FlowTime(0));
+        assert_eq!(clock.read(at(1_030).mono), FlowTime(20_000_000));
+        let ntp = clock.ntp(FlowTime(1_000_000_000));
+        clock.set_speed(speed(0.25), at(1_030).mono);
+        assert_eq!(clock.read(at(1_430).mono), FlowTime(120_000_000));
+        assert_eq!(clock.when(FlowTime(145_000_000)), Some(at(1_530).mono));
+        clock.stop(at(1_430).mono);
+        clock.set_speed(speed(4.0), at(8_000).mono);
+        assert_eq!((clock.read(at(9_000).mono), clock.speed()), (FlowTime(120_000_000), speed(4.0)));
+        assert_eq!(clock.ntp(FlowTime(1_000_000_000)), ntp, "the line is what it was");
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub struct Priming {
     pub from: FlowTime,
     /// The live flow time at which it joined.
     pub joined: FlowTime,
-    /// Thousandths of real time.
+    /// How much faster than the flow it is served, in thousandths.
     pub rate_milli: u16,
     /// It is made up only until it lies so far behind the live position.
     pub delay: Duration,

@@ -11,10 +11,12 @@ pub mod report;
 pub mod rtx;
 pub mod scale;
 mod seek;
+mod speed;
 pub mod stage;
 
 pub use scale::Scale;
 pub use seek::SeekStyle;
+pub use speed::Speed;
 pub use stage::{
     Awaited, BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, NewFlow, NptRange, Opening, Perform, PlayRequest, PlaybackError,
     Playing, PresentationId, PresentationSnapshot, PresentationState, Reply, ReportOrigin, Stage,

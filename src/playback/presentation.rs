@@ -30,6 +30,7 @@ use crate::playback::clock::{FlowClock, FlowTime};
 use crate::playback::flow::{BranchState, Flow, FlowIdentity, Priming, Segment};
 use crate::playback::scale::{Pace, Scale, View};
 use crate::playback::seek::SeekStyle;
+use crate::playback::speed::Speed;
 use crate::playback::stage::{
     BranchSnapshot, FlowFacts, FlowSnapshot, FlowStart, NptRange, Opening, PlayRequest, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState,
@@ -156,6 +157,8 @@ struct JoinPoint {
     from: FlowTime,
     /// The live position when it was chosen: flows that come one by one begin as though they had come together.
     joined: FlowTime,
+    /// How fast the flow clock ran then.
+    speed: Speed,
     /// With what its pictures begin, where that was still to come.
     aligned: Option<Aligned>,
     starts: Vec<FlowStart>,
@@ -213,7 +216,7 @@ pub struct Presentation {
 impl Presentation {
     /// A presentation that stands at its start.
     pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
-        let Opening { title, start, end, scale, looping } = opening;
+        let Opening { title, start, end, scale, speed, looping } = opening;
         let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
         let has_pictures = title.tracks.iter().any(|track| track.kind == MediaKind::Video);
         let scale = if has_pictures { scale } else { Scale::default() };
@@ -229,7 +232,7 @@ impl Presentation {
             phase: Phase::Unbound(now.mono + UNCLAIMED),
             wanted: false,
             claimed: false,
-            clock: FlowClock::new(),
+            clock: FlowClock::at(speed),
             segments: VecDeque::new(),
             next_segment: 0,
             lead: None,
@@ -263,6 +266,11 @@ impl Presentation {
     /// How fast it plays.
     pub const fn scale(&self) -> Scale {
         self.pace.scale()
+    }
+
+    /// How fast its packets leave.
+    pub const fn speed(&self) -> Speed {
+        self.clock.speed()
     }
 
     /// How often it has jumped to another position.
@@ -325,6 +333,7 @@ impl Presentation {
             state: self.state(),
             position: self.position(now),
             scale: self.pace.scale(),
+            speed: self.clock.speed(),
             flows: self.flows.iter().map(flow).collect(),
         }
     }
@@ -392,6 +401,9 @@ impl Presentation {
             return Err(PlaybackError::InvalidRange);
         }
         self.pace = pace;
+        if let Some(speed) = request.speed.filter(|speed| *speed != self.clock.speed()) {
+            self.set_speed(speed, now);
+        }
         let mut style = SeekStyle::RandomAccess;
         if let Some(start) = fresh {
             style = self.jump(start, end, request.style, now);
@@ -399,7 +411,8 @@ impl Presentation {
             if self.reached {
                 // The clock may have run on for those who were behind; all go on from where they are.
                 let ran_on = self.clock.read(now.mono).since(self.over_at().unwrap_or_default());
-                self.set_back(if ran_on > RAN_ON { ran_on } else { Duration::ZERO }, now);
+                let moment = self.clock.speed().played_in(RAN_ON);
+                self.set_back(if ran_on > moment { ran_on } else { Duration::ZERO }, now);
             }
             let Some(segment) = self.segments.back_mut() else { return Err(PlaybackError::Unknown) };
             // Without an end it keeps the one that it has, but goes on from there to the title's.
@@ -426,7 +439,7 @@ impl Presentation {
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
             let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(MediaTime::ZERO));
-            return Ok(Playing { start, end, scale: pace.scale(), style, flows: join.starts.clone() });
+            return Ok(Playing { start, end, scale: pace.scale(), style, speed: self.clock.speed(), flows: join.starts.clone() });
         }
         let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
@@ -434,6 +447,7 @@ impl Presentation {
             end: pace.title_time(segment.end).max(MediaTime::ZERO),
             scale: pace.scale(),
             style,
+            speed: self.clock.speed(),
             flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
         })
     }

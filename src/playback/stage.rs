@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::library::{Title, TitlePath};
 use crate::playback::scale::Scale;
 use crate::playback::seek::SeekStyle;
+use crate::playback::speed::Speed;
 use crate::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
 use crate::steering::{Branch, BranchSerial, CareOf, DropReason, Holder, HomeAddress, UpdateId};
 
@@ -108,6 +109,8 @@ pub struct PlayRequest {
     pub scale: Option<Scale>,
     /// With what a seek begins.
     pub style: SeekStyle,
+    /// The speed from now on; as it is where nothing is asked.
+    pub speed: Option<Speed>,
 }
 
 /// The first packet of one flow, for `RTP-Info`.
@@ -136,6 +139,8 @@ pub struct Playing {
     pub scale: Scale,
     /// How the start was chosen.
     pub style: SeekStyle,
+    /// The speed in force.
+    pub speed: Speed,
     /// The flows, in the order in which they were added.
     pub flows: Vec<FlowStart>,
 }
@@ -212,6 +217,8 @@ pub struct PresentationSnapshot {
     pub position: MediaTime,
     /// The scale in force.
     pub scale: Scale,
+    /// The speed in force.
+    pub speed: Speed,
     /// Its flows.
     pub flows: Vec<FlowSnapshot>,
 }
@@ -242,6 +249,8 @@ pub struct Opening {
     pub end: Option<MediaTime>,
     /// How fast it plays at first.
     pub scale: Scale,
+    /// How fast its packets leave at first.
+    pub speed: Speed,
     /// Whether it begins again at its end.
     pub looping: bool,
 }
@@ -249,7 +258,7 @@ pub struct Opening {
 impl Opening {
     /// All of a title, once, at normal speed.
     pub fn whole(title: Arc<Title>) -> Self {
-        Self { title, start: MediaTime::ZERO, end: None, scale: Scale::default(), looping: false }
+        Self { title, start: MediaTime::ZERO, end: None, scale: Scale::default(), speed: Speed::default(), looping: false }
     }
 }
 

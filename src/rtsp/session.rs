@@ -147,6 +147,8 @@ pub struct Session {
     pub tracks: Vec<SetUpTrack>,
     /// Whether it has asked for a scale: from then on a PLAY that asks for none asks for normal speed.
     pub knows_scales: bool,
+    /// The same of speeds.
+    pub knows_speeds: bool,
     /// With what its seeks begin, where a request does not say it.
     pub seek: SeekStyle,
     /// Where it stands.
@@ -480,6 +482,7 @@ mod tests {
             join: Join::default(),
             tracks: Vec::new(),
             knows_scales: false,
+            knows_speeds: false,
             seek: SeekStyle::default(),
             state: State::Init,
             heard: at(0),

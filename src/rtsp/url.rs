@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use crate::library::TitlePath;
-use crate::playback::{Scale, SeekStyle};
+use crate::playback::{Scale, SeekStyle, Speed};
 use crate::quantities::MediaTime;
 use crate::rtsp::header::range;
 
@@ -43,6 +43,8 @@ pub struct Query {
     pub end: Option<MediaTime>,
     /// `scale`: how fast to play.
     pub scale: Option<Scale>,
+    /// `speed`: how fast packets are to leave.
+    pub speed: Option<Speed>,
     /// `seek=exact`: with what seeks begin.
     pub seek: SeekStyle,
     /// `loop`.
@@ -150,6 +152,7 @@ fn read_query(query: &str) -> Query {
             "t" => read.start = range::time_of(value.trim_end_matches('s')),
             "end" => read.end = range::time_of(value.trim_end_matches('s')),
             "scale" => read.scale = Scale::parse(&value),
+            "speed" => read.speed = Speed::parse(&value),
             "seek" if value == "exact" => read.seek = SeekStyle::FirstPrior,
             "loop" => read.looping = is_on(&value),
             "rtx" => read.rtx = is_on(&value),

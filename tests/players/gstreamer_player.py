@@ -1,6 +1,7 @@
-"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | seek SECONDS | pause PICTURES MORE]
+"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | seek SECONDS | rate FACTOR | pause PICTURES MORE]
 
-It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "pause" pauses after
+It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "rate" seeks to the beginning and plays at that rate;
+"pause" pauses after
 PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictures later.
 """
 
@@ -107,11 +108,12 @@ def main():
         player.pipeline.set_state(Gst.State.PLAYING)
         player.wait_for(lambda: player.pictures >= before + more, f"{more} pictures after the pause")
     else:
-        if what == "seek":
+        if what in ("seek", "rate"):
             # Both tracks have to be linked, or the sink of the one that is not refuses.
             player.wait_for(lambda: {kind for kind, _ in player.received} == {"v", "a"}, "picture and sound")
             flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
-            if not player.pipeline.seek_simple(Gst.Format.TIME, flags, int(float(numbers[0]) * Gst.SECOND)):
+            rate, to = (1.0, float(numbers[0])) if what == "seek" else (float(numbers[0]), 0.0)
+            if not player.pipeline.seek(rate, Gst.Format.TIME, flags, Gst.SeekType.SET, int(to * Gst.SECOND), Gst.SeekType.NONE, 0):
                 sys.exit("the seek is refused")
             tell("sought")
         player.wait_for(lambda: player.ended == Gst.MessageType.EOS, "end of stream")

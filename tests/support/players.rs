@@ -120,6 +120,14 @@ impl Player {
         self.start(host, url, carriage, Some(seconds))
     }
 
+    /// GStreamer, from the beginning at a rate that is its own: it asks for the speed.
+    pub fn play_at_a_rate(host: &Host, url: &str, carriage: Carriage, rate: u32) -> Running {
+        let out = TempDir::new().expect("a temporary folder");
+        let mut command = script(host, "gstreamer_player.py");
+        command.args([url, transport(carriage)]).arg(out.path().join("tape")).args(["rate", &rate.to_string()]);
+        Running::start(Self::GStreamer, command, out, Keeps::Tape)
+    }
+
     fn start(self, host: &Host, url: &str, carriage: Carriage, seek: Option<u32>) -> Running {
         let out = TempDir::new().expect("a temporary folder");
         let tape = out.path().join("tape");

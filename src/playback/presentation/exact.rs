@@ -14,7 +14,7 @@ use crate::playback::scale::View;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::Join;
 
-/// Thousandths of real time.
+/// As fast as the flow, in thousandths.
 const REAL_TIME: u16 = 1000;
 
 /// Where a stretch begins.
@@ -26,7 +26,7 @@ pub(super) struct Beginning {
     pub at: MediaTime,
     /// When what is sent first is shown: no later than `start`.
     pub from: MediaTime,
-    /// How fast what is shown before `start` is sent, in thousandths of real time.
+    /// How much faster than the flow what is shown before `start` is sent, in thousandths.
     pub rate_milli: u16,
 }
 
@@ -93,10 +93,10 @@ impl Presentation {
             None => start,
         };
         let rates = self.flows.iter().flat_map(|flow| &flow.branches).map(|state| state.branch.join.rate_milli);
-        let rate_milli = rates.min().unwrap_or(Join::default().rate_milli);
-        let beginning = Beginning { start, at: target, from, rate_milli };
+        let taken = rates.min().unwrap_or(Join::default().rate_milli);
+        let beginning = Beginning { start, at: target, from, rate_milli: self.clock.speed().catching_up(taken) };
         let lead = beginning.lead();
-        (lead.is_zero() || (lead <= self.settings.max_prime && rate_milli > REAL_TIME)).then_some(beginning)
+        (lead.is_zero() || (lead <= self.settings.max_prime && taken > REAL_TIME)).then_some(beginning)
     }
 
     /// Whether to go on is as good as a seek to `target`: no random access point lies between.

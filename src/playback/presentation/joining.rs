@@ -22,6 +22,7 @@ use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent};
 use crate::playback::scale::View;
+use crate::playback::speed::Speed;
 use crate::playback::stage::FlowStart;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Branch, BranchSerial, CareOf, Entered, HandedOver, Join, JoinWay, Route, UpdateId};
@@ -122,6 +123,19 @@ impl Presentation {
         }
     }
 
+    /// Lets the flow clock run at another speed. Who is being caught up goes on from where it is, as fast as it takes it.
+    pub(super) fn set_speed(&mut self, speed: Speed, now: Now) {
+        let live = self.clock.read(now.mono);
+        self.clock.set_speed(speed, now.mono);
+        for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches) {
+            let taken = state.branch.join.rate_milli;
+            if let Some(priming) = state.priming.as_mut().filter(|priming| priming.rate_milli > REAL_TIME) {
+                (priming.from, priming.joined) = (priming.reach(live), live);
+                priming.rate_milli = speed.catching_up(taken);
+            }
+        }
+    }
+
     /// Primes the branches that await a random access point although nobody is served any more until then, or that which
     /// they awaited has turned out to be unreadable.
     pub(super) fn prime_the_waiting(&mut self, now: Now) {
@@ -172,7 +186,8 @@ impl Presentation {
         let behind = |flow: &Flow| predecessor(flow, update).map(BranchState::delay).unwrap_or_default();
         let delay = flows().map(|flow| lag_of(flow, update).max(behind(flow))).max().unwrap_or_default();
         let wait = arrivals.iter().map(|(_, branch)| not_before(branch, now)).max().unwrap_or(now.mono).since(now.mono);
-        let (earliest, latest) = (live.plus(wait), live.plus(self.settings.max_window.saturating_sub(IN_TIME)));
+        let in_flow = |span: Duration| live.plus(self.clock.speed().played_in(span));
+        let (earliest, latest) = (in_flow(wait), in_flow(self.settings.max_window.saturating_sub(IN_TIME)));
         let leading = self.leading(arrivals)?;
         let view = self.pace.view(&self.title, leading.facts.track)?;
         let mut cursor = leading.next_of(predecessor(leading, update)?)?;
@@ -185,7 +200,8 @@ impl Presentation {
             if unit.random_access && begins >= earliest {
                 let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
-                let point = JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned, starts: Vec::new() };
+                let speed = self.clock.speed();
+                let point = JoinPoint { update, segment: cursor.segment, start, from, joined: live, speed, aligned, starts: Vec::new() };
                 let is_ahead = |flow: &Flow| {
                     let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return false };
                     let Some(entry) = point.entry(flow, view) else { return false };
@@ -220,7 +236,8 @@ impl Presentation {
         let unit = view.access_unit(cursor.unit)?;
         let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
         let from = cursor.segment.due_at(view.decode_time(&unit));
-        Some(JoinPoint { update, segment: cursor.segment, start, from, joined: live, aligned: None, starts: Vec::new() })
+        let speed = self.clock.speed();
+        Some(JoinPoint { update, segment: cursor.segment, start, from, joined: live, speed, aligned: None, starts: Vec::new() })
     }
 
     fn kind(&self, flow: &Flow) -> Option<MediaKind> {
@@ -269,7 +286,7 @@ fn prime(state: &mut BranchState, flow: &Flow, view: View<'_>, segments: &VecDeq
     let (shown, joined) = (point.segment.shown_at(point.start), point.joined);
     let cursor = flow.checkpoint(view, segments, shown)?;
     // The same for all flows of an update.
-    let (rate_milli, delay) = pace(&state.branch.join, joined.since(point.from));
+    let (rate_milli, delay) = pace(&state.branch.join, joined.since(point.from), point.speed);
     state.entered = if delay.is_zero() { Entered::Primed } else { Entered::Delayed };
     state.behind = delay;
     state.lag = joined.since(shown);
@@ -280,16 +297,17 @@ fn prime(state: &mut BranchState, flow: &Flow, view: View<'_>, segments: &VecDeq
     Some(cursor)
 }
 
-/// How fast a branch is served that begins `back` behind the live position, and how far behind it stays.
-fn pace(join: &Join, back: Duration) -> (u16, Duration) {
-    let rate = join.rate_milli.max(REAL_TIME);
-    if rate == REAL_TIME {
+/// How much faster than the flow a branch is served that begins `back` behind the live position, and how far behind it stays.
+fn pace(join: &Join, back: Duration, speed: Speed) -> (u16, Duration) {
+    let taken = join.rate_milli.max(REAL_TIME);
+    let rate = speed.catching_up(taken);
+    if taken == REAL_TIME {
         (REAL_TIME, back)
     } else if join.fixed || back <= DELAYED_BEYOND {
         (rate, Duration::ZERO)
-    } else if rate >= FAST {
+    } else if taken >= FAST {
         // While it is sent that much, at its rate, the live position goes on.
-        (rate, back.saturating_sub(HEAD_START * u32::from(rate - REAL_TIME) / u32::from(rate)))
+        (rate, back.saturating_sub(HEAD_START * u32::from(rate.saturating_sub(REAL_TIME)) / u32::from(rate)))
     } else {
         (REAL_TIME, back)
     }

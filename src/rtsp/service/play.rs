@@ -5,7 +5,7 @@
 //! are leaving controls only them; one that has none left controls nothing.
 
 use crate::net::now;
-use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState, Scale, SeekStyle};
+use crate::playback::{FlowStart, NptRange, PlayRequest, PlaybackError, Playing, PresentationState, Scale, SeekStyle, Speed};
 use crate::quantities::MediaTime;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::range;
@@ -30,6 +30,11 @@ impl Service {
             Some(text) => Some(Scale::parse(text).ok_or(Status(400))?),
             None => Some(Scale::default()).filter(|_| session.knows_scales),
         };
+        let speed = match request.header("Speed") {
+            Some(text) => Some(Speed::parse(text).ok_or(Status(400))?),
+            None => Some(Speed::default()).filter(|_| session.knows_speeds),
+        };
+        session.knows_speeds |= request.header("Speed").is_some();
         // One that is not known is answered with what is done.
         let asked_style = request.header("Seek-Style").map(|text| SeekStyle::parse(text).unwrap_or_default());
         session.knows_scales |= request.header("Scale").is_some();
@@ -61,7 +66,7 @@ impl Service {
                     hold_media();
                 }
                 let style = asked_style.unwrap_or(session.seek);
-                let wanted = PlayRequest { range, scale, style, ..PlayRequest::default() };
+                let wanted = PlayRequest { range, scale, speed, style, ..PlayRequest::default() };
                 self.bind_and_play(&mut session, wanted, link).await?
             }
         };
@@ -76,8 +81,8 @@ impl Service {
         if asked_style.is_some() {
             response = response.with("Seek-Style", playing.style.to_string());
         }
-        if request.header("Speed").is_some() {
-            response = response.with("Speed", "1.0");
+        if request.header("Speed").is_some() || !playing.speed.is_real_time() {
+            response = response.with("Speed", playing.speed.to_string());
         }
         Ok(response)
     }

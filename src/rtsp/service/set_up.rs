@@ -212,11 +212,11 @@ impl Service {
                     return Err(Refusal::because(457, "the title is shorter"));
                 }
                 let presentation = PresentationId(u64::from_be_bytes(random()?));
-                let (end, scale) = (url.query.end, url.query.scale.unwrap_or_default());
+                let (end, scale, speed) = (url.query.end, url.query.scale.unwrap_or_default(), url.query.speed.unwrap_or_default());
                 if end.is_some_and(|end| end <= start) {
                     return Err(Refusal::because(457, "it ends where it begins"));
                 }
-                let opening = Opening { title: Arc::clone(&title), start, end, scale, looping: url.query.looping };
+                let opening = Opening { title: Arc::clone(&title), start, end, scale, speed, looping: url.query.looping };
                 (presentation, title, Role::Opener { name }, Some(opening))
             }
         };
@@ -233,6 +233,7 @@ impl Service {
             join: join_of(request.header("User-Agent").unwrap_or_default(), url.query.join.as_deref(), &self.settings),
             tracks: Vec::new(),
             knows_scales: false,
+            knows_speeds: false,
             seek: url.query.seek,
             state: State::Init,
             heard: now().mono,
