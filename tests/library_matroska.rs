@@ -368,7 +368,8 @@ fn what_cannot_be_sent_is_left_out_and_named() {
     let title = Arc::clone(&titles_in(folder.path())[0]);
     assert_eq!(title.tracks.iter().map(|track| track.codec.name()).collect::<Vec<_>>(), ["h264"]);
     let reason = &title.remark.as_ref().expect("told").reason;
-    assert_eq!(reason, "the audio track is left out: A_FLAC is not supported; a subtitle track is left out");
+    let subtitle = "the subtitle track (eng) is left out: S_TEXT/UTF8 is not supported";
+    assert_eq!(*reason, format!("the audio track is left out: A_FLAC is not supported; {subtitle}"));
 }
 
 fn element(id: u32, content: impl AsRef<[u8]>) -> Vec<u8> {

@@ -91,6 +91,12 @@ pub fn restore(container: &str, parameters: &[u8]) -> Option<Arc<dyn Unpack>> {
 /// The problem of a file that begins like none of these formats.
 pub(crate) const UNKNOWN: &str = "not a media file of a known format";
 
+/// The remark on a subtitle track, in the language that the file names: `why` is the end of a sentence.
+pub(crate) fn left_out_subtitle(language: Option<&str>, why: &str) -> String {
+    let language = language.map(|language| format!(" ({language})")).unwrap_or_default();
+    format!("the subtitle track{language} is left out: {why}")
+}
+
 /// A problem in words.
 pub(crate) fn problem(reason: impl Into<String>) -> Problem {
     Problem { reason: reason.into() }

@@ -28,7 +28,8 @@ pub fn codec(entry: &Entry<'_>) -> Result<Codec, String> {
     }
 }
 
-fn unsupported(entry: &Entry<'_>) -> String {
+/// Why a track is left out whose coding is none that can be sent, as the end of a sentence.
+pub(super) fn unsupported(entry: &Entry<'_>) -> String {
     let name: String = entry.codec.chars().take(32).map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect();
     if name.is_empty() { "its coding is not told".into() } else { format!("{name} is not supported") }
 }

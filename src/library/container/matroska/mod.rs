@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::library::codec::Codec;
-use crate::library::container::{order, problem, unsendable};
+use crate::library::container::{left_out_subtitle, order, problem, unsendable};
 use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
@@ -84,7 +84,9 @@ fn draft(entry: &Entry<'_>, frames: &mut BTreeMap<u64, Vec<Frame>>, scale: u64) 
     let kind = match entry.kind {
         Kind::Video => MediaKind::Video,
         Kind::Audio => MediaKind::Audio,
-        Kind::Subtitle => return Err("a subtitle track is left out".into()),
+        Kind::Subtitle => {
+            return Err(left_out_subtitle(entry.language.as_deref(), &coding::unsupported(entry)));
+        }
         Kind::Other => return Ok(None),
     };
     let left_out = |what: &str| format!("the {kind} track is left out: {what}");

@@ -227,7 +227,7 @@ fn what_cannot_be_sent_is_left_out_and_named() {
         (track(2, 2, "A_VORBIS", &[2, 1, 1, 0, 0, 0], &[]), "the audio track is left out: its Vorbis headers are broken"),
         (track(2, 1, "V_MPEG4/ISO/AVC", &[], &[]), "the video track is left out: its H.264 configuration is missing"),
         (track(2, 1, "V_MPEGH/ISO/HEVC", &[1], &[]), "the video track is left out: its H.265 configuration is broken"),
-        (track(2, 17, "S_TEXT/UTF8", &[], &[]), "a subtitle track is left out"),
+        (track(2, 17, "S_TEXT/UTF8", &[], &[]), "the subtitle track (eng) is left out: S_TEXT/UTF8 is not supported"),
         (track(3, 2, "A_AC3", &[], &[]), "the audio track is empty"),
     ];
     for (entry, why) in entries {

@@ -47,8 +47,13 @@ fn one((kind, entry): ([u8; 4], &[u8])) -> Result<Codec, String> {
         b"jpeg" => picture_size(entry).map(Codec::Jpeg),
         b"mp4a" => aac(entry),
         b"encv" | b"enca" => Err("it is encrypted".into()),
-        other => sound_entry::codec(*other, entry).unwrap_or_else(|| Err(format!("{} is not supported", name(*other)))),
+        other => sound_entry::codec(*other, entry).unwrap_or_else(|| Err(unsupported(*other))),
     }
+}
+
+/// Why a track is left out whose coding is none that can be sent, as the end of a sentence.
+pub fn unsupported(kind: [u8; 4]) -> String {
+    format!("{} is not supported", name(kind))
 }
 
 fn name(kind: [u8; 4]) -> String {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use mp4_atom::{Mdhd, Mvhd, Tkhd, Trex};
 
 use crate::library::codec::Codec;
-use crate::library::container::{problem, unsendable};
+use crate::library::container::{left_out_subtitle, problem, unsendable};
 use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
@@ -195,7 +195,7 @@ fn draft(track: &[u8], movie_scale: ClockRate, budget: usize) -> Result<Option<D
     let kind = match handler {
         Some(b"vide") => MediaKind::Video,
         Some(b"soun") => MediaKind::Audio,
-        Some(b"sbtl" | b"subt" | b"text") => return Err(problem("a subtitle track is left out")),
+        Some(b"sbtl" | b"subt" | b"text" | b"subp" | b"clcp") => return Err(problem(subtitle(media))),
         _ => return Ok(None),
     };
     let broken = |what: &str| problem(format!("the {kind} track is left out: {what}"));
@@ -216,8 +216,7 @@ fn draft(track: &[u8], movie_scale: ClockRate, budget: usize) -> Result<Option<D
     }
     let list = find(track, b"edts").and_then(|edits| find(edits, b"elst"));
     let edits = list.map_or_else(Vec::new, |list| edits::read(list, movie_scale, timescale));
-    let language =
-        Some(header.language).filter(|code| code.bytes().all(|byte| byte.is_ascii_lowercase()) && code != "und" && code.len() == 3);
+    let language = language(&header);
     Ok(Some(Draft {
         id,
         kind,
@@ -229,6 +228,22 @@ fn draft(track: &[u8], movie_scale: ClockRate, budget: usize) -> Result<Option<D
         samples: tables.samples,
         last_duration: tables.last_duration,
     }))
+}
+
+/// The language of a track where it names one in ISO 639-2.
+fn language(header: &Mdhd) -> Option<String> {
+    let is_named = |code: &&String| code.bytes().all(|byte| byte.is_ascii_lowercase()) && *code != "und" && code.len() == 3;
+    Some(&header.language).filter(is_named).cloned()
+}
+
+/// The remark on a subtitle track.
+fn subtitle(media: &[u8]) -> String {
+    let language = find(media, b"mdhd").and_then(decode::<Mdhd>).as_ref().and_then(language);
+    let descriptions = find(media, b"minf").and_then(|info| find(info, b"stbl")).and_then(|table| find(table, b"stsd"));
+    // Behind version, flags and count: size and name of the first one (section 8.5.2).
+    let name = descriptions.and_then(|list| list.get(12..16)).and_then(|name| name.first_chunk::<4>());
+    let why = name.map_or_else(|| "it has no sample description".into(), |name| entry::unsupported(*name));
+    left_out_subtitle(language.as_deref(), &why)
 }
 
 #[cfg(test)]

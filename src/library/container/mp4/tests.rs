@@ -316,6 +316,20 @@ fn pictures_that_rtp_cannot_carry_are_known_by_the_first_one() {
 }
 
 #[test]
+fn subtitles_are_left_out_and_named_with_their_language() {
+    let told = |handler: &[u8; 4], entry: &[u8]| {
+        let title = read(film(108, &movie(&[sound(&[]), track(2, handler, 1_000, entry, &[], &[])], &[]))).expect("the sound plays");
+        assert_eq!(title.tracks.len(), 1);
+        title.remark.expect("told").reason
+    };
+    let sentence = |why: &str| format!("the subtitle track (eng) is left out: {why}");
+    assert_eq!(told(b"sbtl", &boxed(b"tx3g", [0; 30])), sentence("tx3g is not supported"));
+    assert_eq!(told(b"text", &boxed(b"text", [0; 43])), sentence("text is not supported"));
+    assert_eq!(told(b"subp", &boxed(b"\x1b[1m", [])), sentence("?[1m is not supported"));
+    assert_eq!(told(b"clcp", &[0, 0, 0, 8, b'c']), sentence("it has no sample description"));
+}
+
+#[test]
 fn what_cannot_be_sent_is_left_out_and_named() {
     let hevc = boxed(b"svq3", [0; 78]);
     let pictures = track(1, b"vide", 1_000, &hevc, &picture_tables(), &[]);
