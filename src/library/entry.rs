@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::library::file::{Stamp, TitleFile};
 use crate::library::folder::is_not_served;
 use crate::library::listed::List;
 use crate::library::record::FactsRecord;
+use crate::library::slides;
 use crate::library::title::{Problem, ReadAt, Sample, Title, TitlePath};
 
 /// Titles that are kept although nobody plays them: between the requests of a player that opens one …
@@ -218,6 +219,9 @@ impl Entry {
             return list.title(&self.shelf.root, self.path.clone(), self.shelf.cache.as_ref());
         }
         let file = self.shelf.root.join(self.path.as_str());
+        if slides::is_slide_show(&file) {
+            return self.parse_slides(&file);
+        }
         let source = Arc::new(TitleFile::new(file.clone(), self.stamp));
         // Kept open while the index is read.
         let _open = source.file()?;
@@ -238,6 +242,31 @@ impl Entry {
             true => container::problem("containers of this kind are not served yet"),
             false => problem,
         }))
+    }
+
+    /// The same of a slide show.
+    fn parse_slides(&self, file: &Path) -> io::Result<Result<Title, Problem>> {
+        let found = slides::files::find(&self.shelf.root, file)?;
+        if found.stamp != self.stamp {
+            return Err(io::Error::other("the slides have changed"));
+        }
+        let slides = match found.slides {
+            Ok(slides) => slides,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let source: Arc<dyn ReadAt> = Arc::new(found.files.clone());
+        let cache = self.shelf.cache.as_ref();
+        if let Some(title) = cache.and_then(|cache| cache.index(&self.path, &self.stamp, &source)) {
+            return Ok(Ok(title));
+        }
+        let title = slides::show::index(&slides, source, self.path.clone());
+        if found.files.has_failed() {
+            return Err(io::Error::other("a picture cannot be read"));
+        }
+        if let (Some(cache), Ok(title)) = (cache, &title) {
+            cache.keep_index(&self.stamp, title, found.files.cost());
+        }
+        Ok(title)
     }
 }
 

@@ -5,8 +5,9 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +24,14 @@ pub struct Stamp {
     pub size: u64,
     /// When it was written to: seconds since 1970 and nanoseconds.
     pub modified: (i64, i64),
+    /// A checksum over the same of all files that belong to it; zero where none do.
+    pub others: u64,
 }
 
 impl Stamp {
     pub(crate) fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), device: metadata.dev(), size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Self { inode: metadata.ino(), device: metadata.dev(), size: metadata.size(), modified, others: 0 }
     }
 }
 
@@ -63,12 +67,46 @@ impl TitleFile {
         if let Some(file) = open.upgrade() {
             return Ok(file);
         }
-        let file = Arc::new(File::open(&self.path)?);
-        if Stamp::of(&file.metadata()?) != self.stamp {
-            return Err(io::Error::other("the file has changed"));
-        }
+        let file = self.checked(File::open(&self.path)?)?;
         *open = Arc::downgrade(&file);
         Ok(file)
+    }
+
+    /// The same, without waiting for a disk.
+    ///
+    /// # Errors
+    /// Those, and `WouldBlock` where its name is not at hand.
+    pub(crate) fn file_at_hand(&self) -> io::Result<Arc<File>> {
+        let mut open = match self.open.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody opens it just now.
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+        };
+        if let Some(file) = open.upgrade() {
+            return Ok(file);
+        }
+        let (flags, resolve) = (OFlags::RDONLY | OFlags::CLOEXEC, ResolveFlags::CACHED);
+        let file = match openat2(CWD, &self.path, flags, Mode::empty(), resolve) {
+            Ok(file) => self.checked(file.into())?,
+            // Before Linux 5.12, and where it is not allowed, the kernel cannot tell.
+            Err(Errno::AGAIN | Errno::NOSYS | Errno::INVAL | Errno::PERM) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => return Err(error.into()),
+        };
+        *open = Arc::downgrade(&file);
+        Ok(file)
+    }
+
+    /// Whether an open file is as it was when the index was read.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn is_same(&self, file: &File) -> io::Result<bool> {
+        Ok(Stamp::of(&file.metadata()?) == self.stamp)
+    }
+
+    fn checked(&self, file: File) -> io::Result<Arc<File>> {
+        if self.is_same(&file)? { Ok(Arc::new(file)) } else { Err(io::Error::other("the file has changed")) }
     }
 
     /// Whether a read has failed, other than behind the end: what was made of the file says nothing of it then.
@@ -114,19 +152,7 @@ impl ReadAt for OpenFile {
     }
 
     fn read_now_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let read = preadv2(&self.file, &mut [IoSliceMut::new(rest)], offset.saturating_add(filled as u64), ReadWriteFlags::NOWAIT);
-            match read {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => filled += len,
-                Err(Errno::INTR) => {}
-                // Some file systems cannot tell.
-                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Err(io::ErrorKind::WouldBlock.into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        read_now(&self.file, buffer, offset)
     }
 
     fn size(&self) -> u64 {
@@ -136,6 +162,26 @@ impl ReadAt for OpenFile {
     fn open(&self) -> io::Result<Arc<dyn ReadAt>> {
         Ok(Arc::new(Self { file: Arc::clone(&self.file), size: self.size }))
     }
+}
+
+/// Fills `buffer` from `offset` on without waiting for a disk.
+///
+/// # Errors
+/// The system's, `UnexpectedEof` behind the end, and `WouldBlock` where not all is at hand.
+pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let read = preadv2(file, &mut [IoSliceMut::new(rest)], offset.saturating_add(filled as u64), ReadWriteFlags::NOWAIT);
+        match read {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => filled += len,
+            Err(Errno::INTR) => {}
+            // Some file systems cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
 //! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
-//! a problem; so is one of a container that is not served. A playlist is looked at after all that it may name. What is in a file is read when its turn comes
+//! a problem; so is one of a container that is not served. A playlist is looked at after all that it may name. A
+//! `slides.toml` is a title of the pictures that it shows. What is in a file is read when its turn comes
 //! ([`Library::index`]), or when somebody wants it.
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::library::indexing::Turns;
 use crate::library::listed::List;
 use crate::library::opening::Opening;
 use crate::library::playlist::is_list;
+use crate::library::slides;
 use crate::library::title::TitlePath;
 
 /// How deep folders are followed.
@@ -179,8 +181,8 @@ impl Library {
         let mut lists = Vec::new();
         for (path, file) in listing.found {
             let known = before.get(&path);
-            let metadata = match fs::metadata(&file) {
-                Ok(metadata) => metadata,
+            let stamp = match self.stamp(&file) {
+                Ok(stamp) => stamp,
                 Err(error) if is_gone(&error) => continue,
                 Err(error) => {
                     tracing::warn!(title = %path, "the file cannot be looked at: {error}");
@@ -189,10 +191,10 @@ impl Library {
                 }
             };
             if is_list(&path) {
-                lists.push((path, Stamp::of(&metadata)));
+                lists.push((path, stamp));
                 continue;
             }
-            let found = self.looked_at(&path, Stamp::of(&metadata), known);
+            let found = self.looked_at(&path, stamp, known);
             now.insert(path.clone(), found.told(path, known, &mut changes));
         }
         for (path, known) in
@@ -225,6 +227,18 @@ impl Library {
         if is_all {
             cache.prune(entries.iter().map(|entry| &entry.path));
         }
+    }
+
+    /// What tells whether a file, or one that belongs to it, has changed.
+    fn stamp(&self, file: &Path) -> io::Result<Stamp> {
+        if slides::is_slide_show(file) {
+            match slides::files::find(self.root(), file) {
+                // A title with that problem.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                found => return found.map(|found| found.stamp),
+            }
+        }
+        fs::metadata(file).map(|metadata| Stamp::of(&metadata))
     }
 
     /// What is to be known of a file that is there.
@@ -299,7 +313,7 @@ impl Library {
 }
 
 fn is_media_name(path: &Path) -> bool {
-    ends_in(path, &SERVED) || is_not_served(path)
+    ends_in(path, &SERVED) || is_not_served(path) || slides::is_slide_show(path)
 }
 
 fn ends_in(path: &Path, endings: &[&str]) -> bool {

@@ -96,6 +96,9 @@ struct Draft<'a> {
 }
 
 impl<'a> Picture<'a> {
+    /// Octets of a scan that RTP can say: its offsets have 24 bits (RFC 2435 section 3.1.2).
+    pub const MAX_SCAN: usize = 0x00ff_ffff;
+
     /// Takes a picture apart.
     ///
     /// # Errors
@@ -119,6 +122,23 @@ impl<'a> Picture<'a> {
                 0xe0..=0xef | 0xfe => {}
                 _ => return Err(JpegProblem::Broken),
             }
+        }
+    }
+}
+
+/// The picture that `octets` begin with, its end included and whatever lies behind left out: cameras put more pictures there, and
+/// programs padding.
+///
+/// # Errors
+/// It is broken, or its end is missing.
+pub fn first_picture(octets: &[u8]) -> Result<&[u8], JpegProblem> {
+    let mut rest = octets.strip_prefix(&[0xff, START]).ok_or(JpegProblem::Broken)?;
+    loop {
+        let (marker, _, behind) = segment(rest).ok_or(JpegProblem::Broken)?;
+        rest = behind;
+        if marker == SCAN {
+            let end = behind.windows(2).position(|pair| pair == [0xff, END]).ok_or(JpegProblem::Broken)?;
+            return octets.get(..octets.len() - behind.len() + end + 2).ok_or(JpegProblem::Broken);
         }
     }
 }

@@ -19,6 +19,7 @@ mod listed;
 mod opening;
 pub mod playlist;
 pub mod record;
+pub mod slides;
 pub mod title;
 pub mod watch;
 

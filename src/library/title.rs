@@ -33,6 +33,11 @@ pub trait ReadAt: Send + Sync {
     /// The size in octets when it was opened.
     fn size(&self) -> u64;
 
+    /// What its owner calls it, where that is written beside it and not in it.
+    fn called(&self) -> Option<&str> {
+        None
+    }
+
     /// The same octets for somebody who reads for a while: what is behind the name may be replaced meanwhile, this stays.
     ///
     /// # Errors
@@ -124,6 +129,13 @@ pub struct Title {
     pub remark: Option<Problem>,
     /// The file.
     pub source: Arc<dyn ReadAt>,
+}
+
+impl Title {
+    /// What a viewer may call it: as its owner does, or its file's name.
+    pub fn name(&self) -> &str {
+        self.source.called().unwrap_or_else(|| self.path.as_str().rsplit('/').next().unwrap_or_default())
+    }
 }
 
 impl fmt::Debug for Title {

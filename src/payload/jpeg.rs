@@ -21,8 +21,6 @@ const TABLE_HEADER_LEN: usize = 4;
 const MOST_TABLES: usize = 256;
 /// The tables are in each picture.
 const DYNAMIC: u8 = 255;
-/// What 24 bits hold.
-const MAX_OFFSET: usize = 0x00ff_ffff;
 
 /// Makes packets of JPEG pictures.
 #[derive(Debug)]
@@ -46,8 +44,8 @@ impl Format for JpegPayloader {
             return Err(PayloadError::Empty);
         }
         let picture = Picture::parse(unit)?;
-        if picture.scan.len() > MAX_OFFSET {
-            return Err(PayloadError::TooLarge { size: picture.scan.len(), limit: MAX_OFFSET });
+        if picture.scan.len() > Picture::MAX_SCAN {
+            return Err(PayloadError::TooLarge { size: picture.scan.len(), limit: Picture::MAX_SCAN });
         }
         let restarts = picture.restart_interval > 0;
         let kind = picture.sampling as u8 + if restarts { WITH_RESTARTS } else { 0 };

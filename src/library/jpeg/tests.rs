@@ -51,6 +51,20 @@ fn picture_without_end() -> Vec<u8> {
 }
 
 #[test]
+fn what_lies_behind_a_picture_is_no_part_of_it() {
+    let whole = picture(&[1, 2, 3], 0);
+    for behind in [&[][..], &[0; 9], &whole, &[0xff, END]] {
+        assert_eq!(first_picture(&[&whole, behind].concat()), Ok(&*whole));
+    }
+    // A small picture in the head, as cameras put it there.
+    let head = [&[0xff, START][..], &segment_of(0xe1, &whole), &whole[2..]].concat();
+    assert_eq!(first_picture(&head), Ok(&*head));
+    for cut in 0..whole.len() {
+        assert_eq!(first_picture(&whole[..cut]), Err(JpegProblem::Broken), "{cut}");
+    }
+}
+
+#[test]
 fn what_rtp_cannot_say_is_named() {
     let frame = frame_of([0x22, 0x11, 0x11], [0, 1, 1], 320, 180);
     let why = |with: &[u8]| Picture::parse(&replaced(&frame, with)).map(|picture| picture.sampling);

@@ -9,7 +9,7 @@ const BUILD: &str = "this build";
 const SIZE: u64 = 1 << 20;
 
 fn stamp() -> Stamp {
-    Stamp { inode: 7, device: 1 << 40, size: SIZE, modified: (-1, 999_999_999) }
+    Stamp { inode: 7, device: 1 << 40, size: SIZE, modified: (-1, 999_999_999), others: 5 }
 }
 
 fn path() -> TitlePath {

@@ -39,7 +39,10 @@ fn what_cannot_be_carried_is_refused() {
     let mut buffer = PacketBuffer::default();
     assert_eq!(payloader.payload(&[], true, &mut buffer), Err(PayloadError::Empty));
     assert_eq!(payloader.payload(&[0xff, 0xd8], true, &mut buffer), Err(PayloadError::Jpeg(JpegProblem::Broken)));
-    let large = picture(&vec![3; MAX_OFFSET + 1], 0);
-    assert_eq!(payloader.payload(&large, true, &mut buffer), Err(PayloadError::TooLarge { size: MAX_OFFSET + 1, limit: MAX_OFFSET }));
+    let large = picture(&vec![3; Picture::MAX_SCAN + 1], 0);
+    assert_eq!(
+        payloader.payload(&large, true, &mut buffer),
+        Err(PayloadError::TooLarge { size: Picture::MAX_SCAN + 1, limit: Picture::MAX_SCAN })
+    );
     assert!(buffer.packets().is_empty());
 }

@@ -42,10 +42,9 @@ impl Service {
             Some(if rtx { track.with_retransmission(self.settings.rtx) } else { track })
         };
         let described: Vec<SdpTrack> = tracks.iter().filter_map(describe).collect();
-        let name = title.path.as_str().rsplit('/').next().unwrap_or_default();
         let identity = Identity { session: now().utc.ntp64(), version: 1, server: link.local.ip() };
         let extent = Extent::Title(end.map_or(title.duration, |end| end.min(title.duration)).since(MediaTime::ZERO));
-        sdp::describe(name, &described, identity, extent)
+        sdp::describe(title.name(), &described, identity, extent)
     }
 }
 
