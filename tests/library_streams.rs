@@ -43,6 +43,8 @@ fn film(name: &str, options: &str) -> PathBuf {
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 3 -x264-params b-adapt=0:b-pyramid=1:slices=2";
 const H265: &str =
     "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=20:min-keyint=20:scenecut=0:bframes=3:open-gop=1:slices=2";
+const MPEG2: &str = "-c:v mpeg2video -g 12 -bf 2 -b:v 600k";
+const MPEG4: &str = "-c:v mpeg4 -g 25 -bf 2 -b:v 600k";
 const AAC: &str = "-c:a aac -b:a 64k";
 
 fn transport_streams() -> Vec<PathBuf> {
@@ -53,6 +55,10 @@ fn transport_streams() -> Vec<PathBuf> {
         film("low.ts", &format!("{H264} -c:a aac -b:a 32k -ac 2 -muxdelay 0 -pes_payload_size 2930")),
         film("mpeg.ts", "-c:v libx264 -preset ultrafast -g 10 -c:a mp2 -metadata:s:a:0 language=deu"),
         film("h265.ts", &format!("{H265} {AAC}")),
+        film("mpeg2.ts", &format!("{MPEG2} -c:a ac3")),
+        film("mpeg1.ts", "-c:v mpeg1video -g 12 -bf 2 -b:v 600k -c:a mp2"),
+        film("interlaced.ts", "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 12 -bf 2 -b:v 2M -c:a mp2"),
+        film("mpeg4.ts", &format!("{MPEG4} -c:a ac3")),
         film("ac3.ts", &format!("{H264} -c:a ac3 -mpegts_flags resend_headers+system_b")),
     ]
 }
@@ -183,7 +189,9 @@ fn reading_from_a_seek_is_reading_straight_through() {
     if !has_ffmpeg("reading_from_a_seek_is_reading_straight_through") {
         return;
     }
-    for path in [film("plain.ts", &format!("{H264} {AAC}")), film("recorder.m2ts", &format!("{H264} -c:a ac3 -mpegts_m2ts_mode 1"))] {
+    let others = [film("mpeg2.ts", &format!("{MPEG2} -c:a ac3")), film("mpeg4.ts", &format!("{MPEG4} -c:a ac3"))];
+    let newer = [film("plain.ts", &format!("{H264} {AAC}")), film("recorder.m2ts", &format!("{H264} -c:a ac3 -mpegts_m2ts_mode 1"))];
+    for path in newer.into_iter().chain(others) {
         let title = parse(&path);
         let straight: Vec<Vec<_>> =
             title.tracks.iter().map(|track| (0..track.len()).map(|at| octets(&title, track, at)).collect()).collect();

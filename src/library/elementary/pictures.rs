@@ -30,6 +30,8 @@ pub enum Role {
     Picture(Picture),
     /// More of the picture before it, or its second field.
     SamePicture,
+    /// Begins the second field of the picture before it, with nothing between that goes before one.
+    SecondField,
     /// Belongs to what is before it.
     Behind,
 }
@@ -44,6 +46,11 @@ pub trait Coding: fmt::Debug {
 
     /// Pictures in so many seconds, where the stream says so.
     fn frame_rate(&self) -> Option<(u32, u32)>;
+
+    /// Whether a further zero before a start code belongs to it.
+    fn has_zero_byte(&self) -> bool {
+        true
+    }
 }
 
 /// An access unit of the stream.
@@ -101,7 +108,8 @@ struct Division {
 impl Pictures {
     /// For a stream that is coded so; `limit` says how many octets of a section, by its first one, are looked at.
     pub fn new(coding: Box<dyn Coding>, limit: fn(u8) -> usize) -> Self {
-        Self { scanner: Scanner::new(limit), division: Division { coding, draft: None, done: Vec::new() }, end: 0 }
+        let scanner = if coding.has_zero_byte() { Scanner::new(limit) } else { Scanner::without_zero_byte(limit) };
+        Self { scanner, division: Division { coding, draft: None, done: Vec::new() }, end: 0 }
     }
 
     /// How the stream is read.
@@ -159,6 +167,11 @@ impl Division {
                 if let Some(draft) = &mut self.draft
                     && draft.next.take().is_some()
                 {
+                    draft.last_position = here.1;
+                }
+            }
+            Role::SecondField => {
+                if let Some(draft) = &mut self.draft {
                     draft.last_position = here.1;
                 }
             }

@@ -63,12 +63,19 @@ pub struct Scanner {
     zero_count: usize,
     section: Section,
     is_open: bool,
+    /// Whether a further zero before a start code belongs to it.
+    has_zero_byte: bool,
 }
 
 impl Scanner {
     /// One that keeps so many octets of a section as `limit` says of its first octet.
     pub fn new(limit: fn(u8) -> usize) -> Self {
-        Self { limit, zeros: Default::default(), zero_count: 0, section: Section::default(), is_open: false }
+        Self { limit, zeros: Default::default(), zero_count: 0, section: Section::default(), is_open: false, has_zero_byte: true }
+    }
+
+    /// The same, with start codes of three octets only: what is before them belongs to what they end.
+    pub fn without_zero_byte(limit: fn(u8) -> usize) -> Self {
+        Self { has_zero_byte: false, ..Self::new(limit) }
     }
 
     /// Takes the next piece of the stream, which lies at `place`; gives each section that is whole to `done`.
@@ -77,7 +84,7 @@ impl Scanner {
         while let Some(found) = piece.get(at..).and_then(find) {
             let code = at + found;
             self.keep(&piece[at..code]);
-            let start = if code > at && piece[code - 1] == 0 { code - 1 } else { code };
+            let start = if self.has_zero_byte && code > at && piece[code - 1] == 0 { code - 1 } else { code };
             self.open(place.ahead(start), place.ahead(code).position, done);
             at = code + LEN;
         }
@@ -118,7 +125,7 @@ impl Scanner {
         zeros.truncate(self.zero_count);
         zeros.splice(0..0, (0..more).rev().take(LEN).map(|zero| place.ahead(zero)));
         self.keep(&piece[..more]);
-        let start = zeros.get(2).or_else(|| zeros.get(1)).copied().unwrap_or(place);
+        let start = zeros.get(2).filter(|_| self.has_zero_byte).or_else(|| zeros.get(1)).copied().unwrap_or(place);
         let code_position = zeros.get(1).copied().unwrap_or(place).position;
         self.open(start, code_position, done);
         more + 1
@@ -177,6 +184,19 @@ mod tests {
             let found = scan(&[stream[..cut].to_vec(), stream[cut..].to_vec()]);
             let start = if cut > 2 { 2 } else { 100 + 2 - cut as u64 };
             assert_eq!(found, [(start, 3, vec![0x65, 1, 2, 3])], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_further_zero_belongs_to_what_ends_where_start_codes_have_none() {
+        let stream = [7, 0, 0, 0, 0, 1, 0x65, 1, 2, 3];
+        for cut in 0..=stream.len() {
+            let (mut scanner, mut found) = (Scanner::without_zero_byte(|_| 8), Vec::new());
+            let mut done = |section: &Section| found.push((section.start, section.code_position));
+            scanner.feed(&stream[..cut], Place::default(), &mut done);
+            scanner.feed(&stream[cut..], Place { position: cut as u64, offset: cut as u64 }, &mut done);
+            scanner.finish(&mut done);
+            assert_eq!(found, [(Place { position: 3, offset: 3 }, 3)], "cut at {cut}");
         }
     }
 

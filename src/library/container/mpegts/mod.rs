@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::library::container::problem;
 use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track};
-use crate::quantities::{ClockRate, MediaKind, MediaTime};
+use crate::quantities::{ClockRate, MediaTime};
 
 use packet::{Layout, Packet, Packets};
 use stream::Stream;
@@ -237,12 +237,8 @@ impl Reading {
     fn later(&mut self, streams: &[tables::Stream]) {
         for stream in streams {
             let is_known = self.by_pid.get(usize::from(stream.pid)).is_some_and(|place| *place > 0);
-            let kind_of = |kind: Kind| if matches!(kind, Kind::H264 | Kind::H265) { MediaKind::Video } else { MediaKind::Audio };
-            let is_sent = Stream::new(stream.pid, stream.kind, None).is_some();
-            if is_known || !is_sent {
-                continue;
-            }
-            if self.streams.iter().any(|known| known.kind() == kind_of(stream.kind)) {
+            let Some(kind) = Stream::new(stream.pid, stream.kind, None).map(|stream| stream.kind()).filter(|_| !is_known) else { continue };
+            if self.streams.iter().any(|known| known.kind() == kind) {
                 let remark = format!("the stream with PID {}, which begins later, is left out", stream.pid);
                 if !self.remarks.contains(&remark) && self.remarks.len() < 64 {
                     self.remarks.push(remark);

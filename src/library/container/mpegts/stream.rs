@@ -15,6 +15,8 @@ use crate::library::codec::Codec;
 use crate::library::elementary::frames::{Frame, Frames, Sound};
 use crate::library::elementary::h264::{self, H264};
 use crate::library::elementary::h265::{self, H265};
+use crate::library::elementary::mpeg_video::{self, MpegVideo};
+use crate::library::elementary::mpeg4_visual::{self, Mpeg4Visual};
 use crate::library::elementary::pictures::{Pictures, Unit};
 use crate::library::elementary::start_code::Place;
 use crate::library::title::Sample;
@@ -77,6 +79,8 @@ impl Stream {
         let splitter = match kind {
             Kind::H264 => Splitter::Pictures(Pictures::new(Box::new(H264::default()), h264::limit)),
             Kind::H265 => Splitter::Pictures(Pictures::new(Box::new(H265::default()), h265::limit)),
+            Kind::MpegVideo => Splitter::Pictures(Pictures::new(Box::new(MpegVideo::default()), mpeg_video::limit)),
+            Kind::Mpeg4Visual => Splitter::Pictures(Pictures::new(Box::new(Mpeg4Visual::default()), mpeg4_visual::limit)),
             Kind::Adts => Splitter::Sound(Frames::new(Sound::Adts)),
             Kind::MpegAudio => Splitter::Sound(Frames::new(Sound::MpegAudio)),
             Kind::Ac3 => Splitter::Sound(Frames::new(Sound::Ac3)),

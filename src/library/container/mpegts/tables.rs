@@ -93,6 +93,10 @@ pub enum Kind {
     H264,
     /// ISO/IEC 23008-2.
     H265,
+    /// ISO/IEC 11172-2 and 13818-2.
+    MpegVideo,
+    /// ISO/IEC 14496-2.
+    Mpeg4Visual,
     /// AAC with ADTS headers.
     Adts,
     /// Layers I to III.
@@ -150,8 +154,8 @@ fn coding(stream_type: u8, descriptors: &[u8]) -> Kind {
         (0x06, _) if descriptor(descriptors, 0x7a).is_some() => Kind::Other("E-AC-3"),
         (0x06, _) if descriptor(descriptors, 0x59).is_some() => Kind::Other("DVB subtitles"),
         (0x06, _) if descriptor(descriptors, 0x56).is_some() => Kind::Other("teletext"),
-        (0x01 | 0x02, _) => Kind::Other("MPEG-2 video"),
-        (0x10, _) => Kind::Other("MPEG-4 Visual"),
+        (0x01 | 0x02, _) => Kind::MpegVideo,
+        (0x10, _) => Kind::Mpeg4Visual,
         (0x11, _) => Kind::Other("AAC in LATM"),
         (0x82 | 0x85 | 0x8a, _) => Kind::Other("DTS"),
         (0x83, _) => Kind::Other("TrueHD"),
@@ -219,15 +223,19 @@ mod tests {
             &[0x0f, 0xe1, 1, 0xf0, 6, 0x0a, 4, b'D', b'e', b'u', 0],
             &[0x06, 0xe1, 2, 0xf0, 3, 0x6a, 1, 0],
             &[0x06, 0xe1, 3, 0xf0, 6, 5, 4, b'A', b'C', b'-', b'3'],
+            &[0x02, 0xe1, 5, 0xf0, 0],
+            &[0x10, 0xe1, 6, 0xf0, 0],
             &[0xc0, 0xe1, 4, 0xf0, 0],
         ]
         .concat();
         let streams = streams(2, &body).expect("a map");
         let kinds: Vec<_> = streams.iter().map(|stream| (stream.pid, stream.kind)).collect();
-        let expected = [(0x100, Kind::H264), (0x101, Kind::Adts), (0x102, Kind::Ac3), (0x103, Kind::Ac3), (0x104, Kind::Unknown(0xc0))];
+        let sound = [(0x101, Kind::Adts), (0x102, Kind::Ac3), (0x103, Kind::Ac3)];
+        let older = [(0x105, Kind::MpegVideo), (0x106, Kind::Mpeg4Visual), (0x104, Kind::Unknown(0xc0))];
+        let expected = [&[(0x100, Kind::H264)][..], &sound, &older].concat();
         assert_eq!(kinds, expected);
         assert_eq!(streams[1].language.as_deref(), Some("deu"));
-        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..4].to_vec())));
+        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..6].to_vec())));
         assert_eq!(super::streams(2, &[0xe1, 0, 0xff, 0xff]), None);
     }
 
