@@ -183,13 +183,30 @@ fn frames_of_sound_are_those_of_an_adts_stream_without_headers() {
     assert_eq!(held, frames);
 }
 
+/// Access units that begin at any bit are those that lie in ADTS, at the same times.
+#[test]
+fn sound_in_latm_is_that_in_adts() {
+    if !has_ffmpeg("sound_in_latm_is_that_in_adts") {
+        return;
+    }
+    let plain = content(&parse(&film("plain.ts", &format!("{H264} {AAC}"))));
+    let title = parse(&film("latm.ts", &format!("{H264} {AAC} -mpegts_flags latm")));
+    assert!(title.remark.is_none(), "{:?}", title.remark);
+    let Codec::Aac(config) = &title.tracks[1].codec else { panic!("{:?}", title.tracks[1].codec) };
+    assert_eq!((config.sample_rate, config.channels), (48_000, 1));
+    assert_eq!(config.audio_specific_config[..2], [0x11, 0x88]);
+    let latm = content(&title);
+    assert!(plain[1].len() > 180 && plain[1] == latm[1]);
+}
+
 /// Seeking to any time and reading on gives the units that reading straight through gives, from a random access point on.
 #[test]
 fn reading_from_a_seek_is_reading_straight_through() {
     if !has_ffmpeg("reading_from_a_seek_is_reading_straight_through") {
         return;
     }
-    let others = [film("mpeg2.ts", &format!("{MPEG2} -c:a ac3")), film("mpeg4.ts", &format!("{MPEG4} -c:a ac3"))];
+    let latm = film("latm.ts", &format!("{H264} {AAC} -mpegts_flags latm"));
+    let others = [latm, film("mpeg2.ts", &format!("{MPEG2} -c:a ac3")), film("mpeg4.ts", &format!("{MPEG4} -c:a ac3"))];
     let newer = [film("plain.ts", &format!("{H264} {AAC}")), film("recorder.m2ts", &format!("{H264} -c:a ac3 -mpegts_m2ts_mode 1"))];
     for path in newer.into_iter().chain(others) {
         let title = parse(&path);

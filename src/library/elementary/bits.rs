@@ -17,6 +17,11 @@ impl<'a> Bits<'a> {
         Self { octets, at: 0, read: 0, zeros: 0, is_payload: false }
     }
 
+    /// Those behind the first `position` bits.
+    pub const fn at(octets: &'a [u8], position: usize) -> Self {
+        Self { octets, at: position / 8, read: (position % 8) as u32, zeros: 0, is_payload: false }
+    }
+
     /// Those of a NAL unit without its emulation prevention octets, 03 behind two zeros (ISO/IEC 14496-10 section 7.4.1.1).
     pub const fn of_nal(octets: &'a [u8]) -> Self {
         Self { octets, at: 0, read: 0, zeros: 0, is_payload: true }

@@ -97,6 +97,8 @@ pub struct Frame {
     pub code_position: u64,
     /// Samples of a channel.
     pub samples: u32,
+    /// Bits of its first octet that are not of it; its last ones lie in the octet behind it then.
+    pub shift: u8,
 }
 
 /// Gathers frames of a stream that comes in pieces.
@@ -180,7 +182,7 @@ impl Frames {
             self.in_step = true;
         }
         let size = header.frame_len().saturating_sub(header.skipped());
-        let frame = Frame { start, size: size as u32, code_position: start.position, samples: header.samples() };
+        let frame = Frame { start, size: size as u32, code_position: start.position, samples: header.samples(), shift: 0 };
         let (read, skipped) = (self.head.len(), header.skipped());
         let rest = if skipped > 0 { size } else { size.saturating_sub(read) };
         self.draft = Some(Draft { frame, header, skip: skipped.saturating_sub(read), has_start: skipped == 0, rest });

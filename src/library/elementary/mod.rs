@@ -7,6 +7,8 @@ pub mod bits;
 pub mod frames;
 pub mod h264;
 pub mod h265;
+pub mod latm;
+pub mod loas;
 pub mod mpeg4_visual;
 pub mod mpeg_audio;
 pub mod mpeg_video;

@@ -67,7 +67,10 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
     if breaks > 0 {
         remarks.push(format!("the file is damaged in {breaks} places"));
     }
-    let (tracks, duration) = tracks(reading.streams, &mut remarks, |pid| Unpacker::new(pid, layout.stride as u64, Arc::clone(&runs)));
+    let (tracks, duration) = tracks(reading.streams, &mut remarks, |pid, is_bitwise| {
+        let unpacker = Unpacker::new(pid, layout.stride as u64, Arc::clone(&runs));
+        if is_bitwise { unpacker.bitwise() } else { unpacker }
+    });
     if tracks.is_empty() {
         let why = if remarks.is_empty() { "the file has no track that can be played".into() } else { remarks.join("; ") };
         return Err(problem(why));
@@ -77,11 +80,11 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
 }
 
 /// The tracks of what was read, on a timeline that begins with the first that is shown or heard, and its end.
-fn tracks(streams: Vec<Stream>, remarks: &mut Vec<String>, unpacker: impl Fn(u16) -> Unpacker) -> (Vec<Track>, MediaTime) {
+fn tracks(streams: Vec<Stream>, remarks: &mut Vec<String>, unpacker: impl Fn(u16, bool) -> Unpacker) -> (Vec<Track>, MediaTime) {
     let mut drafts = Vec::new();
     for stream in streams {
         let (pid, timescale, codec, language) = (stream.pid, stream.timescale(), stream.codec(), stream.language.clone());
-        let (is_scrambled, refused) = (stream.is_scrambled(), stream.refused());
+        let (is_scrambled, refused, is_bitwise) = (stream.is_scrambled(), stream.refused(), stream.is_bitwise());
         let (samples, last_duration) = stream.into_samples();
         let (Some(codec), false) = (codec, samples.is_empty()) else {
             let why = if is_scrambled { "it is scrambled" } else { "nothing in it can be decoded" };
@@ -91,19 +94,19 @@ fn tracks(streams: Vec<Stream>, remarks: &mut Vec<String>, unpacker: impl Fn(u16
         if refused > MAX_REFUSED {
             remarks.push(format!("{refused} frames of the sound with PID {pid} are left out: they are coded otherwise than those before"));
         }
-        drafts.push((pid, timescale, codec, language, samples, last_duration));
+        drafts.push(((pid, is_bitwise), timescale, codec, language, samples, last_duration));
     }
     let start_of = |timescale: ClockRate, samples: &[Sample]| {
         samples.iter().map(Sample::presentation_time).min().map(|start| timescale.rescale(start, ClockRate::VIDEO))
     };
     let start = drafts.iter().filter_map(|(_, timescale, _, _, samples, _)| start_of(*timescale, samples)).min().unwrap_or(0);
     let (mut tracks, mut duration) = (Vec::new(), MediaTime::ZERO);
-    for (pid, timescale, codec, language, samples, last_duration) in drafts {
+    for ((pid, is_bitwise), timescale, codec, language, samples, last_duration) in drafts {
         let shift = ClockRate::VIDEO.rescale(start, timescale).saturating_neg();
         let samples: Vec<Sample> = samples.iter().map(|sample| sample.shifted(shift, i64::MIN)).collect();
         let end = samples.iter().map(Sample::presentation_time).max().unwrap_or(0).saturating_add(i64::from(last_duration));
         duration = duration.max(MediaTime::from_ticks(end, timescale));
-        let index = SampleIndex::new(samples, last_duration).packed(Arc::new(unpacker(pid)));
+        let index = SampleIndex::new(samples, last_duration).packed(Arc::new(unpacker(pid, is_bitwise)));
         tracks.push(Track { kind: codec.kind(), codec, timescale, language, index });
     }
     (tracks, duration)

@@ -11,10 +11,11 @@ use super::pes::{Elementary, Header};
 use super::tables::Kind;
 use super::timeline::{CLOCK, Position, Timeline, difference};
 use super::unpack::MAX_SPAN;
-use crate::library::codec::Codec;
+use crate::library::codec::{Codec, SoundFormat};
 use crate::library::elementary::frames::{Frame, Frames, Sound};
 use crate::library::elementary::h264::{self, H264};
 use crate::library::elementary::h265::{self, H265};
+use crate::library::elementary::loas::Loas;
 use crate::library::elementary::mpeg_video::{self, MpegVideo};
 use crate::library::elementary::mpeg4_visual::{self, Mpeg4Visual};
 use crate::library::elementary::pictures::{Pictures, Unit};
@@ -44,6 +45,7 @@ struct Mark {
 enum Splitter {
     Pictures(Pictures),
     Sound(Frames),
+    Latm(Loas),
 }
 
 /// One PID of a program.
@@ -82,6 +84,7 @@ impl Stream {
             Kind::MpegVideo => Splitter::Pictures(Pictures::new(Box::new(MpegVideo::default()), mpeg_video::limit)),
             Kind::Mpeg4Visual => Splitter::Pictures(Pictures::new(Box::new(Mpeg4Visual::default()), mpeg4_visual::limit)),
             Kind::Adts => Splitter::Sound(Frames::new(Sound::Adts)),
+            Kind::Latm => Splitter::Latm(Loas::default()),
             Kind::MpegAudio => Splitter::Sound(Frames::new(Sound::MpegAudio)),
             Kind::Ac3 => Splitter::Sound(Frames::new(Sound::Ac3)),
             _ => return None,
@@ -107,6 +110,7 @@ impl Stream {
             match &mut self.splitter {
                 Splitter::Pictures(pictures) => pictures.interrupt(),
                 Splitter::Sound(frames) => frames.interrupt(),
+                Splitter::Latm(latm) => latm.interrupt(),
             }
         }
         if let Some(header) = taken.header {
@@ -120,6 +124,7 @@ impl Stream {
         match &mut self.splitter {
             Splitter::Pictures(pictures) => pictures.feed(taken.octets, place),
             Splitter::Sound(frames) => frames.feed(taken.octets, place),
+            Splitter::Latm(latm) => latm.feed(taken.octets, place),
         }
         self.gather(timeline, place.offset);
     }
@@ -129,6 +134,7 @@ impl Stream {
         match &mut self.splitter {
             Splitter::Pictures(pictures) => pictures.finish(),
             Splitter::Sound(frames) => frames.finish(),
+            Splitter::Latm(latm) => latm.finish(),
         }
         self.gather(timeline, offset);
     }
@@ -153,7 +159,13 @@ impl Stream {
         match &self.splitter {
             Splitter::Pictures(_) => 0,
             Splitter::Sound(frames) => frames.refused(),
+            Splitter::Latm(latm) => latm.refused(),
         }
+    }
+
+    /// Whether its access units begin at any bit.
+    pub const fn is_bitwise(&self) -> bool {
+        matches!(self.splitter, Splitter::Latm(_))
     }
 
     /// How it is coded, once that is known.
@@ -161,16 +173,18 @@ impl Stream {
         match &self.splitter {
             Splitter::Pictures(pictures) => pictures.coding().codec(),
             Splitter::Sound(frames) => frames.codec(),
+            Splitter::Latm(latm) => latm.config().cloned().map(Codec::Aac),
         }
     }
 
     /// The clock of its samples.
     pub fn timescale(&self) -> ClockRate {
-        let rate = match &self.splitter {
+        let format = match &self.splitter {
             Splitter::Pictures(_) => None,
-            Splitter::Sound(frames) => frames.sound_format().and_then(|format| ClockRate::new(format.sample_rate)),
+            Splitter::Sound(frames) => frames.sound_format(),
+            Splitter::Latm(latm) => latm.sound_format(),
         };
-        rate.unwrap_or(ClockRate::VIDEO)
+        format.and_then(|format| ClockRate::new(format.sample_rate)).unwrap_or(ClockRate::VIDEO)
     }
 
     /// Its access units and how long the last one lasts; empty where decoding can start nowhere.
@@ -196,17 +210,24 @@ impl Stream {
                 }
             }
             Splitter::Sound(frames) => {
-                let Some(rate) = frames.sound_format().and_then(|format| ClockRate::new(format.sample_rate)) else { return };
-                for frame in frames.take() {
-                    let mark = mark_of(marks, frame.code_position, frame.code_position);
-                    let Some(time) = clock.sound(&frame, rate, mark, timeline) else { continue };
-                    if offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN {
-                        add(samples, frame.start.offset, u64::from(frame.size), time, time, true);
-                    }
-                }
+                let format = frames.sound_format();
+                clock.frames(frames.take(), format, samples, marks, timeline, |frame| {
+                    (offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN).then_some(frame.start.offset)
+                });
+            }
+            Splitter::Latm(latm) => {
+                let format = latm.sound_format();
+                clock.frames(latm.take(), format, samples, marks, timeline, |frame| {
+                    (offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN).then(|| bit_offset(frame))
+                });
             }
         }
     }
+}
+
+/// Bits of the file before an access unit: what its offset is where any bit may be its first.
+fn bit_offset(frame: &Frame) -> u64 {
+    frame.start.offset.saturating_mul(8).saturating_add(u64::from(frame.shift))
 }
 
 /// What the PES header says of the access unit that begins at `position`; those up to `last` are of no other.
@@ -266,6 +287,26 @@ impl Clock {
         self.shown = Some((shown, order));
         self.next = Some(decode.saturating_add(self.duration));
         Some((decode, shown))
+    }
+
+    /// Adds frames of sound that lie where `offset_of` says, which leaves those out that do not count.
+    fn frames(
+        &mut self,
+        frames: std::vec::Drain<'_, Frame>,
+        format: Option<SoundFormat>,
+        samples: &mut Vec<Sample>,
+        marks: &mut VecDeque<Mark>,
+        timeline: &mut Timeline,
+        offset_of: impl Fn(&Frame) -> Option<u64>,
+    ) {
+        let Some(rate) = format.and_then(|format| ClockRate::new(format.sample_rate)) else { return };
+        for frame in frames {
+            let mark = mark_of(marks, frame.code_position, frame.code_position);
+            let Some(time) = self.sound(&frame, rate, mark, timeline) else { continue };
+            if let Some(offset) = offset_of(&frame) {
+                add(samples, offset, u64::from(frame.size), time, time, true);
+            }
+        }
     }
 
     /// When a frame is heard, in samples; `None` before the first time of the track. Times in PES headers are coarser: while they agree,

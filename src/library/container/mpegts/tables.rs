@@ -99,6 +99,8 @@ pub enum Kind {
     Mpeg4Visual,
     /// AAC with ADTS headers.
     Adts,
+    /// AAC in LATM.
+    Latm,
     /// Layers I to III.
     MpegAudio,
     /// ETSI TS 102 366.
@@ -146,6 +148,7 @@ fn coding(stream_type: u8, descriptors: &[u8]) -> Kind {
         (0x1b, _) => Kind::H264,
         (0x24, _) => Kind::H265,
         (0x0f, _) => Kind::Adts,
+        (0x11, _) => Kind::Latm,
         (0x03 | 0x04, _) => Kind::MpegAudio,
         (0x81, _) | (0x06, Some(b"AC-3")) => Kind::Ac3,
         (0x06, Some(b"HEVC")) => Kind::H265,
@@ -156,7 +159,6 @@ fn coding(stream_type: u8, descriptors: &[u8]) -> Kind {
         (0x06, _) if descriptor(descriptors, 0x56).is_some() => Kind::Other("teletext"),
         (0x01 | 0x02, _) => Kind::MpegVideo,
         (0x10, _) => Kind::Mpeg4Visual,
-        (0x11, _) => Kind::Other("AAC in LATM"),
         (0x82 | 0x85 | 0x8a, _) => Kind::Other("DTS"),
         (0x83, _) => Kind::Other("TrueHD"),
         (0x84 | 0x87, _) => Kind::Other("E-AC-3"),
@@ -225,17 +227,18 @@ mod tests {
             &[0x06, 0xe1, 3, 0xf0, 6, 5, 4, b'A', b'C', b'-', b'3'],
             &[0x02, 0xe1, 5, 0xf0, 0],
             &[0x10, 0xe1, 6, 0xf0, 0],
+            &[0x11, 0xe1, 7, 0xf0, 0],
             &[0xc0, 0xe1, 4, 0xf0, 0],
         ]
         .concat();
         let streams = streams(2, &body).expect("a map");
         let kinds: Vec<_> = streams.iter().map(|stream| (stream.pid, stream.kind)).collect();
         let sound = [(0x101, Kind::Adts), (0x102, Kind::Ac3), (0x103, Kind::Ac3)];
-        let older = [(0x105, Kind::MpegVideo), (0x106, Kind::Mpeg4Visual), (0x104, Kind::Unknown(0xc0))];
+        let older = [(0x105, Kind::MpegVideo), (0x106, Kind::Mpeg4Visual), (0x107, Kind::Latm), (0x104, Kind::Unknown(0xc0))];
         let expected = [&[(0x100, Kind::H264)][..], &sound, &older].concat();
         assert_eq!(kinds, expected);
         assert_eq!(streams[1].language.as_deref(), Some("deu"));
-        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..6].to_vec())));
+        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..7].to_vec())));
         assert_eq!(super::streams(2, &[0xe1, 0, 0xff, 0xff]), None);
     }
 

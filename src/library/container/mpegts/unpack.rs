@@ -12,13 +12,15 @@ const CHUNK: usize = 32 << 10;
 /// Octets of the file that an access unit may lie in: two minutes at 1 Mbit/s, a second at 128 Mbit/s.
 pub const MAX_SPAN: u64 = 16 << 20;
 
-/// Gathers the octets of one PID. The offset of an access unit is that of its first octet.
+/// Gathers the octets of one PID. The offset of an access unit is that of its first octet, or of its first bit.
 #[derive(Debug)]
 pub struct Unpacker {
     pid: u16,
     stride: u64,
     /// Where packets lie one behind the other, in ascending order.
     runs: std::sync::Arc<[Range<u64>]>,
+    /// Whether offsets count bits.
+    is_bitwise: bool,
 }
 
 /// Under which name an index keeps what puts access units together.
@@ -26,15 +28,21 @@ pub const NAME: &str = "mpegts";
 
 /// [`Unpacker`] out of what [`Unpack::kept`] gave.
 pub fn restore(parameters: &[u8]) -> Option<Unpacker> {
-    let (pid, stride, runs): (u16, u64, Vec<(u64, u64)>) = postcard::from_bytes(parameters).ok()?;
+    let (pid, stride, runs, is_bitwise): (u16, u64, Vec<(u64, u64)>, bool) = postcard::from_bytes(parameters).ok()?;
     let is_sound = stride >= LEN as u64 && runs.iter().all(|(start, end)| start < end) && runs.is_sorted_by(|one, next| one.1 <= next.0);
-    is_sound.then(|| Unpacker::new(pid, stride, runs.into_iter().map(|(start, end)| start..end).collect()))
+    is_sound.then(|| Unpacker { is_bitwise, ..Unpacker::new(pid, stride, runs.into_iter().map(|(start, end)| start..end).collect()) })
 }
 
 impl Unpacker {
     /// For one PID of a file whose packets lie so.
     pub const fn new(pid: u16, stride: u64, runs: std::sync::Arc<[Range<u64>]>) -> Self {
-        Self { pid, stride, runs }
+        Self { pid, stride, runs, is_bitwise: false }
+    }
+
+    /// The same for access units that begin at any bit.
+    #[must_use]
+    pub fn bitwise(self) -> Self {
+        Self { is_bitwise: true, ..self }
     }
 
     /// Where the packet begins that an octet belongs to, and the run of that.
@@ -48,9 +56,10 @@ impl Unpacker {
 
 impl Unpack for Unpacker {
     fn unpack(&self, source: &dyn ReadAt, unit: &AccessUnit, octets: &mut [u8]) -> io::Result<()> {
-        let (mut number, mut at) = self.packet_of(unit.offset).ok_or(io::ErrorKind::InvalidData)?;
+        let (offset, shift) = if self.is_bitwise { (unit.offset / 8, (unit.offset % 8) as u32) } else { (unit.offset, 0) };
+        let (mut number, mut at) = self.packet_of(offset).ok_or(io::ErrorKind::InvalidData)?;
         let stride = usize::try_from(self.stride).map_err(|_| io::ErrorKind::InvalidData)?;
-        let mut gathering = Gathering { pid: self.pid, skip: unit.offset - at, elementary: None, octets, filled: 0 };
+        let mut gathering = Gathering { pid: self.pid, skip: offset - at, elementary: None, octets, filled: 0, shift, before: None };
         let last = at.saturating_add(MAX_SPAN);
         let mut buffer = [0; CHUNK];
         // Octets that are read at least: more where the PID is rare.
@@ -86,7 +95,7 @@ impl Unpack for Unpacker {
 
     fn kept(&self) -> Option<(&'static str, Vec<u8>)> {
         let runs: Vec<(u64, u64)> = self.runs.iter().map(|run| (run.start, run.end)).collect();
-        postcard::to_stdvec(&(self.pid, self.stride, runs)).ok().map(|parameters| (NAME, parameters))
+        postcard::to_stdvec(&(self.pid, self.stride, runs, self.is_bitwise)).ok().map(|parameters| (NAME, parameters))
     }
 }
 
@@ -97,6 +106,10 @@ struct Gathering<'a> {
     elementary: Option<Elementary>,
     octets: &'a mut [u8],
     filled: usize,
+    /// Bits of the first octet that are not of it.
+    shift: u32,
+    /// The octet of which the lower bits are still to be taken.
+    before: Option<u8>,
 }
 
 impl Gathering<'_> {
@@ -115,12 +128,26 @@ impl Gathering<'_> {
             }
             Some(elementary) => elementary.take(&parsed).map_or(&[][..], |taken| taken.octets),
         };
+        if self.shift > 0 {
+            self.add_shifted(octets);
+            return true;
+        }
         let taken = octets.len().min(self.missing());
         if let (Some(room), Some(octets)) = (self.octets.get_mut(self.filled..self.filled + taken), octets.get(..taken)) {
             room.copy_from_slice(octets);
             self.filled += taken;
         }
         true
+    }
+
+    /// Adds octets out of bits that lie in two each.
+    fn add_shifted(&mut self, octets: &[u8]) {
+        for octet in octets {
+            let Some(before) = self.before.replace(*octet) else { continue };
+            let Some(room) = self.octets.get_mut(self.filled) else { return };
+            *room = before << self.shift | octet >> (8 - self.shift);
+            self.filled += 1;
+        }
     }
 }
 
