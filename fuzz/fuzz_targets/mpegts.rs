@@ -1,4 +1,4 @@
-//! A transport stream of noise into an index; what the index says must hold.
+//! A transport stream of noise into an index, and into one of it as a whole; what they say must hold.
 
 #![no_main]
 
@@ -14,5 +14,8 @@ fuzz_target!(|file: &[u8]| {
     let path = TitlePath::new("fuzz.mpegts").expect("a path");
     if let Ok(title) = container::mpegts::parse(Arc::new(file.clone()), path) {
         title::check(&title, &file, false);
+        if let Ok(whole) = container::mpegts::transport(&title) {
+            title::check(&whole, &file, false);
+        }
     }
 });

@@ -38,12 +38,14 @@ pub enum Codec {
     Pcm(PcmConfig),
     /// ITU-T G.722 at 64 kbit/s, an octet for two samples of 16,000 a second.
     G722(SoundFormat),
+    /// ISO/IEC 13818-1, a run of transport packets each: pictures and sound in one.
+    Mp2t,
 }
 
 impl Codec {
     /// What kind of track it codes.
     pub const fn kind(&self) -> MediaKind {
-        if self.picture_size().is_some() { MediaKind::Video } else { MediaKind::Audio }
+        if matches!(self, Self::Mp2t) || self.picture_size().is_some() { MediaKind::Video } else { MediaKind::Audio }
     }
 
     /// The name for people and the API.
@@ -64,6 +66,7 @@ impl Codec {
             Self::Vorbis(_) => "vorbis",
             Self::Pcm(_) => "pcm",
             Self::G722(_) => "g722",
+            Self::Mp2t => "mp2t",
         }
     }
 

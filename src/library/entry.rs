@@ -33,6 +33,16 @@ pub(crate) struct Shelf {
     recent: Mutex<VecDeque<Arc<Title>>>,
 }
 
+/// How a title is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Each track by itself.
+    #[default]
+    Tracks,
+    /// As the transport stream that it is.
+    Transport,
+}
+
 /// A file of the library.
 pub struct Entry {
     /// Its name.
@@ -46,6 +56,8 @@ pub struct Entry {
     known: OnceLock<Known>,
     /// The title as long as somebody has it. Locked while the index is read: who wants it too waits for that.
     title: Mutex<Weak<Title>>,
+    /// The same of the title as a transport stream.
+    transport: Mutex<Weak<Title>>,
 }
 
 /// What was found and is to be noted.
@@ -105,7 +117,8 @@ impl Entry {
         if let Some(outcome) = shelf.cache.as_ref().and_then(|cache| cache.facts(&path, &stamp)) {
             let _ = known.set(Known::of(&path, outcome, false));
         }
-        Self { path, size_bytes: stamp.size, stamp, list, shelf, known, title: Mutex::new(Weak::new()) }
+        let (title, transport) = (Mutex::new(Weak::new()), Mutex::new(Weak::new()));
+        Self { path, size_bytes: stamp.size, stamp, list, shelf, known, title, transport }
     }
 
     /// What is to be kept of it.
@@ -157,9 +170,9 @@ impl Entry {
         self.known.get_or_init(|| Known::of(&self.path, outcome, is_unread));
     }
 
-    /// The title if somebody has it, without waiting.
-    pub fn loaded(&self) -> Option<Arc<Title>> {
-        let title = match self.title.try_lock() {
+    /// The title in a form if somebody has it so, without waiting.
+    pub fn loaded(&self, form: Form) -> Option<Arc<Title>> {
+        let title = match self.held(form).try_lock() {
             Ok(title) => title,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
@@ -192,6 +205,31 @@ impl Entry {
         let title = Arc::new(self.read()?);
         *held = Arc::downgrade(&title);
         Ok(title)
+    }
+
+    /// The title in a form. Reads the file where nobody has it so, and then waits for the disk: not on a thread that must not wait.
+    ///
+    /// # Errors
+    /// Why it cannot be played, or not in that form.
+    pub fn title_as(&self, form: Form) -> Result<Arc<Title>, Problem> {
+        if form == Form::Tracks {
+            return self.title();
+        }
+        let mut held = self.held(form).lock().unwrap_or_else(PoisonError::into_inner);
+        let title = match held.upgrade() {
+            Some(title) => title,
+            None => Arc::new(container::mpegts::transport(self.title()?.as_ref())?),
+        };
+        *held = Arc::downgrade(&title);
+        self.shelf.keep(&title);
+        Ok(title)
+    }
+
+    const fn held(&self, form: Form) -> &Mutex<Weak<Title>> {
+        match form {
+            Form::Tracks => &self.title,
+            Form::Transport => &self.transport,
+        }
     }
 
     /// Reads the index, and notes what it says if that was not known.

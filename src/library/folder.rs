@@ -329,6 +329,7 @@ pub(crate) fn is_not_served(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::library::entry::Form;
 
     fn library(folder: &Path) -> Library {
         Library::open(folder).expect("a folder")
@@ -455,11 +456,11 @@ mod tests {
         let facts = entries[0].known().expect("indexed").expect("it plays");
         assert_eq!((facts.duration, facts.tracks.len(), &*facts.tracks[0].codec), (title.duration, 2, "h264"));
         assert_eq!(facts.tracks[0].bitrate, title.tracks[0].bitrate());
-        assert!(entries[0].loaded().is_none(), "indexing keeps no index");
+        assert!(entries[0].loaded(Form::Tracks).is_none(), "indexing keeps no index");
         assert!(Arc::ptr_eq(&title, &entries[1].title().expect("it plays")), "who has it shares it");
         let gone = Arc::downgrade(&title);
         drop(title);
-        assert!(entries[1].loaded().is_some(), "between a player's requests it stays");
+        assert!(entries[1].loaded(Form::Tracks).is_some(), "between a player's requests it stays");
         fs::remove_file(folder.path().join("b.mp4")).expect("removed");
         library.rescan();
         assert!(gone.upgrade().is_none(), "and it goes with its file");
@@ -476,7 +477,7 @@ mod tests {
         for entry in library.entries() {
             entry.title().expect("it plays");
         }
-        let loaded: Vec<_> = library.entries().iter().map(|entry| entry.loaded().is_some()).collect();
+        let loaded: Vec<_> = library.entries().iter().map(|entry| entry.loaded(Form::Tracks).is_some()).collect();
         assert_eq!(loaded.iter().filter(|loaded| **loaded).count(), 16);
         assert!(loaded[4..].iter().all(|loaded| *loaded), "the last ones");
     }

@@ -28,7 +28,7 @@ pub use codec::{
     AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PcmConfig, PcmSample, PictureSize,
     SoundFormat, VorbisConfig,
 };
-pub use entry::Entry;
+pub use entry::{Entry, Form};
 pub use facts::{Facts, TrackFacts};
 pub use folder::{Change, ChangeKind, Library};
 pub use title::{AccessUnit, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track, Unpack};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::library::container::problem;
-use crate::library::entry::Entry;
+use crate::library::entry::{Entry, Form};
 use crate::library::folder::Library;
 use crate::library::title::{Problem, Title};
 
@@ -15,11 +15,12 @@ use crate::library::title::{Problem, Title};
 const AT_ONCE: usize = 32;
 
 type Outcome = Result<Arc<Title>, Problem>;
+/// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
+type UnderWay = HashMap<(usize, Form), watch::Receiver<Option<Outcome>>>;
 
 /// Titles that are being opened.
 pub(crate) struct Opening {
-    /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
-    under_way: Mutex<HashMap<usize, watch::Receiver<Option<Outcome>>>>,
+    under_way: Mutex<UnderWay>,
     room: Semaphore,
 }
 
@@ -35,21 +36,29 @@ impl Library {
     /// # Errors
     /// Why it cannot be played.
     pub async fn open_title(&self, entry: &Arc<Entry>) -> Outcome {
-        if let Some(title) = entry.loaded() {
+        self.open_title_as(entry, Form::Tracks).await
+    }
+
+    /// The same in a form.
+    ///
+    /// # Errors
+    /// Why it cannot be played, or not in that form.
+    pub async fn open_title_as(&self, entry: &Arc<Entry>, form: Form) -> Outcome {
+        if let Some(title) = entry.loaded(form) {
             return Ok(title);
         }
         if let Some(Err(problem)) = entry.known() {
             return Err(problem.clone());
         }
-        let mut told = self.opening.ask(entry);
+        let mut told = self.opening.ask(entry, form);
         let told = told.wait_for(Option::is_some).await;
         told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(problem("its index could not be read")))
     }
 }
 
 impl Opening {
-    fn ask(self: &Arc<Self>, entry: &Arc<Entry>) -> watch::Receiver<Option<Outcome>> {
-        let key = Arc::as_ptr(entry) as usize;
+    fn ask(self: &Arc<Self>, entry: &Arc<Entry>, form: Form) -> watch::Receiver<Option<Outcome>> {
+        let key = (Arc::as_ptr(entry) as usize, form);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // One whose thread has ended badly tells nothing any more.
         if let Some(told) = under_way.get(&key).filter(|told| told.has_changed().is_ok()) {
@@ -61,7 +70,7 @@ impl Opening {
         tokio::spawn(async move {
             let _place = opening.room.acquire().await;
             let read = Arc::clone(&entry);
-            let outcome = tokio::task::spawn_blocking(move || read.title()).await;
+            let outcome = tokio::task::spawn_blocking(move || read.title_as(form)).await;
             opening.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             if let Ok(outcome) = outcome {
                 tell.send_replace(Some(outcome));

@@ -174,6 +174,11 @@ impl Track {
         self.len() == 0
     }
 
+    /// Whether it can be shown at another scale: it has pictures, and each by itself.
+    pub fn has_scales(&self) -> bool {
+        self.kind == MediaKind::Video && self.codec != Codec::Mp2t
+    }
+
     /// The access unit at `position` in sending order.
     pub fn access_unit(&self, position: usize) -> Option<AccessUnit> {
         self.index.get(position)

@@ -12,6 +12,7 @@ pub mod grouping;
 mod h264;
 mod h265;
 mod jpeg;
+mod mp2t;
 mod mpeg4_visual;
 mod mpeg_audio;
 mod mpeg_video;
@@ -216,7 +217,7 @@ pub enum PayloadError {
     Channels(u8),
 }
 
-/// The smallest packet size that all payload formats but JPEG can work with, RTP header included.
+/// The smallest packet size that all payload formats but JPEG and transport packets can work with, RTP header included.
 pub const MIN_PACKET: usize = 64;
 
 /// The greatest packet size that is taken, RTP header included.
@@ -273,7 +274,7 @@ impl Payloader {
     /// For packets of at most `max_packet` octets, RTP header included.
     ///
     /// # Errors
-    /// `PacketSize` outside [`MIN_PACKET`]`..=`[`MAX_PACKET`] and where JPEG's tables do not fit, `LengthSize` and `Clock` where the codec's configuration is impossible.
+    /// `PacketSize` outside [`MIN_PACKET`]`..=`[`MAX_PACKET`] and where JPEG's tables or a transport packet do not fit, `LengthSize` and `Clock` where the codec's configuration is impossible.
     pub fn new(codec: &Codec, max_packet: usize) -> Result<Self, PayloadError> {
         if !(MIN_PACKET..=MAX_PACKET).contains(&max_packet) {
             return Err(PayloadError::PacketSize(max_packet));
@@ -294,6 +295,7 @@ impl Payloader {
             Codec::Vorbis(config) => Box::new(vorbis::VorbisPayloader::new(config, max_packet)?),
             Codec::Pcm(config) => Box::new(samples::SamplePayloader::pcm(config, max_packet)?),
             Codec::G722(format) => Box::new(samples::SamplePayloader::g722(format, max_packet)?),
+            Codec::Mp2t => Box::new(mp2t::Mp2tPayloader::new(max_packet)?),
         };
         let clock_rate = ClockRate::new(format.clock_rate()).ok_or(PayloadError::Clock)?;
         Ok(Self { format, clock_rate })
@@ -381,6 +383,7 @@ pub fn payload_type(codec: &Codec, index: usize) -> Option<PayloadType> {
         Codec::Jpeg(_) => Some(26),
         Codec::Mpeg2Video(_) => Some(32),
         Codec::MpegAudio(_) => Some(14),
+        Codec::Mp2t => Some(33),
         _ => None,
     };
     known.map_or_else(|| PayloadType::dynamic(index), PayloadType::new)

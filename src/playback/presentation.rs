@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::exact::{Beginning, Lead};
-use crate::library::{AccessUnit, Title};
+use crate::library::{AccessUnit, Title, Track};
 use crate::now::{Mono, Now};
 use crate::payload::grouping::Grouping;
 use crate::playback::clock::{FlowClock, FlowTime};
@@ -218,8 +218,7 @@ impl Presentation {
     pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
         let Opening { title, start, end, scale, speed, looping } = opening;
         let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
-        let has_pictures = title.tracks.iter().any(|track| track.kind == MediaKind::Video);
-        let scale = if has_pictures { scale } else { Scale::default() };
+        let scale = if title.tracks.iter().any(Track::has_scales) { scale } else { Scale::default() };
         let opened_at = start.clamp(MediaTime::ZERO, closes_at);
         Self {
             id,
@@ -365,8 +364,7 @@ impl Presentation {
             return Err(PlaybackError::Unknown);
         }
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
-        let has_pictures =
-            self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(|track| track.kind == MediaKind::Video));
+        let has_pictures = self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(Track::has_scales));
         let scale = request.scale.unwrap_or(self.pace.scale());
         // Nothing would be left to be sent.
         let pace = Pace::new(if has_pictures { scale } else { Scale::default() }, self.closes_at);

@@ -52,6 +52,7 @@ impl From<UrlError> for Refusal {
         match error {
             UrlError::Malformed => Self::because(400, error),
             UrlError::NoSuchPath => Status(404).into(),
+            UrlError::NoSuchForm => Self::because(404, error),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 
-use crate::library::TitlePath;
+use crate::library::{Form, TitlePath};
 use crate::playback::{Scale, SeekStyle, Speed};
 use crate::quantities::MediaTime;
 use crate::rtsp::header::range;
@@ -57,6 +57,8 @@ pub struct Query {
     pub join: Option<String>,
     /// `rtx`: packets that do not arrive are to be sent again.
     pub rtx: bool,
+    /// `as`: how the title is to be sent.
+    pub form: Form,
 }
 
 /// A URL, taken apart.
@@ -81,6 +83,9 @@ pub enum UrlError {
     /// Its path leads nowhere.
     #[error("no such title")]
     NoSuchPath,
+    /// Nothing is sent as what it says.
+    #[error("titles are sent in no such form")]
+    NoSuchForm,
 }
 
 /// Takes a URL apart; `is_home_name` knows the names of home addresses.
@@ -121,7 +126,7 @@ pub fn parse(uri: &str, is_home_name: impl Fn(&str) -> bool) -> Result<RtspUrl, 
     let base = format!("{}{authority}/{path}", scheme.unwrap_or_default());
     let decoded = percent_decode_str(path).decode_utf8().map_err(|_| UrlError::NoSuchPath)?;
     let target = target(&decoded, is_home_name)?;
-    Ok(RtspUrl { target, track, query: query.map(read_query).unwrap_or_default(), base })
+    Ok(RtspUrl { target, track, query: query.map(read_query).transpose()?.unwrap_or_default(), base })
 }
 
 fn target(path: &str, is_home_name: impl Fn(&str) -> bool) -> Result<Target, UrlError> {
@@ -143,7 +148,7 @@ fn target(path: &str, is_home_name: impl Fn(&str) -> bool) -> Result<Target, Url
     TitlePath::new(path).map(Target::Title).ok_or(UrlError::NoSuchPath)
 }
 
-fn read_query(query: &str) -> Query {
+fn read_query(query: &str) -> Result<Query, UrlError> {
     let mut read = Query::default();
     for part in query.split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -159,10 +164,11 @@ fn read_query(query: &str) -> Query {
             "key" => read.key = Some(value.into_owned()),
             "mode" => read.fork = value == "fork",
             "join" => read.join = Some(value.into_owned()),
+            "as" => read.form = if value == "ts" { Form::Transport } else { return Err(UrlError::NoSuchForm) },
             _ => {}
         }
     }
-    read
+    Ok(read)
 }
 
 /// What stands alone is on.
@@ -221,6 +227,14 @@ mod tests {
         assert_eq!(url.query.start, Some(MediaTime::from_seconds(90.0)));
         assert!(url.query.looping && url.query.fork);
         assert_eq!(url.query.key.as_deref(), Some("abc-_"));
+    }
+
+    #[test]
+    fn a_form_is_one_that_there_is() {
+        let form = |uri: &str| read(uri).map(|url| url.query.form);
+        assert_eq!(form("rtsp://h/a.ts?as=ts&t=3"), Ok(Form::Transport));
+        assert_eq!(form("rtsp://h/a.ts?t=3"), Ok(Form::Tracks));
+        assert_eq!(form("rtsp://h/a.ts?as=flv"), Err(UrlError::NoSuchForm));
     }
 
     #[test]

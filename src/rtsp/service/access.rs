@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::library::{Title, TitlePath};
+use crate::library::{Form, Title, TitlePath};
 use crate::net::now;
 use crate::playback::{PlaybackError, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaKind;
@@ -95,7 +95,7 @@ impl Service {
     pub(super) async fn find(&self, url: &RtspUrl, request: &Request, link: &Link) -> Result<Found, Refusal> {
         match &url.target {
             Target::Server => Err(Status(404).into()),
-            Target::Title(path) => Ok(Found::Title { title: self.title(path).await?, name: None }),
+            Target::Title(path) => Ok(Found::Title { title: self.title(path, url.query.form).await?, name: None }),
             Target::Home { home, all } => match (self.occupied(home), home) {
                 (Some(home), _) => {
                     let grants = self.granted(url, request, home, link)?;
@@ -105,16 +105,16 @@ impl Service {
                 }
                 (None, HomeName::Name(name)) => {
                     let path = self.settings.homes.title(name).ok_or(Refusal::from(Status(404)))?;
-                    Ok(Found::Title { title: self.title(&path).await?, name: Some(name.clone()) })
+                    Ok(Found::Title { title: self.title(&path, url.query.form).await?, name: Some(name.clone()) })
                 }
                 (None, HomeName::Address(_)) => Err(TokenError::Wrong.into()),
             },
         }
     }
 
-    async fn title(&self, path: &TitlePath) -> Result<Arc<Title>, Refusal> {
+    async fn title(&self, path: &TitlePath, form: Form) -> Result<Arc<Title>, Refusal> {
         let entry = self.library.entry(path).ok_or(Refusal::from(Status(404)))?;
-        self.library.open_title(&entry).await.map_err(|problem| Refusal::from(&problem))
+        self.library.open_title_as(&entry, form).await.map_err(|problem| Refusal::from(&problem))
     }
 
     /// The home address that a URL names, if something is there: under a name the pictures, else the only flow.

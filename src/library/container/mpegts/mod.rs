@@ -9,6 +9,7 @@ mod pes;
 mod stream;
 mod tables;
 mod timeline;
+mod transport;
 pub(super) mod unpack;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use stream::Stream;
 use tables::{Kind, Sections};
 use timeline::Timeline;
 use unpack::Unpacker;
+
+pub use transport::transport;
 
 /// Octets in which the tables are looked for.
 const MAX_SEARCH: u64 = 64 << 20;
@@ -116,6 +119,8 @@ fn tracks(streams: Vec<Stream>, remarks: &mut Vec<String>, unpacker: impl Fn(u16
 struct Program {
     map_pid: u16,
     number: u16,
+    /// Of the packets that have its clock.
+    clock_pid: u16,
     streams: Vec<tables::Stream>,
 }
 
@@ -126,7 +131,7 @@ impl Program {
         let mut association = Sections::default();
         let mut listed: Vec<(u16, u16)> = Vec::new();
         let mut maps: BTreeMap<u16, Sections> = BTreeMap::new();
-        let mut found: BTreeMap<u16, (u16, Vec<tables::Stream>)> = BTreeMap::new();
+        let mut found: BTreeMap<u16, (u16, u16, Vec<tables::Stream>)> = BTreeMap::new();
         while let Some((offset, octets)) = packets.next().map_err(|error| unreadable(&error))? {
             let Some(packet) = Packet::parse(octets) else { continue };
             let mut has_table = false;
@@ -143,8 +148,8 @@ impl Program {
             } else if let Some(sections) = maps.get_mut(&packet.pid) {
                 sections.feed(packet.payload, packet.starts, &mut |kind, number, body| {
                     has_table = true;
-                    if let Some(streams) = tables::streams(kind, body) {
-                        found.entry(number).or_insert((packet.pid, streams));
+                    if let (Some(streams), Some(clock_pid)) = (tables::streams(kind, body), tables::clock_pid(kind, body)) {
+                        found.entry(number).or_insert((packet.pid, clock_pid, streams));
                     }
                 });
             }
@@ -158,8 +163,8 @@ impl Program {
         }
         let mut programs: Vec<Self> = Vec::new();
         for (number, _) in listed {
-            if let Some((map_pid, streams)) = found.remove(&number) {
-                programs.push(Self { map_pid, number, streams });
+            if let Some((map_pid, clock_pid, streams)) = found.remove(&number) {
+                programs.push(Self { map_pid, number, clock_pid, streams });
             }
         }
         let is_media = |program: &Self| program.streams.iter().any(|stream| Stream::new(stream.pid, stream.kind, None).is_some());

@@ -138,6 +138,18 @@ pub fn streams(kind: u8, body: &[u8]) -> Option<Vec<Stream>> {
     Some(streams)
 }
 
+/// PCR_PID: of the packets that have the program's clock.
+pub fn clock_pid(kind: u8, body: &[u8]) -> Option<u16> {
+    let &[high, low] = body.first_chunk::<2>().filter(|_| kind == PROGRAM_MAP)?;
+    Some(u16::from_be_bytes([high & 0x1f, low]))
+}
+
+/// Whether the payload of a packet in which a section begins has all of it.
+pub fn is_whole(payload: &[u8]) -> bool {
+    let section = payload.split_first().and_then(|(pointer, behind)| behind.get(usize::from(*pointer)..));
+    matches!(section, Some(&[_, high, low, ..]) if section.is_some_and(|section| section.len() >= 3 + length(high, low)))
+}
+
 fn length(high: u8, low: u8) -> usize {
     usize::from(high & 0xf) << 8 | usize::from(low)
 }
