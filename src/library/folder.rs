@@ -20,6 +20,7 @@ use crate::library::entry::{Entry, Shelf};
 use crate::library::file::Stamp;
 use crate::library::indexing::Turns;
 use crate::library::listed::List;
+use crate::library::live::LiveTitles;
 use crate::library::opening::Opening;
 use crate::library::playlist::is_list;
 use crate::library::slides;
@@ -105,6 +106,7 @@ pub struct Library {
     is_kept: AtomicBool,
     pub(crate) opening: Arc<Opening>,
     pub(crate) turns: Turns,
+    live: Arc<LiveTitles>,
 }
 
 impl Library {
@@ -131,6 +133,7 @@ impl Library {
             scanning: Mutex::new(()),
             opening: Arc::default(),
             turns: Turns::default(),
+            live: Arc::default(),
         };
         library.rescan();
         let gone = library.shelf.cache.as_ref().map_or(0, Cache::forget_rest);
@@ -142,6 +145,11 @@ impl Library {
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.shelf.root
+    }
+
+    /// Its live titles.
+    pub const fn live(&self) -> &Arc<LiveTitles> {
+        &self.live
     }
 
     /// All files, by name.

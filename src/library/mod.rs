@@ -16,6 +16,7 @@ mod indexing;
 pub mod joined;
 pub mod jpeg;
 mod listed;
+pub mod live;
 mod opening;
 pub mod playlist;
 pub mod record;

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::library::container::problem;
 use crate::library::entry::{Entry, Form};
 use crate::library::folder::Library;
-use crate::library::title::{Problem, Title};
+use crate::library::title::{Problem, Title, TitlePath};
 
 /// Titles whose index is read at a time for those who ask.
 const AT_ONCE: usize = 32;
@@ -31,6 +31,21 @@ impl Default for Opening {
 }
 
 impl Library {
+    /// The title of that path in a form, a live one before a file; `None` where there is neither. In the runtime only.
+    ///
+    /// # Errors
+    /// Why it cannot be played, or not in that form.
+    pub async fn open_path(&self, path: &TitlePath, form: Form) -> Option<Result<Arc<Title>, Problem>> {
+        if let Some(live) = self.live().get(path) {
+            return Some(match form {
+                Form::Tracks => live.open().await,
+                Form::Transport => Err(problem("it is no transport stream, and is not made one")),
+            });
+        }
+        let entry = self.entry(path)?;
+        Some(self.open_title_as(&entry, form).await)
+    }
+
     /// The title of an entry, read on another thread where nobody has it. In the runtime only.
     ///
     /// # Errors

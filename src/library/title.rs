@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::library::codec::Codec;
+use crate::library::live::LiveIndex;
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
 /// Leading pictures that a random access point has at most: as many as a decoder can hold back.
@@ -127,7 +128,7 @@ pub struct Title {
     pub tracks: Vec<Track>,
     /// Something about the file that its viewer should know although it plays (a track that is left out).
     pub remark: Option<Problem>,
-    /// The file.
+    /// The file, or what is kept of a live source.
     pub source: Arc<dyn ReadAt>,
 }
 
@@ -148,6 +149,13 @@ impl fmt::Debug for Title {
     }
 }
 
+impl Title {
+    /// Whether its access units arrive while it is played: it has no length and no beginning.
+    pub fn is_live(&self) -> bool {
+        self.tracks.iter().any(Track::is_live)
+    }
+}
+
 /// One elementary stream of a title.
 #[derive(Debug)]
 pub struct Track {
@@ -164,7 +172,22 @@ pub struct Track {
 }
 
 impl Track {
-    /// The number of access units.
+    /// Whether its access units arrive while it is played.
+    pub const fn is_live(&self) -> bool {
+        self.index.live.is_some()
+    }
+
+    /// Whether access units are still to come.
+    pub fn is_open(&self) -> bool {
+        self.index.live.as_ref().is_some_and(|live| !live.has_ended())
+    }
+
+    /// The position of the first access unit that is there: what lay before it in a live track is gone.
+    pub fn first(&self) -> usize {
+        self.index.live.as_ref().map_or(0, |live| live.kept().start)
+    }
+
+    /// The number of access units, with those that are gone.
     pub fn len(&self) -> usize {
         self.index.len()
     }
@@ -380,6 +403,8 @@ pub struct SampleIndex {
     packing: Option<Arc<dyn Unpack>>,
     /// Behind which access units, by their positions, nothing follows at once, and how long these last; ascending.
     gaps: Box<[(u32, u32)]>,
+    /// Set where access units arrive while it is played; then nothing of the above is.
+    live: Option<LiveIndex>,
 }
 
 impl SampleIndex {
@@ -401,7 +426,13 @@ impl SampleIndex {
             octets,
             packing: None,
             gaps: Box::default(),
+            live: None,
         }
+    }
+
+    /// An index that grows while it is played.
+    pub fn live(live: LiveIndex) -> Self {
+        Self { live: Some(live), ..Self::default() }
     }
 
     /// The same, of access units that are put together so.
@@ -437,10 +468,16 @@ impl SampleIndex {
     }
 
     fn len(&self) -> usize {
-        self.samples.len()
+        match &self.live {
+            None => self.samples.len(),
+            Some(live) => live.kept().end,
+        }
     }
 
     fn get(&self, position: usize) -> Option<AccessUnit> {
+        if let Some(live) = &self.live {
+            return live.get(position);
+        }
         let unit = Sample::unit(&self.samples, position, self.last_duration)?;
         if self.gaps.is_empty() {
             return Some(unit);
@@ -454,6 +491,9 @@ impl SampleIndex {
     }
 
     fn bitrate(&self, timescale: ClockRate) -> u64 {
+        if let Some(live) = &self.live {
+            return live.bitrate();
+        }
         let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return 0 };
         let ticks = last.decode_time.saturating_sub(first.decode_time).saturating_add(i64::from(self.last_duration));
         let ticks = u128::try_from(ticks).unwrap_or(0).max(1);
@@ -463,6 +503,9 @@ impl SampleIndex {
     /// Presentation times of random access points ascend in any stream that can be sought at all; where a hostile file
     /// breaks this, the search still ends and gives some random access point.
     fn random_access_at_or_before(&self, limit: i64) -> Option<usize> {
+        if let Some(live) = &self.live {
+            return live.random_access_at_or_before(limit);
+        }
         if self.every_is_access {
             let after = partition_point(self.len(), |position| self.presentation_ticks(position) <= limit);
             return if self.len() == 0 { None } else { Some(after.saturating_sub(1)) };
@@ -472,6 +515,9 @@ impl SampleIndex {
     }
 
     fn first_ending_after(&self, limit: i64) -> usize {
+        if let Some(live) = &self.live {
+            return live.first_ending_after(limit);
+        }
         partition_point(self.len(), |position| {
             self.get(position).is_some_and(|unit| unit.presentation_time.saturating_add(i64::from(unit.duration)) <= limit)
         })

@@ -113,8 +113,8 @@ impl Service {
     }
 
     async fn title(&self, path: &TitlePath, form: Form) -> Result<Arc<Title>, Refusal> {
-        let entry = self.library.entry(path).ok_or(Refusal::from(Status(404)))?;
-        self.library.open_title_as(&entry, form).await.map_err(|problem| Refusal::from(&problem))
+        let opened = self.library.open_path(path, form).await.ok_or(Refusal::from(Status(404)))?;
+        opened.map_err(|problem| Refusal::from(&problem))
     }
 
     /// The home address that a URL names, if something is there: under a name the pictures, else the only flow.

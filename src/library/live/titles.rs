@@ -1,0 +1,160 @@
+//! Live titles by their paths, as those see them who want to watch: who feeds one may have to be told first that somebody does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::library::live::feed::{Feed, FeedError};
+use crate::library::live::window::LiveSettings;
+use crate::library::title::{Problem, Title, TitlePath};
+
+/// How long somebody who wants to watch waits for the source.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known of a live title.
+#[derive(Clone, Default)]
+struct Stand {
+    title: Option<Arc<Title>>,
+    /// Whether somebody can begin: its first random access point has come.
+    is_ready: bool,
+    /// Why the source is away, or what there is to know of it although it is there.
+    problem: Option<Problem>,
+    /// Whether the source is there.
+    is_online: bool,
+    /// Counts how often it went away.
+    losses: u64,
+}
+
+/// A title that somebody feeds, or will when it is wanted.
+pub struct LiveTitle {
+    /// Its name.
+    pub path: TitlePath,
+    stand: watch::Sender<Stand>,
+    wanted: Notify,
+}
+
+impl fmt::Debug for LiveTitle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveTitle").field("path", &self.path).field("is_online", &self.is_online()).finish_non_exhaustive()
+    }
+}
+
+impl LiveTitle {
+    fn new(path: TitlePath) -> Self {
+        Self { path, stand: watch::Sender::default(), wanted: Notify::new() }
+    }
+
+    /// The title, once somebody can begin; the source is asked for. In the runtime only.
+    ///
+    /// # Errors
+    /// Why it cannot be watched.
+    pub async fn open(&self) -> Result<Arc<Title>, Problem> {
+        let mut told = self.stand.subscribe();
+        let losses = told.borrow().losses;
+        self.wanted.notify_one();
+        let waited = tokio::time::timeout(PATIENCE, told.wait_for(|stand| stand.is_ready || stand.losses != losses)).await;
+        let late = || Problem { reason: "the source has not answered in time".into() };
+        match waited {
+            Ok(Ok(stand)) => match (&stand.title, &stand.problem) {
+                (Some(title), _) if stand.is_ready => Ok(Arc::clone(title)),
+                (_, Some(problem)) => Err(problem.clone()),
+                _ => Err(late()),
+            },
+            Ok(Err(_)) | Err(_) => Err(self.problem().unwrap_or_else(late)),
+        }
+    }
+
+    /// The title, if somebody could begin now.
+    pub fn ready(&self) -> Option<Arc<Title>> {
+        let stand = self.stand.borrow();
+        stand.title.clone().filter(|_| stand.is_ready)
+    }
+
+    /// Whether the source is there.
+    pub fn is_online(&self) -> bool {
+        self.stand.borrow().is_online
+    }
+
+    /// Why the source is away, or what there is to know of it.
+    pub fn problem(&self) -> Option<Problem> {
+        self.stand.borrow().problem.clone()
+    }
+
+    /// Whether somebody watches, or is about to.
+    pub fn is_watched(&self) -> bool {
+        self.stand.borrow().title.as_ref().is_some_and(|title| Arc::strong_count(title) > 1)
+    }
+
+    /// Waits until somebody wants to watch, who may have come before.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    pub(super) fn opened(&self, title: Arc<Title>, remark: Option<Problem>) {
+        self.stand.send_modify(|stand| {
+            (stand.title, stand.is_ready, stand.is_online, stand.problem) = (Some(title), false, true, remark);
+        });
+    }
+
+    pub(super) fn found(&self, remark: Option<Problem>) {
+        self.stand.send_modify(|stand| (stand.is_online, stand.problem) = (true, remark));
+    }
+
+    pub(super) fn is_ready(&self) {
+        self.stand.send_modify(|stand| stand.is_ready = true);
+    }
+
+    pub(super) fn lost(&self, reason: Problem) {
+        self.stand.send_modify(|stand| {
+            stand.losses = stand.losses.wrapping_add(1);
+            (stand.is_online, stand.problem) = (false, Some(reason));
+        });
+    }
+
+    pub(super) fn closed(&self) {
+        self.stand.send_modify(|stand| (stand.title, stand.is_ready, stand.is_online) = (None, false, false));
+    }
+}
+
+/// All live titles of a server.
+#[derive(Debug, Default)]
+pub struct LiveTitles {
+    titles: Mutex<BTreeMap<TitlePath, Arc<LiveTitle>>>,
+}
+
+impl LiveTitles {
+    /// Reserves a path, to feed the title of that path.
+    ///
+    /// # Errors
+    /// `Taken`.
+    pub fn add(self: &Arc<Self>, path: TitlePath, settings: LiveSettings) -> Result<Feed, FeedError> {
+        let mut titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
+        if titles.contains_key(&path) {
+            return Err(FeedError::Taken);
+        }
+        let title = Arc::new(LiveTitle::new(path.clone()));
+        titles.insert(path, Arc::clone(&title));
+        drop(titles);
+        Ok(Feed::new(Arc::clone(self), title, settings))
+    }
+
+    /// The live title of that path.
+    pub fn get(&self, path: &TitlePath) -> Option<Arc<LiveTitle>> {
+        self.titles.lock().unwrap_or_else(PoisonError::into_inner).get(path).map(Arc::clone)
+    }
+
+    /// All of them, by path.
+    pub fn all(&self) -> Vec<Arc<LiveTitle>> {
+        self.titles.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    pub(super) fn remove(&self, title: &Arc<LiveTitle>) {
+        let mut titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
+        if titles.get(&title.path).is_some_and(|known| Arc::ptr_eq(known, title)) {
+            titles.remove(&title.path);
+        }
+    }
+}
