@@ -298,7 +298,7 @@ fn titles(answer: &Value) -> String {
     let mut text = String::new();
     for title in array(answer) {
         let tracks: Vec<&str> = array(&title["tracks"]).iter().filter_map(|track| track["codec"].as_str()).collect();
-        let length = clock(title["durationSeconds"].as_f64().unwrap_or(0.0));
+        let length = title["durationSeconds"].as_f64().map_or("live".into(), clock);
         let path = title["path"].as_str().unwrap_or("?");
         match title["problem"].as_str() {
             Some(problem) if tracks.is_empty() => text.push_str(&format!("{:>8}  {:<12}  {path}  ({problem})\n", "-", "-")),
@@ -313,7 +313,7 @@ fn sessions(answer: &Value) -> String {
     let mut text = String::new();
     for session in array(answer) {
         let at = clock(session["positionSeconds"].as_f64().unwrap_or(0.0));
-        let of = clock(session["durationSeconds"].as_f64().unwrap_or(0.0));
+        let of = session["durationSeconds"].as_f64().map_or("live".into(), clock);
         let shown = |key: &str| session[key].as_str().unwrap_or("?").to_owned();
         text.push_str(&format!("{}  {} {at} of {of}  (session {})\n", shown("title"), shown("state"), shown("id")));
         for flow in array(&session["flows"]) {

@@ -241,7 +241,11 @@ impl Api {
             }
             (&Method::GET, ["api", "v1", "titles"]) => {
                 let authority = self.rtsp_authority(call, None);
-                return Ok(Outcome::Json(200, self.library.entries().iter().map(|entry| shape::title(entry, &authority)).collect()));
+                let live = self.library.live().all();
+                let files = self.library.entries();
+                let files = files.iter().filter(|file| !live.iter().any(|live| live.path == file.path));
+                let shown = live.iter().map(|title| shape::live_title(title, &authority));
+                return Ok(Outcome::Json(200, shown.chain(files.map(|entry| shape::title(entry, &authority))).collect()));
             }
             (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
             _ => {}
@@ -651,7 +655,7 @@ impl Api {
 }
 
 fn extent(title: &Title) -> Extent {
-    Extent::Title(title.duration.since(MediaTime::ZERO))
+    if title.is_live() { Extent::Live } else { Extent::Title(title.duration.since(MediaTime::ZERO)) }
 }
 
 /// Counts an update by how it ended.

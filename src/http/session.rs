@@ -51,8 +51,8 @@ impl Api {
         }
         let body: StartBody = read(&call.body)?;
         let path = TitlePath::new(&body.title).ok_or_else(|| Problem::not_found("title"))?;
-        let entry = self.library.entry(&path).ok_or_else(|| Problem::not_found("title"))?;
-        let title = self.library.open_title(&entry).await.map_err(|problem| Problem::new(422, "unplayable", problem))?;
+        let opened = self.library.open_path(&path).await.ok_or_else(|| Problem::not_found("title"))?;
+        let title = opened.map_err(|problem| Problem::new(422, "unplayable", problem))?;
         let places = match (&body.home, &body.homes) {
             (Some(home), None) => self.places(&title, home, who, now)?,
             (None, Some(homes)) => self.places_by_kind(&title, homes)?,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::library::live::LiveTitle;
 use crate::library::{Entry, Facts, TitlePath, TrackFacts};
 use crate::playback::{BranchSnapshot, FlowSnapshot, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaTime;
@@ -49,6 +50,23 @@ pub fn title(entry: &Entry, authority: &str) -> Value {
     shown
 }
 
+/// A live title: without length and size, with tracks once they are known.
+pub fn live_title(title: &LiveTitle, authority: &str) -> Value {
+    let mut shown = json!({
+        "path": title.path.as_str(),
+        "url": title_url(authority, &title.path),
+        "live": true,
+        "online": title.is_online(),
+        "durationSeconds": Value::Null,
+        "sizeBytes": 0,
+        "tracks": title.ready().map_or_else(|| json!([]), |title| tracks(&Facts::from(&*title))),
+    });
+    if let Some(problem) = title.problem() {
+        shown["problem"] = json!(problem.to_string());
+    }
+    shown
+}
+
 fn tracks(facts: &Facts) -> Value {
     let shape = |track: &TrackFacts| {
         let mut shown = json!({ "kind": track.kind, "codec": track.codec, "bitrate": track.bitrate });
@@ -75,7 +93,7 @@ pub fn session(snapshot: &PresentationSnapshot, lifetimes: impl Fn(&FlowSnapshot
         "title": snapshot.title.path.as_str(),
         "state": snapshot.state.as_str(),
         "positionSeconds": position(snapshot.position),
-        "durationSeconds": position(snapshot.title.duration),
+        "durationSeconds": if snapshot.title.is_live() { Value::Null } else { json!(position(snapshot.title.duration)) },
         "scale": snapshot.scale.factor(),
         "speed": snapshot.speed.factor(),
         "flows": snapshot.flows.iter().map(|flow| self::flow(flow, &lifetimes)).collect::<Vec<_>>(),

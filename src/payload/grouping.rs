@@ -33,7 +33,8 @@ struct Pairs {
 impl Grouping {
     /// Two frames of a track, where they are short and two mostly fit `room` octets.
     pub(super) fn pairs(track: &Track, room: usize, largest: usize) -> Self {
-        let found = track.access_unit(0).and_then(|first| {
+        // Of a live track it is not known yet what follows.
+        let found = track.access_unit(0).filter(|_| !track.is_live()).and_then(|first| {
             let lasts = MediaTime::from_ticks(i64::from(first.duration), track.timescale).since(MediaTime::ZERO);
             let mean = u128::from(track.bitrate()) * lasts.as_nanos() / 8_000_000_000;
             let sensible = !lasts.is_zero() && lasts <= LONGEST && mean * 2 <= room as u128;

@@ -87,7 +87,8 @@ impl FlowClock {
     /// Starts it `delay` from now; if it runs already, nothing happens.
     pub fn start(&mut self, delay: Duration, now: Now) {
         if self.running_since.is_none() {
-            self.origin.get_or_insert(now.utc + delay);
+            let played = Duration::from_nanos(self.played.0.max(0).unsigned_abs());
+            self.origin.get_or_insert((now.utc + delay).minus(played));
             self.running_since = Some(now.mono + delay);
         }
     }

@@ -16,6 +16,7 @@
 mod delayed;
 mod exact;
 mod joining;
+mod live;
 mod schedule;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use crate::playback::stage::{
     PresentationSnapshot, PresentationState,
 };
 use crate::quantities::{MediaKind, MediaTime};
+use self::live::Live;
 use crate::steering::{Branch, BranchSerial, EndReason, Ended, HandedOver, Route, UpdateId};
 
 /// Flows a presentation may have at most.
@@ -205,6 +207,10 @@ pub struct Presentation {
     reached: bool,
     /// Whether that was the title's end.
     finished: bool,
+    /// Set where the title is live.
+    live: Option<Live>,
+    /// Whether a live title has ended for this presentation, although more may come.
+    is_closed: bool,
     /// Counts the jumps.
     jumps: u32,
     /// Updates of which some flow has not shown its branch yet, and since when.
@@ -216,7 +222,9 @@ pub struct Presentation {
 impl Presentation {
     /// A presentation that stands at its start.
     pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
+        let opening = if opening.title.is_live() { Opening::whole(opening.title) } else { opening };
         let Opening { title, start, end, scale, speed, looping } = opening;
+        let live = title.is_live().then(Live::new);
         let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
         let scale = if title.tracks.iter().any(Track::has_scales) { scale } else { Scale::default() };
         let opened_at = start.clamp(MediaTime::ZERO, closes_at);
@@ -241,6 +249,8 @@ impl Presentation {
             handed_over: VecDeque::new(),
             reached: false,
             finished: false,
+            live,
+            is_closed: false,
             jumps: 0,
             incomplete: Vec::new(),
             routes: Vec::new(),
@@ -363,6 +373,12 @@ impl Presentation {
         if self.phase == Phase::Over || self.flows.is_empty() {
             return Err(PlaybackError::Unknown);
         }
+        // What is live has one position and one scale.
+        let seeks = |range: NptRange| range.end.is_some() || range.start.is_some_and(|start| start > MediaTime::ZERO);
+        if self.live.is_some() && request.range.is_some_and(seeks) {
+            return Err(PlaybackError::InvalidRange);
+        }
+        let request = if self.live.is_some() { PlayRequest { range: None, scale: None, speed: None, style: SeekStyle::RandomAccess, ..request } } else { request };
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
         let has_pictures = self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(Track::has_scales));
         let scale = request.scale.unwrap_or(self.pace.scale());
@@ -392,6 +408,7 @@ impl Presentation {
             (Some(start), _) => Some(start),
             (None, true) if self.segments.is_empty() && self.opened_at > MediaTime::ZERO => Some(pace.view_time(self.opened_at)),
             (None, true) => Some(pace.view_time(first)),
+            (None, false) if self.live.is_some() && matches!(self.phase, Phase::Standing) && self.has_been_away(now) => Some(MediaTime::ZERO),
             (None, false) if pace != self.pace => Some(pace.view_time(self.position(now))),
             (None, false) => None,
         };
@@ -557,10 +574,20 @@ impl Presentation {
         }
     }
 
-    /// Begins a new stretch at the random access point at or before `target`, or at that itself; which of these.
+    /// Begins a new stretch at the random access point at or before `target`, or at that itself; of a live title at the last one. Which
+    /// of these.
     fn jump(&mut self, target: MediaTime, end: MediaTime, style: SeekStyle, now: Now) -> SeekStyle {
+        if self.live.is_some() {
+            self.jump_to_live(now);
+            return SeekStyle::RandomAccess;
+        }
         let exact = if style == SeekStyle::FirstPrior { self.exact_beginning(target) } else { None };
-        let beginning = exact.unwrap_or_else(|| Beginning::plain(self.start_for(target)));
+        self.jump_to(exact.unwrap_or_else(|| Beginning::plain(self.start_for(target))), end, now);
+        if exact.is_some() { style } else { SeekStyle::RandomAccess }
+    }
+
+    /// Begins a new stretch.
+    fn jump_to(&mut self, beginning: Beginning, end: MediaTime, now: Now) {
         self.jumps = self.jumps.wrapping_add(1);
         self.begin_segment(beginning, end, now, true);
         for flow in &mut self.flows {
@@ -577,7 +604,6 @@ impl Presentation {
             }
         }
         self.joins.clear();
-        if exact.is_some() { style } else { SeekStyle::RandomAccess }
     }
 
     /// Starts a stretch: after what was shown, so that timestamps go on without a break.
@@ -618,6 +644,7 @@ impl Presentation {
         }
         self.reached = false;
         self.finished = false;
+        self.is_closed = false;
         for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches) {
             state.end_told = false;
         }
@@ -645,6 +672,12 @@ impl Presentation {
 
     fn run(&mut self, now: Now) {
         if matches!(self.phase, Phase::Standing) {
+            if self.has_been_away(now) {
+                self.jump_to_live(now);
+            }
+            if let Some(live) = &mut self.live {
+                live.compare_anew();
+            }
             let waits = self.flows.iter().flat_map(|flow| &flow.branches).any(|state| state.not_before > now.mono);
             self.clock.start(if waits { INTERLEAVED_DELAY } else { Duration::ZERO }, now);
             self.phase = Phase::Running;
@@ -655,6 +688,9 @@ impl Presentation {
 /// Where a player that starts at `start` enters a track: pictures at their random access point, sound at the frame that
 /// is heard then; all of it at the title's beginning.
 fn entry(view: View<'_>, start: MediaTime) -> usize {
+    if view.track().is_live() {
+        return Presentation::live_entry(view, start);
+    }
     if start <= MediaTime::ZERO && !view.is_backward() {
         return 0;
     }

@@ -82,6 +82,9 @@ impl Presentation {
             return;
         }
         self.clock.set_back(span);
+        if let Some(live) = &mut self.live {
+            live.set_back(span);
+        }
         for join in &mut self.joins {
             join.joined = join.joined.minus(span);
         }

@@ -298,7 +298,7 @@ fn prime(state: &mut BranchState, flow: &Flow, view: View<'_>, segments: &VecDeq
 }
 
 /// How much faster than the flow a branch is served that begins `back` behind the live position, and how far behind it stays.
-fn pace(join: &Join, back: Duration, speed: Speed) -> (u16, Duration) {
+pub(super) fn pace(join: &Join, back: Duration, speed: Speed) -> (u16, Duration) {
     let taken = join.rate_milli.max(REAL_TIME);
     let rate = speed.catching_up(taken);
     if taken == REAL_TIME {

@@ -38,6 +38,7 @@ impl Presentation {
         if self.phase != Phase::Running || !self.clock.has_begun(now.mono) {
             return None;
         }
+        self.look_at_source(now);
         let live = self.clock.read(now.mono);
         self.settle_primed();
         self.flows.iter_mut().for_each(|flow| flow.note_succeeded(now.mono));
@@ -46,17 +47,18 @@ impl Presentation {
         if let Some(work) = self.poll_priming(live, now) {
             return Some(work);
         }
-        if let Some(work) = self.poll_live(live) {
+        if let Some(work) = self.poll_live(self.live_reach(live)) {
             return Some(work);
         }
         self.poll_end(live, now)
     }
 
     fn poll_report(&mut self, now: Now) -> Option<Work> {
+        let all_catch_up = self.live.is_some_and(|live| live.is_catching_up());
         for (index, flow) in self.flows.iter_mut().enumerate() {
             for state in &mut flow.branches {
                 if state.report_due.is_some_and(|due| due <= now.mono) {
-                    let catches_up = state.priming.is_some_and(|priming| !priming.is_delayed());
+                    let catches_up = state.priming.map_or(all_catch_up, |priming| !priming.is_delayed());
                     state.report_due = Some(now.mono + if catches_up { CATCHING_UP_REPORT_INTERVAL } else { REPORT_INTERVAL });
                     let (branch, came) = (state.branch.serial, state.came);
                     self.hasten_reports(came, now);
@@ -91,6 +93,7 @@ impl Presentation {
 
     /// Branches that have caught up become live.
     pub(super) fn settle_primed(&mut self) {
+        let is_open = self.is_open() && !self.is_closed;
         for flow in &mut self.flows {
             let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             while let Some(live) = flow.live.filter(|live| flow.is_hole(live)) {
@@ -108,7 +111,7 @@ impl Presentation {
                     flow.branches[position].keep_promise();
                 }
                 // Who is delayed waits at the live cursor where an access unit lasts longer than its delay; not at the end.
-                let has_ended = !self.looping && flow.live.is_some_and(|live| live.access_unit(view).is_none());
+                let has_ended = !self.looping && !is_open && flow.live.is_some_and(|live| live.access_unit(view).is_none());
                 let settles = |priming: Priming| flow.has_caught_up(&priming.cursor) && (has_ended || !priming.is_delayed());
                 if flow.branches[position].priming.is_some_and(settles) {
                     flow.branches[position].priming = None;
@@ -177,7 +180,8 @@ impl Presentation {
             second: view.second(&flow.grouping, cursor.unit),
             sequence: (cursor.sequence & 0xffff) as u16,
             timestamp: flow.timestamp(&cursor.segment, view, &unit),
-            due: self.clock.when(due)?,
+            // How late what is live leaves is its source's matter.
+            due: self.clock.when(if self.is_live_title() { due.max(live) } else { due })?,
             audience: Audience::Live,
         })
     }
@@ -185,7 +189,7 @@ impl Presentation {
     /// The end of a stretch: the next round of a loop, or BYE to each branch that has had the last access unit, once that
     /// has been shown. The clock runs on for those that are catching up.
     fn poll_end(&mut self, live: FlowTime, now: Now) -> Option<Work> {
-        if self.live_due().is_some() {
+        if self.live_due().is_some() || self.waits_for_source(now) {
             return None;
         }
         let over = self.over_at()?;
@@ -198,7 +202,7 @@ impl Presentation {
         }
         self.reached = true;
         self.wanted = false;
-        self.finished = self.segments.back().is_some_and(|segment| segment.end >= self.pace.length());
+        self.finished = self.is_closed || self.segments.back().is_some_and(|segment| segment.end >= self.pace.length());
         if self.finished {
             for (index, flow) in self.flows.iter_mut().enumerate() {
                 for state in flow.branches.iter_mut().filter(|state| bye_at(state).is_some_and(|at| at <= now.mono)) {
@@ -372,7 +376,8 @@ impl Presentation {
         let next = |priming: &Priming| view.and_then(|view| flow.due(&priming.cursor, view));
         let reach = |priming: Priming| next(&priming).map_or(priming.reach(live), |next| next.min(priming.reach(live)));
         let to_make_up = |priming: Priming| live.minus(state.behind).since(reach(priming));
-        let point = live.minus(state.priming.map_or_else(|| self.behind_in_lead(live), to_make_up));
+        let reached = || self.live_reach(live).minus(self.behind_in_lead(live));
+        let point = state.priming.map_or_else(reached, |priming| live.minus(to_make_up(priming)));
         // A branch that is behind is sent at this time what was live then.
         (point.minus(state.behind), self.clock.ntp(point))
     }
@@ -400,8 +405,8 @@ impl Presentation {
 
     fn media_deadline(&self) -> Option<Mono> {
         let live = match self.live_due() {
-            Some(due) => Some(due),
-            None if self.reached => None,
+            Some(due) => Some(self.live_reaches(due)),
+            None if self.reached || self.look_at().is_some() => None,
             None => self.over_at(),
         };
         let live = live.and_then(|time| self.clock.when(time));
@@ -425,7 +430,8 @@ impl Presentation {
         let states = || self.flows.iter().flat_map(|flow| &flow.branches);
         let is_ended = self.reached && self.finished && self.live_due().is_none();
         let bye = if is_ended { states().filter_map(bye_at).min() } else { None };
-        [live, primed, bye].into_iter().flatten().min()
+        let look_at = if self.reached { None } else { self.look_at() };
+        [live, primed, bye, look_at].into_iter().flatten().min()
     }
 }
 

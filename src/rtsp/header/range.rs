@@ -72,6 +72,9 @@ fn whole(text: &str) -> Option<i64> {
     text.parse().ok().filter(|_| digits)
 }
 
+/// That of what has no beginning and no end.
+pub const LIVE: &str = "npt=now-";
+
 /// `npt=a-b`, to the microsecond.
 pub fn format(start: MediaTime, end: Option<MediaTime>) -> String {
     format!("npt={}-{}", format_time(start), end.map(format_time).unwrap_or_default())

@@ -43,7 +43,8 @@ impl Service {
         };
         let described: Vec<SdpTrack> = tracks.iter().filter_map(describe).collect();
         let identity = Identity { session: now().utc.ntp64(), version: 1, server: link.local.ip() };
-        let extent = Extent::Title(end.map_or(title.duration, |end| end.min(title.duration)).since(MediaTime::ZERO));
+        let length = end.map_or(title.duration, |end| end.min(title.duration)).since(MediaTime::ZERO);
+        let extent = if title.is_live() { Extent::Live } else { Extent::Title(length) };
         sdp::describe(title.name(), &described, identity, extent)
     }
 }

@@ -37,6 +37,7 @@ impl Service {
         session.knows_speeds |= request.header("Speed").is_some();
         // One that is not known is answered with what is done.
         let asked_style = request.header("Seek-Style").map(|text| SeekStyle::parse(text).unwrap_or_default());
+        let range = if session.title.is_live() { live_range(range)? } else { range };
         session.knows_scales |= request.header("Scale").is_some();
         // VLC switches a track on again by SETUP and a PLAY of that track alone, without a position: the others play on.
         match session.scope(url.track) {
@@ -73,7 +74,7 @@ impl Service {
         session.playing();
         let mut response = Response::new(Status::OK)
             .with("Session", session.id.header(TIMEOUT_S))
-            .with("Range", range::format(playing.start, Some(playing.end)))
+            .with("Range", if session.title.is_live() { range::LIVE.to_owned() } else { range::format(playing.start, Some(playing.end)) })
             .with("RTP-Info", rtp_info(&session, &playing.flows));
         if request.header("Scale").is_some() || !playing.scale.is_normal() {
             response = response.with("Scale", playing.scale.to_string());
@@ -141,7 +142,7 @@ impl Service {
             Standing::Current => {
                 let position = self.stage.pause(session.presentation).await?;
                 session.paused(now().mono);
-                Ok(response.with("Range", range::format(position, None)))
+                Ok(response.with("Range", if session.title.is_live() { range::LIVE.to_owned() } else { range::format(position, None) }))
             }
             Standing::Leaving => {
                 self.unbind(&session, EndReason::Removed);
@@ -180,6 +181,12 @@ impl Service {
         session.tracks.clear();
         Ok(Response::new(Status::OK))
     }
+}
+
+/// What is live has one position: players that ask for the beginning mean that.
+fn live_range(range: Option<NptRange>) -> Result<Option<NptRange>, PlaybackError> {
+    let means_now = |range: &NptRange| range.end.is_none() && range.start.is_none_or(|start| start <= MediaTime::ZERO);
+    if range.as_ref().is_none_or(means_now) { Ok(None) } else { Err(PlaybackError::InvalidRange) }
 }
 
 /// The range that can be played; one that cannot moves nothing. One that begins at or behind the title's end
