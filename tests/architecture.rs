@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
@@ -24,7 +24,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("mobility", &["steering", "net"]),
     ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
-    ("cli", &["config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
+    ("camera", &["library", "net"]),
+    ("cli", &["camera", "config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
 ];
 
 /// Arrows that are to go: named here so that they are seen, and gone from here once they are gone from the sources.
@@ -33,13 +34,16 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
-const PURE: [&str; 29] = [
+const PURE: [&str; 33] = [
     "now.rs",
     "quantities.rs",
     "config",
     "library/title.rs",
     "library/codec.rs",
     "library/jpeg.rs",
+    "library/live/feed.rs",
+    "library/live/window.rs",
+    "camera/tracks.rs",
     "library/jpeg",
     "library/facts.rs",
     "library/playlist.rs",

@@ -14,11 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
+use crate::camera::{Camera, Secret, Source};
+use crate::config::{CameraTransport, CareOfTest, Config, JoinDefault, Loaded, Password, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
+use crate::library::live::LiveSettings;
 use crate::library::watch::Watch;
 use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
@@ -113,6 +115,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     for (title, home) in clashes(&library, config) {
         tracing::warn!(%title, "the title cannot be opened: its path is that of the home address {home}");
     }
+    let (stop, stopped) = watch::channel(false);
+    cameras(&library, config, &stopped)?;
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
@@ -143,7 +147,6 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let signalling = Listener::bind(config.mobility.listen, config.mobility.raw).context("mobility.listen")?;
     let mobility_address = signalling.address();
     let signalling = signalling.start(Responder::new(Arc::clone(&steering), responder_settings(config)))?;
-    let (stop, stopped) = watch::channel(false);
     let http_listener = listen(config.http.listen).with_context(|| format!("http.listen {}", config.http.listen))?;
     let http = http_listener.local_addr()?;
     let api = Arc::new(Api {
@@ -374,6 +377,23 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         prime_rate_milli: prime_rate(config),
         homes,
     }
+}
+
+/// Pulls the cameras, each as a live title.
+fn cameras(library: &Library, config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<()> {
+    for camera in &config.camera {
+        let path = TitlePath::new(&camera.name).with_context(|| format!("camera {}: its name is no path", camera.name))?;
+        if library.entry(&path).is_some() {
+            tracing::warn!(title = %path, "the file cannot be opened: its path is the name of a camera");
+        }
+        let feed = library.live().add(path, LiveSettings::default()).with_context(|| format!("camera {}", camera.name))?;
+        let url = camera.url.parse().with_context(|| format!("camera {}: its URL", camera.name))?;
+        let password = camera.password.as_ref().map_or("", Password::expose);
+        let credentials = camera.username.clone().map(|username| (username, Secret::new(password)));
+        let source = Source { url, credentials, udp: camera.transport == CameraTransport::Udp };
+        tokio::spawn(Camera { source, always: camera.always }.run(feed, stopped.clone()));
+    }
+    Ok(())
 }
 
 /// Titles whose URL would be that of a home address, which has precedence.

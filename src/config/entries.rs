@@ -1,4 +1,4 @@
-//! Lists of entries: `[[home]]` and `[[mobility.keys]]`, read field by field with the place of each.
+//! Lists of entries: `[[home]]`, `[[camera]]` and `[[mobility.keys]]`, read field by field with the place of each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::config::error::{Fault, Origin, nearest};
 use crate::config::layers::{File, Gathered};
-use crate::config::{HomeConfig, ProvisionedKey, SecretKey};
+use crate::config::{CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, SecretKey};
 
 /// A list of entries, each of which has these fields.
 pub(super) struct Entries {
@@ -19,7 +19,8 @@ pub(super) struct Entries {
     read: fn(&Entry<'_>, &mut Gathered<'_>),
 }
 
-pub(super) const ENTRIES: [Entries; 2] = [
+pub(super) const ENTRIES: [Entries; 3] = [
+    Entries { name: "camera", fields: &["name", "url", "username", "password", "transport", "always"], read: read_camera },
     Entries { name: "home", fields: &["name", "title"], read: read_home },
     Entries { name: "mobility.keys", fields: &["spi", "nai", "key", "key_file"], read: read_key },
 ];
@@ -34,6 +35,11 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn field(&self, name: &str) -> Option<(&Origin, &'a DeValue<'a>)> {
         self.fields.iter().find(|(field, ..)| *field == name).map(|(_, place, value)| (place, *value))
+    }
+
+    /// Where a field is, or the entry.
+    fn at(&self, name: &str) -> &Origin {
+        self.field(name).map_or(&self.place, |(place, _)| place)
     }
 
     fn fail(&self, place: &Origin, field: &str, fault: Fault, gathered: &mut Gathered<'_>) {
@@ -110,6 +116,34 @@ fn read_home(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
     let Some(name) = name else { return };
     entry.note(gathered.homes.len(), gathered);
     gathered.homes.push(HomeConfig { name: name.to_owned(), title: title.map(str::to_owned) });
+}
+
+fn read_camera(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+    entry.needed("name", gathered);
+    entry.needed("url", gathered);
+    let [name, url, username, password, transport] =
+        ["name", "url", "username", "password", "transport"].map(|field| entry.text(field, gathered));
+    let transport = match transport {
+        None => CameraTransport::default(),
+        Some("tcp") => CameraTransport::Tcp,
+        Some("udp") => CameraTransport::Udp,
+        Some(_) => return entry.fail(entry.at("transport"), "transport", Fault::Rule("is tcp or udp"), gathered),
+    };
+    let always = match entry.field("always").map(|(_, value)| value.as_bool()) {
+        None => false,
+        Some(Some(always)) => always,
+        Some(None) => return entry.fail(entry.at("always"), "always", Fault::Value("is true or false".into()), gathered),
+    };
+    let (Some(name), Some(url)) = (name, url) else { return };
+    entry.note(gathered.cameras.len(), gathered);
+    gathered.cameras.push(CameraConfig {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        username: username.map(str::to_owned),
+        password: password.map(Password::new),
+        transport,
+        always,
+    });
 }
 
 fn read_key(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::entries::ENTRIES;
 use crate::config::error::{ConfigError, ConfigErrors, Fault, Origin, Warning, nearest};
-use crate::config::{Config, HomeConfig, ProvisionedKey};
+use crate::config::{CameraConfig, Config, HomeConfig, ProvisionedKey};
 
 /// The prefix of environment variables.
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
@@ -74,6 +74,7 @@ impl Layers<'_> {
             errors: Vec::new(),
             read_file,
             homes: Vec::new(),
+            cameras: Vec::new(),
             keys: Vec::new(),
             seen_spis: Vec::new(),
             seen_nais: Vec::new(),
@@ -130,6 +131,7 @@ pub(super) struct Gathered<'a> {
     /// How a file that the configuration names is read.
     pub read_file: &'a dyn Fn(&Path) -> Result<String, String>,
     pub homes: Vec<HomeConfig>,
+    pub cameras: Vec<CameraConfig>,
     pub keys: Vec<ProvisionedKey>,
     pub seen_spis: Vec<u32>,
     pub seen_nais: Vec<String>,
@@ -192,6 +194,7 @@ impl Gathered<'_> {
             }
         };
         config.home = self.homes;
+        config.camera = self.cameras;
         config.mobility.keys = self.keys;
         let is_wrong: Vec<String> = self.errors.iter().filter_map(|error| error.key.clone()).collect();
         for broken in config.broken_rules() {

@@ -3,6 +3,7 @@
 //! Pure: text comes in; a [`Config`] that knows where each value is from, or all errors with their places, go out.
 //! `layers` puts the sources together, `rules` holds what one value alone cannot tell, `shown` writes it out.
 
+mod camera;
 mod changes;
 mod entries;
 mod error;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use camera::{CameraConfig, CameraTransport, Password};
 pub use changes::Changes;
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
@@ -51,6 +53,9 @@ pub struct Config {
     /// Home addresses that are kept under names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub home: Vec<HomeConfig>,
+    /// Sources that are pulled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub camera: Vec<CameraConfig>,
 }
 
 /// `[library]`

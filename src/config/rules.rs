@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
+use url::Url;
 
 use crate::config::Config;
 
@@ -79,7 +80,35 @@ impl Config {
             }
         }
         self.check_homes(&mut broken);
+        self.check_cameras(&mut broken);
         broken
+    }
+
+    fn check_cameras(&self, broken: &mut Vec<Broken>) {
+        for (index, camera) in self.camera.iter().enumerate() {
+            let mut fail = |field: &str, rule| {
+                broken.push(Broken { keys: vec![format!("camera[{index}].{field}")], shown: format!("camera.{field}"), rule });
+            };
+            if !is_path(&camera.name) || camera.name.contains(['?', '#']) {
+                fail("name", "is a title's path, without ? and #");
+            }
+            if self.camera[..index].iter().any(|other| other.name == camera.name) {
+                fail("name", "two cameras have the same name");
+            }
+            if camera.name.split('/').next() == Some("home") {
+                fail("name", "is not below home/, where home addresses are");
+            }
+            match Url::parse(&camera.url) {
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    fail("url", "has no credentials: they are username and password");
+                }
+                Ok(url) if url.scheme() == "rtsp" && url.has_host() => {}
+                _ => fail("url", "is an rtsp:// URL with a host"),
+            }
+            if camera.username.is_none() && camera.password.is_some() {
+                fail("password", "goes with a username");
+            }
+        }
     }
 
     fn check_homes(&self, broken: &mut Vec<Broken>) {
@@ -94,12 +123,14 @@ impl Config {
             if self.home[..index].iter().any(|other| other.name == name) {
                 fail("name", "two homes have the same name");
             }
-            let is_path = |title: &str| {
-                !title.is_empty() && title.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']))
-            };
             if home.title.as_deref().is_some_and(|title| !is_path(title)) {
                 fail("title", "is a title's path below the folder");
             }
         }
     }
+}
+
+/// Whether it can be a title's path.
+fn is_path(title: &str) -> bool {
+    !title.is_empty() && title.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\0', '\\']))
 }

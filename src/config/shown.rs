@@ -30,6 +30,18 @@ impl Loaded {
                 let _ = writeln!(text, "title = {}", toml::Value::from(title.as_str()));
             }
         }
+        for (index, camera) in self.config.camera.iter().enumerate() {
+            let _ = writeln!(text, "\n[[camera]]  # {}", self.origin(&format!("camera[{index}]")));
+            let _ = writeln!(text, "name = {}", toml::Value::from(camera.name.as_str()));
+            let _ = writeln!(text, "url = {}", toml::Value::from(camera.url.as_str()));
+            if let Some(username) = &camera.username {
+                let _ = writeln!(text, "username = {}", toml::Value::from(username.as_str()));
+            }
+            if camera.password.is_some() {
+                let _ = writeln!(text, "# its password is not shown");
+            }
+            let _ = writeln!(text, "transport = \"{}\"\nalways = {}", camera.transport.as_str(), camera.always);
+        }
         for (index, provisioned) in self.config.mobility.keys.iter().enumerate() {
             let _ = writeln!(text, "\n# [[mobility.keys]]  # {}", self.origin(&format!("mobility.keys[{index}]")));
             let _ = writeln!(text, "# spi = \"{:#x}\"", provisioned.spi);

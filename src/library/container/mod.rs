@@ -9,6 +9,7 @@ use crate::library::title::{Problem, ReadAt, Title, TitlePath, Track, Unpack};
 pub mod adts;
 pub mod annexb;
 pub(crate) mod configuration;
+pub(crate) use configuration::h265 as h265_record;
 pub mod flac;
 pub mod matroska;
 pub mod mp4;

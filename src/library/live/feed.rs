@@ -86,13 +86,15 @@ struct Writing {
     shift: Option<MediaTime>,
     /// The newest decode time, and when it came.
     newest: Option<(MediaTime, Mono)>,
-    /// Whether somebody can begin.
+    /// Whether somebody can begin, and was told so.
     is_ready: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
     last: Option<i64>,
+    /// Whether a random access point has come since the source is there.
+    has_begun: bool,
     /// How far pictures are shown before others that came earlier, in ticks: so far before all of them are decoded.
     reordered: i64,
 }
@@ -138,10 +140,8 @@ impl Feed {
             return Err(FeedError::Tracks);
         }
         if let Some(writing) = self.writing.as_mut().filter(|writing| writing.tracks == tracks) {
-            writing.shift = None;
-            if writing.is_ready {
-                self.title.found(remark);
-            }
+            writing.resume();
+            self.title.found(remark);
             return Ok(());
         }
         self.stop();
@@ -174,8 +174,7 @@ impl Feed {
     pub fn push(&mut self, unit: LiveUnit, now: Now) -> Result<(), FeedError> {
         let writing = self.writing.as_mut().ok_or(FeedError::NotBegun)?;
         writing.push(unit, now.mono)?;
-        if !writing.is_ready && writing.window.read().has_random_access() {
-            writing.is_ready = true;
+        if writing.can_begin() && !std::mem::replace(&mut writing.is_ready, true) {
             self.title.is_ready();
         }
         Ok(())
@@ -206,6 +205,18 @@ impl Drop for Feed {
 }
 
 impl Writing {
+    /// The source is back, and its times begin anew.
+    fn resume(&mut self) {
+        (self.shift, self.is_ready) = (None, false);
+        self.times.iter_mut().for_each(|times| times.has_begun = false);
+    }
+
+    /// Whether the track that says where one can begin has a random access point: pictures, else the first.
+    fn can_begin(&self) -> bool {
+        let leading = self.tracks.iter().position(|track| track.codec.kind() == MediaKind::Video).unwrap_or(0);
+        self.times.get(leading).is_some_and(|times| times.has_begun)
+    }
+
     fn push(&mut self, unit: LiveUnit, now: Mono) -> Result<(), FeedError> {
         let LiveUnit { track, octets, decode_time, presentation_time, random_access } = unit;
         let (Some(LiveTrack { timescale, codec, .. }), Some(times)) = (self.tracks.get(track), self.times.get_mut(track)) else {
@@ -215,6 +226,10 @@ impl Writing {
             return Err(FeedError::OutOfRange);
         }
         let random_access = random_access || codec.kind() != MediaKind::Video;
+        if !random_access && !times.has_begun {
+            metrics::counter!("flowsteer_live_dropped_units_total", "reason" => "before_random_access").increment(1);
+            return Ok(());
+        }
         let at = MediaTime::from_ticks(decode_time.unwrap_or(presentation_time), *timescale);
         let expected = match self.newest {
             Some((newest, came)) => newest.plus(now.since(came)),
@@ -241,7 +256,7 @@ impl Writing {
         if !self.window.write().push(track, octets, decode_time, presentation_time, random_access) {
             return Err(FeedError::OutOfRange);
         }
-        times.last = Some(decode_time);
+        (times.last, times.has_begun) = (Some(decode_time), true);
         let decoded = MediaTime::from_ticks(decode_time, *timescale);
         if self.newest.is_none_or(|(newest, _)| decoded >= newest) {
             self.newest = Some((decoded, now));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub struct LiveTitle {
     pub path: TitlePath,
     stand: watch::Sender<Stand>,
     wanted: Notify,
+    asked: AtomicBool,
 }
 
 impl fmt::Debug for LiveTitle {
@@ -44,7 +46,7 @@ impl fmt::Debug for LiveTitle {
 
 impl LiveTitle {
     fn new(path: TitlePath) -> Self {
-        Self { path, stand: watch::Sender::default(), wanted: Notify::new() }
+        Self { path, stand: watch::Sender::default(), wanted: Notify::new(), asked: AtomicBool::new(false) }
     }
 
     /// The title, once somebody can begin; the source is asked for. In the runtime only.
@@ -54,12 +56,13 @@ impl LiveTitle {
     pub async fn open(&self) -> Result<Arc<Title>, Problem> {
         let mut told = self.stand.subscribe();
         let losses = told.borrow().losses;
+        self.asked.store(true, Ordering::Relaxed);
         self.wanted.notify_one();
-        let waited = tokio::time::timeout(PATIENCE, told.wait_for(|stand| stand.is_ready || stand.losses != losses)).await;
+        let waited = tokio::time::timeout(PATIENCE, told.wait_for(|stand| stand.is_ready && stand.is_online || stand.losses != losses)).await;
         let late = || Problem { reason: "the source has not answered in time".into() };
         match waited {
             Ok(Ok(stand)) => match (&stand.title, &stand.problem) {
-                (Some(title), _) if stand.is_ready => Ok(Arc::clone(title)),
+                (Some(title), _) if stand.is_ready && stand.is_online => Ok(Arc::clone(title)),
                 (_, Some(problem)) => Err(problem.clone()),
                 _ => Err(late()),
             },
@@ -88,6 +91,11 @@ impl LiveTitle {
         self.stand.borrow().title.as_ref().is_some_and(|title| Arc::strong_count(title) > 1)
     }
 
+    /// Whether somebody has wanted to watch since that was asked last.
+    pub fn was_wanted(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
+
     /// Waits until somebody wants to watch, who may have come before.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
@@ -100,7 +108,7 @@ impl LiveTitle {
     }
 
     pub(super) fn found(&self, remark: Option<Problem>) {
-        self.stand.send_modify(|stand| (stand.is_online, stand.problem) = (true, remark));
+        self.stand.send_modify(|stand| (stand.is_ready, stand.is_online, stand.problem) = (false, true, remark));
     }
 
     pub(super) fn is_ready(&self) {

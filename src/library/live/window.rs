@@ -158,11 +158,6 @@ impl Window {
         self.has_ended = true;
     }
 
-    /// Whether somebody can begin.
-    pub(super) fn has_random_access(&self) -> bool {
-        self.leading().is_some_and(|row| if row.kind == MediaKind::Video { !row.points.is_empty() } else { !row.samples.is_empty() })
-    }
-
     /// The track that says where one can begin: pictures, else the first.
     fn leading(&self) -> Option<&Row> {
         self.rows.iter().find(|row| row.kind == MediaKind::Video).or(self.rows.first())

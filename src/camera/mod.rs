@@ -1,0 +1,105 @@
+//! Cameras as live titles: each is pulled once, for all who watch.
+//!
+//! On demand, unless it is to be pulled always: from when somebody wants to watch until [`LINGER`] after the last one has left. A session that
+//! breaks is tried again, at once and then after pauses that grow; why it broke is in the log, and is the title's problem until it is back.
+
+mod source;
+mod tracks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use zeroize::Zeroizing;
+
+use crate::library::Problem;
+use crate::library::live::Feed;
+
+pub use source::Source;
+use source::Ended;
+
+/// A camera that nobody watches is let go after this.
+pub const LINGER: Duration = Duration::from_secs(10);
+/// The first pause before a camera is tried again …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … and the longest: each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A session that has lasted so long begins the pauses anew.
+const SOUND: Duration = Duration::from_secs(30);
+
+/// A password that is never shown.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// One of that text.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::new(Zeroizing::new(text.to_owned())))
+    }
+
+    fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A camera.
+#[derive(Clone, Debug)]
+pub struct Camera {
+    /// Where it is.
+    pub source: Source,
+    /// Whether it is pulled also while nobody watches.
+    pub always: bool,
+}
+
+impl Camera {
+    /// Pulls it into `feed` until told to stop.
+    pub async fn run(self, mut feed: Feed, mut stopped: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.pull(&mut feed) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    async fn pull(&self, feed: &mut Feed) {
+        let title = Arc::clone(feed.title());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if !self.always && !title.is_watched() {
+                feed.stop();
+                title.wanted().await;
+            }
+            let began = Instant::now();
+            let mut watched = began;
+            tracing::info!(title = %title.path, "the camera is asked");
+            let is_wanted = |feed: &Feed| {
+                if feed.title().is_watched() || feed.title().was_wanted() {
+                    watched = Instant::now();
+                }
+                self.always || watched.elapsed() < LINGER
+            };
+            let ended = self.source.play(feed, is_wanted).await;
+            if matches!(ended, Ended::Unwatched) {
+                tracing::info!(title = %title.path, "nobody watches the camera any more");
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            if began.elapsed() >= SOUND {
+                pause = FIRST_PAUSE;
+            }
+            tracing::warn!(title = %title.path, "the camera is away, it is tried again in {} s: {ended}", pause.as_secs());
+            metrics::counter!("flowsteer_camera_losses_total").increment(1);
+            feed.lost(Problem { reason: ended.to_string() });
+            // Who wants to watch is not kept waiting, but once a second is enough.
+            sleep(FIRST_PAUSE).await;
+            let _ = timeout_at(began + pause.max(FIRST_PAUSE), title.wanted()).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
