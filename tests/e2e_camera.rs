@@ -24,8 +24,7 @@ const FILM: &str = "camera.mp4";
 /// Where the camera's own API is.
 const CAMERA_HTTP: u16 = 7080;
 /// How a camera is served beside the server under test.
-const CAMERA: [&str; 8] =
-    ["--rtsp", "127.0.0.1:7554", "--http", "127.0.0.1:7080", "--rtp-port", "7000", "--mobility", "127.0.0.1:7436"];
+const CAMERA: [&str; 8] = ["--rtsp", "127.0.0.1:7554", "--http", "127.0.0.1:7080", "--rtp-port", "7000", "--mobility", "127.0.0.1:7436"];
 /// The film is played so often at most.
 const ROUNDS: usize = 8;
 
@@ -49,7 +48,9 @@ impl Cameras {
         let folder = TempDir::new().expect("a temporary folder");
         let films = folder.path().join("films");
         let own = folder.path().join("own");
-        [&films, &own].map(|folder| fs::create_dir(folder).expect("a new folder"));
+        for folder in [&films, &own] {
+            fs::create_dir(folder).expect("a new folder");
+        }
         make_film(&films.join(FILM));
         let settings = folder.path().join("flowsteer.toml");
         let url = format!("rtsp://127.0.0.1:7554/{FILM}?loop");
@@ -116,7 +117,8 @@ fn players_get_what_the_camera_sends_and_the_camera_is_pulled_once() {
         let sessions = cameras.scene.operator().sessions();
         let sent = |session: &Value| {
             let flows = session["flows"].as_array().expect("flows").iter();
-            let sound = flows.filter(|flow| flow["track"]["kind"] == "audio").flat_map(|flow| flow["branches"].as_array().expect("branches"));
+            let sound =
+                flows.filter(|flow| flow["track"]["kind"] == "audio").flat_map(|flow| flow["branches"].as_array().expect("branches"));
             sound.map(|branch| branch["packets"].as_u64().expect("a count")).sum::<u64>()
         };
         (sessions.len() == 3 && sessions.iter().all(|session| sent(session) >= 140)).then_some(())

@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use crate::library::Problem;
 use crate::library::live::Feed;
 
-pub use source::Source;
 use source::Ended;
+pub use source::Source;
 
 /// A camera that nobody watches is let go after this.
 pub const LINGER: Duration = Duration::from_secs(10);

@@ -100,11 +100,12 @@ impl Source {
     }
 
     async fn begin(&self, group: Arc<SessionGroup>) -> Result<Playing, Ended> {
-        let creds = self.credentials.as_ref().map(|(username, password)| Credentials {
-            username: username.clone(),
-            password: password.expose().to_owned(),
-        });
-        let options = SessionOptions::default().creds(creds).session_group(group).user_agent(concat!("flowsteer/", env!("CARGO_PKG_VERSION")).into());
+        let creds = self
+            .credentials
+            .as_ref()
+            .map(|(username, password)| Credentials { username: username.clone(), password: password.expose().to_owned() });
+        let options =
+            SessionOptions::default().creds(creds).session_group(group).user_agent(concat!("flowsteer/", env!("CARGO_PKG_VERSION")).into());
         let mut session: Session<Described> = Session::describe(self.url.clone(), options).await?;
         let (mut streams, mut left_out) = (Vec::new(), Vec::new());
         for number in 0..session.streams().len().min(MAX_STREAMS) {

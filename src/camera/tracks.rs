@@ -13,10 +13,7 @@ pub(super) type LeftOut = String;
 
 /// What is served of a camera: the names of `a=rtpmap`, in lower case.
 pub(super) fn is_served(media: &str, encoding: &str) -> bool {
-    matches!(
-        (media, encoding),
-        ("video", "h264" | "h265") | ("audio", "mpeg4-generic" | "pcmu" | "pcma" | "l16" | "g722")
-    )
+    matches!((media, encoding), ("video", "h264" | "h265") | ("audio", "mpeg4-generic" | "pcmu" | "pcma" | "l16" | "g722"))
 }
 
 /// A stream's track; `None` as long as its parameters have not come.
@@ -72,9 +69,7 @@ fn audio(encoding: &str, parameters: &AudioParameters) -> Result<Codec, LeftOut>
     let channels = u8::try_from(NonZeroU16::get(parameters.channels())).map_err(|_| "it has too many channels")?;
     let plain = |sample| Codec::Pcm(PcmConfig { sample, sample_rate, channels });
     match encoding {
-        "mpeg4-generic" => {
-            Ok(Codec::Aac(AacConfig { audio_specific_config: parameters.extra_data().to_vec(), sample_rate, channels }))
-        }
+        "mpeg4-generic" => Ok(Codec::Aac(AacConfig { audio_specific_config: parameters.extra_data().to_vec(), sample_rate, channels })),
         "pcmu" => Ok(plain(PcmSample::MuLaw)),
         "pcma" => Ok(plain(PcmSample::ALaw)),
         "l16" => Ok(plain(PcmSample::Big16)),

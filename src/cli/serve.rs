@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::camera::{Camera, Secret, Source};
+use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::config::{CameraTransport, CareOfTest, Config, JoinDefault, Loaded, Password, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};

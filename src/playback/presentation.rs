@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::exact::{Beginning, Lead};
+use self::live::Live;
 use crate::library::{AccessUnit, Title, Track};
 use crate::now::{Mono, Now};
 use crate::payload::grouping::Grouping;
@@ -37,7 +38,6 @@ use crate::playback::stage::{
     PresentationSnapshot, PresentationState,
 };
 use crate::quantities::{MediaKind, MediaTime};
-use self::live::Live;
 use crate::steering::{Branch, BranchSerial, EndReason, Ended, HandedOver, Route, UpdateId};
 
 /// Flows a presentation may have at most.
@@ -215,6 +215,10 @@ pub struct Presentation {
     jumps: u32,
     /// Updates of which some flow has not shown its branch yet, and since when.
     incomplete: Vec<(UpdateId, Mono)>,
+    /// Updates of a live title that await a random access point which has not come yet, and since when.
+    deferred: Vec<(UpdateId, Mono)>,
+    /// When it is looked for again.
+    deferred_until: Mono,
     /// The routes that they stand in.
     routes: Vec<Arc<Route>>,
 }
@@ -253,6 +257,8 @@ impl Presentation {
             is_closed: false,
             jumps: 0,
             incomplete: Vec::new(),
+            deferred: Vec::new(),
+            deferred_until: now.mono,
             routes: Vec::new(),
         }
     }
@@ -408,7 +414,9 @@ impl Presentation {
             (Some(start), _) => Some(start),
             (None, true) if self.segments.is_empty() && self.opened_at > MediaTime::ZERO => Some(pace.view_time(self.opened_at)),
             (None, true) => Some(pace.view_time(first)),
-            (None, false) if self.live.is_some() && matches!(self.phase, Phase::Standing) && self.has_been_away(now) => Some(MediaTime::ZERO),
+            (None, false) if self.live.is_some() && matches!(self.phase, Phase::Standing) && self.has_been_away(now) => {
+                Some(MediaTime::ZERO)
+            }
             (None, false) if pace != self.pace => Some(pace.view_time(self.position(now))),
             (None, false) => None,
         };
@@ -456,6 +464,7 @@ impl Presentation {
             let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(MediaTime::ZERO));
             return Ok(Playing { start, end, scale: pace.scale(), style, speed: self.clock.speed(), flows: join.starts.clone() });
         }
+        let is_deferred = request.joining.is_some_and(|update| self.deferred.iter().any(|(deferred, _)| *deferred == update));
         let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
             start: if fresh.is_some() { pace.title_time(start) } else { position },
@@ -463,7 +472,7 @@ impl Presentation {
             scale: pace.scale(),
             style,
             speed: self.clock.speed(),
-            flows: self.flows.iter().map(|flow| self.next_start(flow, &segment, start)).collect(),
+            flows: self.flows.iter().map(|flow| FlowStart { later: is_deferred, ..self.next_start(flow, &segment, start) }).collect(),
         })
     }
 
@@ -531,9 +540,10 @@ impl Presentation {
         }
         let updates: Vec<UpdateId> = arrivals.iter().map(|(_, branch)| branch.update).collect();
         self.incomplete.retain(|(update, _)| updates.contains(update));
+        self.deferred.retain(|(update, _)| updates.contains(update));
         for update in updates {
             let together: Vec<(usize, Branch)> = arrivals.extract_if(.., |(_, branch)| branch.update == update).collect();
-            if self.is_complete(update, &together, routes, now) {
+            if self.is_complete(update, &together, routes, now) && !self.defers(update, &together, now) {
                 self.join(update, &together, now);
             }
         }
@@ -541,10 +551,10 @@ impl Presentation {
         if self.incomplete.is_empty() {
             self.follow_those_behind(now);
         }
-        if !self.incomplete.is_empty() {
+        if !self.incomplete.is_empty() || !self.deferred.is_empty() {
             self.routes.extend_from_slice(routes);
         }
-        let bound = !self.incomplete.is_empty() || self.flows.iter().any(|flow| !flow.branches.is_empty());
+        let bound = !self.incomplete.is_empty() || !self.deferred.is_empty() || self.flows.iter().any(|flow| !flow.branches.is_empty());
         self.claimed |= bound;
         match self.phase {
             Phase::Unbound(_) | Phase::Waiting if bound => {

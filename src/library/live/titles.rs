@@ -58,7 +58,8 @@ impl LiveTitle {
         let losses = told.borrow().losses;
         self.asked.store(true, Ordering::Relaxed);
         self.wanted.notify_one();
-        let waited = tokio::time::timeout(PATIENCE, told.wait_for(|stand| stand.is_ready && stand.is_online || stand.losses != losses)).await;
+        let waited =
+            tokio::time::timeout(PATIENCE, told.wait_for(|stand| stand.is_ready && stand.is_online || stand.losses != losses)).await;
         let late = || Problem { reason: "the source has not answered in time".into() };
         match waited {
             Ok(Ok(stand)) => match (&stand.title, &stand.problem) {

@@ -276,7 +276,9 @@ impl LiveIndex {
 
     /// The first position, of those that are there, whose access unit ends after `limit`; that of the next to come where there is none.
     pub(in crate::library) fn first_ending_after(&self, limit: i64) -> usize {
-        let ends = |row: &Row, position| row.unit(position).map_or(i64::MAX, |unit| unit.presentation_time.saturating_add(i64::from(unit.duration)));
+        let ends = |row: &Row, position| {
+            row.unit(position).map_or(i64::MAX, |unit| unit.presentation_time.saturating_add(i64::from(unit.duration)))
+        };
         let find = |row: &Row| {
             let (mut low, mut high) = (row.first, row.len());
             while low < high {

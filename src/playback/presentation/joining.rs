@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Aligned, INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Presentation, TOGETHER, entry};
+use super::{Aligned, INTERLEAVED_DELAY, JOINS_KEPT, JoinPoint, Phase, Presentation, TOGETHER, entry};
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Entry, Flow, Priming, Reception, Segment, Sent};
@@ -33,6 +33,8 @@ const DELAYED_BEYOND: Duration = Duration::from_secs(2);
 const FAST: u16 = 4000;
 /// … and take bursts of that length.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// A random access point of a live title that has not come is looked for again after this.
+const LOOK: Duration = Duration::from_millis(10);
 /// Real time, in thousandths of it.
 const REAL_TIME: u16 = 1000;
 /// An aligned branch begins so much before the wait of its predecessor would be over at the latest.
@@ -54,6 +56,26 @@ impl Presentation {
         }
         self.incomplete.push((update, since));
         false
+    }
+
+    /// Whether an update waits for a random access point of a live title to come, to begin with that: somebody is served until then.
+    pub(super) fn defers(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) -> bool {
+        let since = self.deferred.iter().find(|(other, _)| *other == update).map_or(now.mono, |(_, since)| *since);
+        self.deferred.retain(|(other, _)| *other != update);
+        let is_aligned = arrivals.iter().any(|(_, branch)| branch.join.way == JoinWay::Aligned);
+        let is_known = self.joins.iter().any(|join| join.update == update);
+        if !is_aligned || is_known || self.phase != Phase::Running || !self.is_open() {
+            return false;
+        }
+        let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
+        let is_served = flows().all(|flow| predecessor(flow, update).is_some());
+        let is_late = now.mono >= since + self.settings.max_window.saturating_sub(IN_TIME);
+        if !is_served || is_late || self.next_point(update, arrivals, self.clock.read(now.mono), now).is_some() {
+            return false;
+        }
+        self.deferred.push((update, since));
+        self.deferred_until = now.mono + LOOK;
+        true
     }
 
     /// Lets the branches of one update enter, all from the same media time.

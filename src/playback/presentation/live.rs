@@ -199,7 +199,8 @@ impl Presentation {
     /// Sets the flow clock where the source's runs faster or slower.
     fn compare_clocks(&mut self, reading: FlowTime, now: Now) {
         let (Some(mut live), Some(segment), Some(newest)) = (self.live, self.segments.back(), self.newest()) else { return };
-        let is_catching_up = live.catching_up.is_some() || self.flows.iter().flat_map(|flow| &flow.branches).any(|state| state.priming.is_some());
+        let is_catching_up =
+            live.catching_up.is_some() || self.flows.iter().flat_map(|flow| &flow.branches).any(|state| state.priming.is_some());
         if is_catching_up || live.silent_since.is_some() {
             live.ahead = None;
             self.live = Some(live);

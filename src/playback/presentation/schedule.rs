@@ -32,6 +32,10 @@ impl Presentation {
             let routes = std::mem::take(&mut self.routes);
             self.sync(&routes, now);
         }
+        if !self.deferred.is_empty() && now.mono >= self.deferred_until {
+            let routes = std::mem::take(&mut self.routes);
+            self.sync(&routes, now);
+        }
         if let Some(report) = self.poll_report(now) {
             return Some(report);
         }
@@ -400,7 +404,8 @@ impl Presentation {
         };
         let media = if self.phase == Phase::Running { self.media_deadline() } else { None };
         let incomplete = self.incomplete.iter().map(|(_, since)| *since + TOGETHER).min();
-        [reports, unbound, incomplete, media].into_iter().flatten().min()
+        let deferred = (!self.deferred.is_empty()).then_some(self.deferred_until);
+        [reports, unbound, incomplete, deferred, media].into_iter().flatten().min()
     }
 
     fn media_deadline(&self) -> Option<Mono> {

@@ -1,0 +1,235 @@
+//! Live titles under a simulated clock: where a viewer begins, what it waits for, what it passes over.
+
+mod playback_rig;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowsteer::library::TitlePath;
+use flowsteer::library::live::{Feed, LiveSettings, LiveTitles, LiveTrack, LiveUnit};
+use flowsteer::now::Now;
+use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, Scale};
+use flowsteer::quantities::{ClockRate, MediaTime};
+use flowsteer::steering::JoinWay;
+use playback_rig::{AUDIO, Rig, VIDEO, seconds};
+
+/// Pictures of a group.
+const GROUP: i64 = 50;
+
+/// A source of 25 pictures and 50 frames of sound a second, whose clock may be wrong.
+struct Source {
+    feed: Feed,
+    /// Pictures pushed so far.
+    count: i64,
+    /// When the first was.
+    begun: Now,
+    /// Its clock's fault, in millionths.
+    fault: i64,
+}
+
+impl Source {
+    fn new(settings: LiveSettings, now: Now) -> Self {
+        let titles = Arc::new(LiveTitles::default());
+        let feed = titles.add(TitlePath::new("camera").expect("a path"), settings).expect("free");
+        Self { feed, count: 0, begun: now, fault: 0 }
+    }
+
+    fn begin(&mut self) {
+        let film = playback_rig::title(1, 25);
+        let track = |number: usize| LiveTrack {
+            codec: film.tracks[number].codec.clone(),
+            timescale: film.tracks[number].timescale,
+            language: None,
+        };
+        self.feed.begin(vec![track(VIDEO), track(AUDIO)], None).expect("two tracks");
+    }
+
+    /// When the next picture comes.
+    fn due(&self) -> Now {
+        let nanos = self.count * 40_000_000;
+        self.begun.after(Duration::from_nanos((nanos + nanos / 1_000_000 * self.fault) as u64))
+    }
+
+    fn push(&mut self, now: Now) {
+        let mut unit = |track, size, time, random_access| {
+            let unit = LiveUnit { track, octets: vec![7; size], decode_time: None, presentation_time: time, random_access };
+            self.feed.push(unit, now).expect("it is taken");
+        };
+        unit(VIDEO, 1000, self.count * 3600, self.count % GROUP == 0);
+        let rate = i64::from(ClockRate::new(48_000).expect("not zero").hertz());
+        for half in 0..2 {
+            unit(AUDIO, 100, self.count * rate / 25 + half * rate / 50, true);
+        }
+        self.count += 1;
+    }
+
+    /// Lets time pass at the source alone.
+    fn run(&mut self, span: Duration) -> Now {
+        let end = self.begun.after(span);
+        while self.due().mono <= end.mono {
+            self.push(self.due());
+        }
+        end
+    }
+
+    /// Lets time pass at both.
+    fn run_with(&mut self, rig: &mut Rig, span: Duration) {
+        let end = rig.now.mono + span;
+        while rig.now.mono < end {
+            let next = self.due().mono.min(end);
+            rig.run(next.since(rig.now.mono));
+            if self.due().mono <= rig.now.mono {
+                self.push(rig.now);
+            }
+        }
+    }
+}
+
+/// A source that has run for so long, and a viewer who begins then.
+fn begin(span: Duration, settings: LiveSettings) -> (Source, Rig) {
+    let mut rig = Rig::new(playback_rig::title(1, 25), false);
+    let mut source = Source::new(settings, rig.now);
+    source.begin();
+    let now = source.run(span);
+    let title = source.feed.title().ready().expect("its first random access point has come");
+    assert!(title.is_live());
+    rig = Rig::new(title, false);
+    rig.now = now;
+    rig.bind(0, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    (source, rig)
+}
+
+#[test]
+fn a_viewer_begins_with_the_last_random_access_point_and_catches_up() {
+    // Three groups and 18 pictures.
+    let (mut source, mut rig) = begin(seconds(6.72), LiveSettings::default());
+    rig.work();
+    let at_once = rig.got(0, VIDEO).len();
+    assert!((1..=3).contains(&at_once), "{at_once} at once");
+    assert!(rig.got(0, VIDEO)[0].random_access);
+    source.run_with(&mut rig, seconds(1.0));
+    let pictures = rig.got(0, VIDEO).len();
+    // A second later it has the 18 that lay behind it, and those of that second but for the cushion.
+    assert!((41..=43).contains(&pictures), "{pictures}");
+    source.run_with(&mut rig, seconds(3.0));
+    rig.assert_contiguous(0);
+    let late: Vec<u64> = (rig.got(0, VIDEO).windows(2).skip(60)).map(|pair| pair[1].at.since(pair[0].at).as_millis() as u64).collect();
+    assert!(late.iter().all(|apart| (39..=41).contains(apart)), "evenly: {late:?}");
+}
+
+#[test]
+fn what_has_not_come_is_waited_for_and_a_source_that_is_silent_has_ended() {
+    let (mut source, mut rig) = begin(seconds(2.0), LiveSettings::default());
+    source.run_with(&mut rig, seconds(1.0));
+    let before = rig.got(0, VIDEO).len();
+    rig.run(seconds(4.0));
+    assert_eq!(rig.got(0, VIDEO).len(), source.count as usize - 50, "all that came");
+    assert!(rig.got(0, VIDEO).len() <= before + 2 && rig.byes.is_empty());
+    // The source is back, its times begin anew, in the middle of a group.
+    source.begin();
+    (source.begun, source.count) = (rig.now, 10);
+    source.begun.mono = source.begun.mono - seconds(0.4);
+    source.run_with(&mut rig, seconds(3.0));
+    rig.assert_contiguous(0);
+    let behind = &rig.got(0, VIDEO)[before + 1..];
+    let key = behind.iter().position(|got| got.random_access).expect("a key picture");
+    assert!(key <= 2, "what comes before the first key picture is left out");
+    let gap = behind[key].timestamp.wrapping_sub(behind[key - 1].timestamp) / 90;
+    assert!((5_000..6_500).contains(&gap), "timestamps have gone on by the time that has passed, not {gap} ms");
+    rig.run(seconds(17.0));
+    assert_eq!(rig.byes.len(), 2, "it has ended");
+}
+
+#[test]
+fn the_end_of_the_source_is_the_end_of_the_title() {
+    let (mut source, mut rig) = begin(seconds(3.0), LiveSettings::default());
+    source.run_with(&mut rig, seconds(0.5));
+    source.feed.end();
+    rig.run(seconds(1.0));
+    assert_eq!(rig.byes.len(), 2);
+    assert!(rig.got(0, VIDEO).len() >= 37);
+}
+
+#[test]
+fn who_falls_behind_what_is_kept_goes_on_with_a_random_access_point() {
+    let settings = LiveSettings { span: seconds(4.0), ..LiveSettings::default() };
+    let (mut source, mut rig) = begin(seconds(3.0), settings);
+    source.run_with(&mut rig, seconds(1.0));
+    // The shard is held up: nobody polls.
+    rig.now = rig.now.after(seconds(20.0));
+    while source.due().mono <= rig.now.mono {
+        source.push(source.due());
+    }
+    let before = rig.got(0, VIDEO).len();
+    source.run_with(&mut rig, seconds(2.0));
+    rig.assert_contiguous(0);
+    assert!(rig.got(0, VIDEO)[before].random_access, "it goes on with a key picture");
+    assert!(rig.got(0, VIDEO).len() - before < 110, "and not with all that has come meanwhile");
+    assert!(rig.byes.is_empty());
+}
+
+#[test]
+fn clocks_that_run_apart_are_put_together() {
+    for fault in [-2_000, 2_000] {
+        let (mut source, mut rig) = begin(seconds(2.5), LiveSettings::default());
+        (source.begun, source.fault) = (source.due(), fault);
+        source.begun.mono = source.begun.mono - seconds(source.count as f64 / 25.0 * (1.0 + fault as f64 / 1e6));
+        source.run_with(&mut rig, seconds(600.0));
+        rig.assert_contiguous(0);
+        let behind = source.count - 50 - rig.got(0, VIDEO).len() as i64;
+        assert!((0..=14).contains(&behind), "at {fault} it is {behind} pictures behind the source");
+        assert!(rig.byes.is_empty());
+    }
+}
+
+#[test]
+fn a_pause_ends_with_what_is_live() {
+    let (mut source, mut rig) = begin(seconds(3.0), LiveSettings::default());
+    source.run_with(&mut rig, seconds(1.0));
+    rig.presentation.pause(rig.now).expect("it plays");
+    source.run_with(&mut rig, seconds(5.0));
+    let before = rig.got(0, VIDEO).len();
+    rig.play(None, None);
+    source.run_with(&mut rig, seconds(3.0));
+    rig.assert_contiguous(0);
+    let behind = &rig.got(0, VIDEO)[before..];
+    assert!(behind[0].random_access && (75..130).contains(&behind.len()), "{} pictures", behind.len());
+}
+
+#[test]
+fn seeks_are_refused_and_the_scale_stays_one() {
+    let (_source, mut rig) = begin(seconds(3.0), LiveSettings::default());
+    let range = Some(NptRange { start: Some(MediaTime::from_seconds(2.0)), end: None });
+    let refused = rig.presentation.play(PlayRequest { range, ..PlayRequest::default() }, rig.now);
+    assert_eq!(refused, Err(PlaybackError::InvalidRange));
+    let scale = Scale::nearest(2.0);
+    let playing = rig.presentation.play(PlayRequest { scale, ..PlayRequest::default() }, rig.now).expect("it plays on");
+    assert!(playing.scale.is_normal());
+}
+
+#[test]
+fn devices_take_over_primed_aligned_and_at_once() {
+    for way in [JoinWay::Primed, JoinWay::Aligned, JoinWay::AtOnce] {
+        let (mut source, mut rig) = begin(seconds(3.0), LiveSettings::default());
+        source.run_with(&mut rig, seconds(2.2));
+        let update = rig.hand_over(0, 1, &[VIDEO, AUDIO], way, Duration::ZERO);
+        let playing = rig.play(None, Some(update));
+        if way == JoinWay::Aligned {
+            assert!(playing.flows.iter().all(|flow| flow.later), "its numbers are not known yet");
+        }
+        source.run_with(&mut rig, seconds(4.0));
+        for branch in [0, 1] {
+            rig.assert_contiguous(branch);
+        }
+        let (old, new) = (rig.got(0, VIDEO), rig.got(1, VIDEO));
+        let (last, first) = (old.last().expect("it was served"), new.first().expect("it is served"));
+        let apart = first.sequence.wrapping_sub(last.sequence) as i16;
+        match way {
+            JoinWay::Primed => assert!(first.random_access && apart < 0, "{apart}"),
+            JoinWay::Aligned => assert!(first.random_access && apart == 3, "it begins {apart} behind the old one's last"),
+            JoinWay::AtOnce => assert!(apart <= 3, "{apart}"),
+        }
+        assert!([VIDEO, AUDIO].iter().all(|flow| rig.got(1, *flow).len() > 20), "{way:?}: both are served");
+    }
+}
