@@ -73,13 +73,17 @@ impl Camera {
         loop {
             if !self.always && !title.is_watched() {
                 feed.stop();
-                title.wanted().await;
+                // Who wanted it while it was pulled needs it no more.
+                while !title.was_wanted() {
+                    title.wanted().await;
+                }
             }
             let began = Instant::now();
             let mut watched = began;
             tracing::info!(title = %title.path, "the camera is asked");
             let is_wanted = |feed: &Feed| {
-                if feed.title().is_watched() || feed.title().was_wanted() {
+                let was_wanted = feed.title().was_wanted();
+                if was_wanted || feed.title().is_watched() {
                     watched = Instant::now();
                 }
                 self.always || watched.elapsed() < LINGER

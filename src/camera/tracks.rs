@@ -78,3 +78,34 @@ fn audio(encoding: &str, parameters: &AudioParameters) -> Result<Codec, LeftOut>
         _ => Err("sound of that coding is not served from cameras".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use retina::codec::Depacketizer;
+
+    fn of(media: &str, encoding: &str, clock_rate: u32, parameters: Option<&str>) -> Result<Option<LiveTrack>, LeftOut> {
+        let depacketizer = Depacketizer::new(media, encoding, clock_rate, NonZeroU16::new(1), parameters).expect("a format it knows");
+        track(encoding, clock_rate, depacketizer.parameters())
+    }
+
+    #[test]
+    fn sound_is_what_the_description_says() {
+        let aac = "streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1188";
+        let track = of("audio", "mpeg4-generic", 48_000, Some(aac)).expect("served").expect("known");
+        let Codec::Aac(config) = track.codec else { panic!("{track:?}") };
+        assert_eq!((config.audio_specific_config.as_slice(), config.sample_rate, config.channels), (&[0x11, 0x88][..], 48_000, 1));
+        for (encoding, sample) in [("pcmu", PcmSample::MuLaw), ("pcma", PcmSample::ALaw)] {
+            let track = of("audio", encoding, 8000, None).expect("served").expect("known");
+            assert_eq!(track.codec, Codec::Pcm(PcmConfig { sample, sample_rate: 8000, channels: 1 }));
+            assert_eq!(track.timescale.hertz(), 8000);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_no_fault_and_what_is_not_served_is_named() {
+        assert_eq!(of("video", "h264", 90_000, None), Ok(None));
+        assert!(is_served("video", "h265") && !is_served("audio", "g723") && !is_served("application", "vnd.onvif.metadata"));
+        assert!(of("audio", "g726-32", 8000, None).is_err());
+    }
+}

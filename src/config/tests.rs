@@ -256,3 +256,32 @@ fn what_a_running_server_can_take_over_is_told_apart_from_what_needs_a_restart()
     assert_eq!((running.mobility.max_sas, running.mobility.keys.len(), running.home.len()), (3, 1, 1));
     assert_eq!(running.changes(&again), Changes { live: vec![], restart: changes.restart });
 }
+
+#[test]
+fn cameras_are_read_and_their_passwords_told_nowhere() {
+    let file = "[[camera]]\nname = \"yard/side\"\nurl = \"rtsp://[2001:db8::7]:554/a?b\"\nusername = \"viewer\"\npassword = \"hush\"\n\
+                transport = \"udp\"\nalways = true\n[[camera]]\nname = \"door\"\nurl = \"rtsp://camera/\"\n";
+    let loaded = load(file, &[], &[]).expect("sound");
+    let [side, door] = &loaded.config.camera[..] else { panic!("two cameras: {loaded:?}") };
+    assert_eq!((side.transport, side.always, door.transport, door.always), (CameraTransport::Udp, true, CameraTransport::Tcp, false));
+    assert_eq!(side.password.as_ref().map(Password::expose), Some("hush"));
+    let shown = loaded.shown();
+    assert!(shown.contains("[[camera]]  # f.toml:1\nname = \"yard/side\"\n"), "{shown}");
+    assert!(!shown.contains("hush") && !format!("{loaded:?}").contains("hush"), "{shown}");
+    let again = load(&shown, &[], &[]).expect("what is shown is a configuration").config;
+    assert_eq!(again.camera[1], loaded.config.camera[1]);
+    assert_eq!(again.changes(&loaded.config).restart, ["camera"], "the password");
+    let camera = |lines: &str| wrong(&format!("[[camera]]\n{lines}\n"));
+    let url = "url = \"rtsp://camera/\"";
+    assert_eq!(camera("name = \"a\""), ["f.toml:1: camera.url: is missing"]);
+    assert_eq!(camera(&format!("name = \"a\"\n{url}\ntransport = \"sctp\"")), ["f.toml:4: camera.transport: is tcp or udp"]);
+    assert_eq!(camera(&format!("name = \"a\"\n{url}\nalways = 1")), ["f.toml:4: camera.always: is true or false"]);
+    assert_eq!(camera(&format!("name = \"../a\"\n{url}")), ["f.toml:2: camera.name: is a title's path, without ? and #"]);
+    assert_eq!(camera(&format!("name = \"home/a\"\n{url}")), ["f.toml:2: camera.name: is not below home/, where home addresses are"]);
+    assert_eq!(camera(&format!("name = \"a\"\n{url}\npassword = \"x\"")), ["f.toml:4: camera.password: goes with a username"]);
+    let told = camera("name = \"a\"\nurl = \"rtsp://viewer:hush@camera/\"");
+    assert_eq!(told, ["f.toml:3: camera.url: has no credentials: they are username and password"]);
+    assert_eq!(camera("name = \"a\"\nurl = \"http://camera/\""), ["f.toml:3: camera.url: is an rtsp:// URL with a host"]);
+    let twice = wrong(&format!("[[camera]]\nname = \"a\"\n{url}\n[[camera]]\nname = \"a\"\n{url}\n"));
+    assert_eq!(twice, ["f.toml:5: camera.name: two cameras have the same name"]);
+}
