@@ -1,7 +1,7 @@
 //! Cameras as live titles: each is pulled once, for all who watch.
 //!
-//! On demand, unless it is to be pulled always: from when somebody wants to watch until [`LINGER`] after the last one has left. A session that
-//! breaks is tried again, at once and then after pauses that grow; why it broke is in the log, and is the title's problem until it is back.
+//! On demand, unless it is to be pulled always: from when somebody wants to watch until [`LINGER`] after the last one has left. A session
+//! that breaks is tried again, at once and then after pauses that grow; why it broke is in the log, and is the title's problem until it is back.
 
 mod source;
 mod tracks;

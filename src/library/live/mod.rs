@@ -1,7 +1,7 @@
 //! Live titles: their access units arrive while they are played.
 //!
-//! To whoever plays it a live title is a [`Title`](crate::library::Title) as any other: its index grows at the end and is pruned at the front
-//! ([`window`]), its octets are in memory. A source writes it through a [`Feed`]; the server finds it by its path in [`LiveTitles`].
+//! To whoever plays it a live title is a [`Title`](crate::library::Title) as any other: its index grows at the end and is pruned at
+//! the front (`window.rs`), its octets are in memory. A source writes it through a [`Feed`]; the server finds it by its path in [`LiveTitles`].
 
 mod feed;
 mod titles;

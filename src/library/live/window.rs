@@ -136,8 +136,8 @@ impl Window {
         Self { settings, rows: tracks.map(row).collect(), blocks: VecDeque::new(), end: 0, octets: 0, has_ended: false }
     }
 
-    /// Adds an access unit; `false` where there is no such track, or its numbers are out of range. Times are ticks of the track's clock, and the decode time is not
-    /// before that of the one before.
+    /// Adds an access unit; `false` where there is no such track, or its numbers are out of range. Times are ticks of the track's clock,
+    /// and the decode time is not before that of the one before.
     pub(super) fn push(&mut self, track: usize, octets: Vec<u8>, decode_time: i64, presentation_time: i64, random_access: bool) -> bool {
         let Some(row) = self.rows.get_mut(track) else { return false };
         let composition = i32::try_from(presentation_time.saturating_sub(decode_time)).ok();

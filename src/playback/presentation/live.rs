@@ -1,7 +1,7 @@
 //! A live title: what is played arrives meanwhile.
 //!
-//! A viewer begins with the last random access point that is kept. What has come since then lies before the flow clock, and is sent at the rate that
-//! its player takes; then the clock runs a little ([`CUSHION`]) behind the source, so that what comes unevenly leaves evenly. What is
+//! A viewer begins with the last random access point that is kept. What has come since then lies before the flow clock, and is sent
+//! at the rate that its player takes; then the clock runs a little ([`CUSHION`]) behind the source, so that what comes unevenly leaves evenly. What is
 //! not there when it is due is looked for again and again, and sent when it comes: it is not taken for the end, unless the source has
 //! ended or is silent for [`PATIENCE`]. Two clocks never run alike: where the source's is found to be ahead or behind, the flow clock is set.
 //! Who falls behind what is kept goes on with the last random access point, as after a jump.
