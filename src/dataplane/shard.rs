@@ -663,6 +663,10 @@ impl Shard {
             self.neighbours.note(index, None);
             self.index.remove(&id);
             self.units.set_presentations(self.index.len());
+            if self.index.is_empty() {
+                // What is kept keeps its title, and a live title its source.
+                self.units.forget();
+            }
             self.wheel.disarm(index);
             self.free.push(index);
             self.steering.release_owner(Owner::Presentation(id.0), now);
