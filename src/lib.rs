@@ -16,6 +16,7 @@ pub mod net;
 pub mod now;
 pub mod payload;
 pub mod playback;
+pub mod publish;
 pub mod quantities;
 pub mod rtsp;
 pub mod sdp;

@@ -16,10 +16,11 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("net", &[]),
     ("payload", &["library"]),
     ("sdp", &["payload", "library"]),
+    ("publish", &["library"]),
     ("steering", &[]),
     ("playback", &["payload", "library", "steering"]),
     ("dataplane", &["playback", "steering", "net", "payload", "library"]),
-    ("rtsp", &["steering", "playback", "sdp", "library", "net"]),
+    ("rtsp", &["steering", "playback", "publish", "sdp", "library", "net"]),
     ("http", &["steering", "playback", "sdp", "library", "net"]),
     ("mobility", &["steering", "net"]),
     ("device", &["mobility", "steering", "net"]),
@@ -34,7 +35,7 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
-const PURE: [&str; 33] = [
+const PURE: [&str; 34] = [
     "now.rs",
     "quantities.rs",
     "config",
@@ -58,6 +59,7 @@ const PURE: [&str; 33] = [
     "sdp",
     "steering",
     "playback",
+    "publish",
     "rtsp/message.rs",
     "rtsp/url.rs",
     "rtsp/header",

@@ -15,7 +15,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::camera::{Camera, Secret, Source};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::config::{CameraTransport, CareOfTest, Config, JoinDefault, Loaded, Password, PrimeRate, ProvisionedKey, Unbound};
+use crate::config::{
+    CameraTransport, CareOfTest, Config, JoinDefault, Loaded, Password, PrimeRate, ProvisionedKey, PublishConfig, Unbound,
+};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
@@ -31,6 +33,7 @@ use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
 use crate::rtsp::message::MessageLimits;
+use crate::rtsp::publishers::{PublishRule, Publishers};
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
@@ -141,6 +144,7 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         sessions: Sessions::default(),
+        publishers: Arc::new(publishers(config, &library, &connections)),
         refusals: Arc::clone(&refusals),
         settings: rtsp_settings,
     });
@@ -377,6 +381,14 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         prime_rate_milli: prime_rate(config),
         homes,
     }
+}
+
+fn publishers(config: &Config, library: &Library, connections: &Arc<Connections>) -> Publishers {
+    let rule = |publish: &PublishConfig| PublishRule {
+        path: publish.path.clone(),
+        credentials: publish.username.clone().zip(publish.password.as_ref().map(|password| password.expose().to_owned().into())),
+    };
+    Publishers::new(config.publish.iter().map(rule).collect(), Arc::clone(library.live()), LiveSettings::default(), Arc::clone(connections))
 }
 
 /// Pulls the cameras, each as a live title.

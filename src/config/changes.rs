@@ -38,6 +38,7 @@ impl Config {
         // These are not written out.
         differ.extend((self.http.tokens != again.http.tokens).then(|| "http.tokens".to_owned()));
         differ.extend((self.home != again.home).then(|| "home".to_owned()));
+        differ.extend((self.publish != again.publish).then(|| "publish".to_owned()));
         differ.extend((self.camera != again.camera).then(|| "camera".to_owned()));
         differ.extend((self.mobility.keys != again.mobility.keys).then(|| "mobility.keys".to_owned()));
         let (live, restart) = differ.into_iter().partition(|key| LIVE.contains(&key.as_str()));

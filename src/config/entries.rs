@@ -1,4 +1,4 @@
-//! Lists of entries: `[[home]]`, `[[camera]]` and `[[mobility.keys]]`, read field by field with the place of each.
+//! Lists of entries: `[[home]]`, `[[camera]]`, `[[publish]]` and `[[mobility.keys]]`, read field by field with the place of each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::config::error::{Fault, Origin, nearest};
 use crate::config::layers::{File, Gathered};
-use crate::config::{CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, SecretKey};
+use crate::config::{CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey};
 
 /// A list of entries, each of which has these fields.
 pub(super) struct Entries {
@@ -19,9 +19,10 @@ pub(super) struct Entries {
     read: fn(&Entry<'_>, &mut Gathered<'_>),
 }
 
-pub(super) const ENTRIES: [Entries; 3] = [
+pub(super) const ENTRIES: [Entries; 4] = [
     Entries { name: "camera", fields: &["name", "url", "username", "password", "transport", "always"], read: read_camera },
     Entries { name: "home", fields: &["name", "title"], read: read_home },
+    Entries { name: "publish", fields: &["path", "username", "password"], read: read_publish },
     Entries { name: "mobility.keys", fields: &["spi", "nai", "key", "key_file"], read: read_key },
 ];
 
@@ -116,6 +117,18 @@ fn read_home(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
     let Some(name) = name else { return };
     entry.note(gathered.homes.len(), gathered);
     gathered.homes.push(HomeConfig { name: name.to_owned(), title: title.map(str::to_owned) });
+}
+
+fn read_publish(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+    entry.needed("path", gathered);
+    let [path, username, password] = ["path", "username", "password"].map(|field| entry.text(field, gathered));
+    let Some(path) = path else { return };
+    entry.note(gathered.publish.len(), gathered);
+    gathered.publish.push(PublishConfig {
+        path: path.to_owned(),
+        username: username.map(str::to_owned),
+        password: password.map(Password::new),
+    });
 }
 
 fn read_camera(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {

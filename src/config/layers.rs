@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::entries::ENTRIES;
 use crate::config::error::{ConfigError, ConfigErrors, Fault, Origin, Warning, nearest};
-use crate::config::{CameraConfig, Config, HomeConfig, ProvisionedKey};
+use crate::config::{CameraConfig, Config, HomeConfig, ProvisionedKey, PublishConfig};
 
 /// The prefix of environment variables.
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
@@ -74,6 +74,7 @@ impl Layers<'_> {
             errors: Vec::new(),
             read_file,
             homes: Vec::new(),
+            publish: Vec::new(),
             cameras: Vec::new(),
             keys: Vec::new(),
             seen_spis: Vec::new(),
@@ -131,6 +132,7 @@ pub(super) struct Gathered<'a> {
     /// How a file that the configuration names is read.
     pub read_file: &'a dyn Fn(&Path) -> Result<String, String>,
     pub homes: Vec<HomeConfig>,
+    pub publish: Vec<PublishConfig>,
     pub cameras: Vec<CameraConfig>,
     pub keys: Vec<ProvisionedKey>,
     pub seen_spis: Vec<u32>,
@@ -194,6 +196,7 @@ impl Gathered<'_> {
             }
         };
         config.home = self.homes;
+        config.publish = self.publish;
         config.camera = self.cameras;
         config.mobility.keys = self.keys;
         let is_wrong: Vec<String> = self.errors.iter().filter_map(|error| error.key.clone()).collect();

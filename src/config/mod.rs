@@ -10,6 +10,7 @@ mod error;
 mod joining;
 mod layers;
 mod mobility;
+mod publish;
 mod rules;
 mod shown;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
 pub use mobility::{CareOfTest, KeyError, MobilityConfig, ProvisionedKey, SecretKey};
+pub use publish::PublishConfig;
 
 /// Everything that can be set. Each field is a key of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +55,9 @@ pub struct Config {
     /// Home addresses that are kept under names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub home: Vec<HomeConfig>,
+    /// Who may publish.
+    #[serde(skip)]
+    pub publish: Vec<PublishConfig>,
     /// Sources that are pulled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub camera: Vec<CameraConfig>,

@@ -81,7 +81,26 @@ impl Config {
         }
         self.check_homes(&mut broken);
         self.check_cameras(&mut broken);
+        self.check_publish(&mut broken);
         broken
+    }
+
+    fn check_publish(&self, broken: &mut Vec<Broken>) {
+        for (index, publish) in self.publish.iter().enumerate() {
+            let mut fail = |field: &str, rule| {
+                broken.push(Broken { keys: vec![format!("publish[{index}].{field}")], shown: format!("publish.{field}"), rule });
+            };
+            let exact = publish.path.strip_suffix('*').map_or(publish.path.as_str(), |begin| begin.trim_end_matches('/'));
+            if publish.path != "*" && (!is_path(exact) || exact.contains(['*', '?', '#'])) {
+                fail("path", "is a title's path, or the beginning of one and a *, without ? and #");
+            }
+            if publish.username.is_some() != publish.password.is_some() {
+                fail("password", "username and password go together");
+            }
+            if publish.username.as_deref().is_some_and(|name| name.is_empty() || name.contains([':', '"', '\\'])) {
+                fail("username", "is not empty, and has no :, no \" and no \\");
+            }
+        }
     }
 
     fn check_cameras(&self, broken: &mut Vec<Broken>) {

@@ -30,6 +30,14 @@ impl Loaded {
                 let _ = writeln!(text, "title = {}", toml::Value::from(title.as_str()));
             }
         }
+        for (index, publish) in self.config.publish.iter().enumerate() {
+            let _ = writeln!(text, "\n[[publish]]  # {}", self.origin(&format!("publish[{index}]")));
+            let _ = writeln!(text, "path = {}", toml::Value::from(publish.path.as_str()));
+            if let Some(username) = &publish.username {
+                let _ = writeln!(text, "username = {}", toml::Value::from(username.as_str()));
+                let _ = writeln!(text, "# its password is not shown");
+            }
+        }
         for (index, camera) in self.config.camera.iter().enumerate() {
             let _ = writeln!(text, "\n[[camera]]  # {}", self.origin(&format!("camera[{index}]")));
             let _ = writeln!(text, "name = {}", toml::Value::from(camera.name.as_str()));

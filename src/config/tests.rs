@@ -99,6 +99,14 @@ fn sections_and_entries_in_the_wrong_shape_are_told() {
     assert_eq!(wrong("[[home]]\nname = \"a/b\"\n"), ["f.toml:2: home.name: a name is not empty, no address, and has no /, ? or #"]);
     let twice = wrong("[[home]]\nname = \"wall\"\n[[home]]\nname = \"wall\"\ntitle = \"../x\"\n");
     assert_eq!(twice, ["f.toml:4: home.name: two homes have the same name", "f.toml:5: home.title: is a title's path below the folder"]);
+    assert_eq!(wrong("[[publish]]\nusername = \"anna\"\n"), ["f.toml:1: publish.path: is missing"]);
+    let half = wrong("[[publish]]\npath = \"a/../b*\"\nusername = \"an:na\"\n");
+    let rules = [
+        "f.toml:2: publish.path: is a title's path, or the beginning of one and a *, without ? and #",
+        "f.toml:3: publish.username: is not empty, and has no :, no \" and no \\",
+        "f.toml:1: publish.password: username and password go together",
+    ];
+    assert!(rules.iter().all(|rule| half.iter().any(|line| line.ends_with(rule.split_once(": ").expect("a place").1))), "{half:?}");
     assert_eq!(wrong("[http]\nconnections_per_address = 0\n"), ["f.toml:2: http.connections_per_address: is at least 1"]);
     assert_eq!(wrong("[http]\nwrite_timeout_s = 0\n"), ["f.toml:2: http.write_timeout_s: is 1 to 86400"]);
     let outside = wrong("[steering]\nhome_prefix = \"fd00::/64\"\nunbound_prefixes = [\"fd01::/64\"]\n");

@@ -4,9 +4,11 @@ use std::fmt::Display;
 
 use crate::library::Problem;
 use crate::playback::PlaybackError;
+use crate::publish::announced::AnnounceError;
 use crate::rtsp::header::range::RangeError;
 use crate::rtsp::header::transport::TransportError;
 use crate::rtsp::message::{Response, Status};
+use crate::rtsp::publishers::ClaimError;
 use crate::rtsp::session::SessionError;
 use crate::rtsp::url::UrlError;
 use crate::steering::{SteeringError, TokenError};
@@ -124,5 +126,23 @@ impl From<SteeringError> for Refusal {
 impl From<getrandom::Error> for Refusal {
     fn from(_: getrandom::Error) -> Self {
         Status(500).into()
+    }
+}
+
+impl From<AnnounceError> for Refusal {
+    fn from(error: AnnounceError) -> Self {
+        match error {
+            AnnounceError::Syntax => Self::because(400, error),
+            AnnounceError::TooMany | AnnounceError::Nothing(_) => Self::because(415, error),
+        }
+    }
+}
+
+impl From<ClaimError> for Refusal {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Taken => Self::because(403, error),
+            ClaimError::Full => Self::because(453, error),
+        }
     }
 }

@@ -80,6 +80,7 @@ impl Status {
             406 => "Not Acceptable",
             408 => "Request Timeout",
             413 => "Request Entity Too Large",
+            415 => "Unsupported Media Type",
             453 => "Not Enough Bandwidth",
             454 => "Session Not Found",
             455 => "Method Not Valid in This State",

@@ -6,7 +6,9 @@
 pub mod decoder;
 pub mod error;
 pub mod header;
+mod intake;
 pub mod message;
+pub mod publishers;
 pub mod server;
 pub mod service;
 pub mod session;

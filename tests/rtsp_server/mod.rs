@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use flowsteer::dataplane::{DataPlane, DataPlaneSettings, Director};
 use flowsteer::library::Library;
+use flowsteer::library::live::LiveSettings;
 use flowsteer::net::{Connections, now};
 use flowsteer::playback::{Command, Perform, PlaybackError, PresentationId, PresentationSnapshot, Stage};
+use flowsteer::rtsp::publishers::Publishers;
 use flowsteer::rtsp::server::serve;
 use flowsteer::rtsp::service::{RtspSettings, Service};
 use flowsteer::rtsp::session::Sessions;
@@ -100,10 +102,13 @@ impl Server {
         let plane = prepared.start(&settings, &steering, &connections, now).expect("threads");
         let mut rtsp = RtspSettings { rtp_port: plane.port(), ..RtspSettings::default() };
         change(&mut rtsp);
+        let library = Arc::new(Library::open(media).expect("the library"));
+        let live = Arc::clone(library.live());
         let service = Arc::new(Service {
             stage,
             steering: Arc::clone(&steering),
-            library: Arc::new(Library::open(media).expect("the library")),
+            library,
+            publishers: Arc::new(Publishers::new(Vec::new(), live, LiveSettings::default(), Arc::clone(&connections))),
             sessions: Sessions::default(),
             refusals: Arc::default(),
             settings: rtsp,

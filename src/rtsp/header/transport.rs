@@ -53,9 +53,24 @@ const MAX_OFFERS: usize = 16;
 /// # Errors
 /// Why none is.
 pub fn choose(value: &str, with_feedback: bool) -> Result<Offered, TransportError> {
+    first(value, with_feedback, &["play"])
+}
+
+/// The first offer of who wants to send that can be taken in; never one with a destination.
+///
+/// # Errors
+/// Why none is.
+pub fn choose_recording(value: &str) -> Result<Offered, TransportError> {
+    match first(value, false, &["record", "receive"])? {
+        Offered::Home { home, .. } => Err(TransportError::Destination(home.to_string())),
+        offered => Ok(offered),
+    }
+}
+
+fn first(value: &str, with_feedback: bool, modes: &[&str]) -> Result<Offered, TransportError> {
     let mut error = TransportError::Unsupported;
     for offer in value.split(',').take(MAX_OFFERS) {
-        match parse(offer, with_feedback) {
+        match parse(offer, with_feedback, modes) {
             Ok(offered) => return Ok(offered),
             Err(TransportError::Unsupported) => {}
             Err(other) => error = other,
@@ -74,7 +89,7 @@ const PROTOCOLS: [(&str, bool, bool); 6] = [
     ("RTP/AVPF/TCP", true, true),
 ];
 
-fn parse(offer: &str, with_feedback: bool) -> Result<Offered, TransportError> {
+fn parse(offer: &str, with_feedback: bool, modes: &[&str]) -> Result<Offered, TransportError> {
     let mut parts = offer.split(';').map(str::trim);
     let spelled = parts.next().unwrap_or_default();
     let known = PROTOCOLS.into_iter().find(|(name, _, feedback)| name.eq_ignore_ascii_case(spelled) && (with_feedback || !feedback));
@@ -87,7 +102,7 @@ fn parse(offer: &str, with_feedback: bool) -> Result<Offered, TransportError> {
         let value = value.trim().trim_matches('"');
         match name.trim().to_ascii_lowercase().as_str() {
             "multicast" => return Err(TransportError::Unsupported),
-            "mode" if !value.eq_ignore_ascii_case("play") => return Err(TransportError::Unsupported),
+            "mode" if !modes.iter().any(|mode| value.eq_ignore_ascii_case(mode)) => return Err(TransportError::Unsupported),
             "destination" if !value.is_empty() => destination = Some(value),
             "client_port" => ports = Some(pair::<u16>(value).ok_or(TransportError::Unsupported)?),
             // A pair that is none is as good as no pair: the response says which one it is.
@@ -203,10 +218,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_sends_says_so_and_names_no_destination() {
+        let udp = Offered::Udp { protocol: "RTP/AVP/UDP", feedback: false, rtp: 5000, rtcp: 5001 };
+        assert_eq!(choose_recording("RTP/AVP/UDP;unicast;client_port=5000-5001;mode=record"), Ok(udp));
+        let interleaved = Offered::Interleaved { protocol: "RTP/AVP/TCP", channels: Some((0, 1)) };
+        assert_eq!(choose_recording("RTP/AVP/TCP;unicast;interleaved=0-1;mode=\"RECORD\""), Ok(interleaved));
+        for value in ["RTP/AVP;unicast;client_port=5000-5001;mode=play", "RTP/AVP;multicast;mode=record"] {
+            assert_eq!(choose_recording(value), Err(TransportError::Unsupported), "{value}");
+        }
+        let away = choose_recording("RTP/AVP;unicast;client_port=5000-5001;destination=fd00::1;mode=record");
+        assert_eq!(away, Err(TransportError::Destination("fd00::1".into())));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_is_read_without_panic(value in "\\PC{0,120}") {
             let _ = choose(&value, true);
+            let _ = choose_recording(&value);
         }
     }
 }

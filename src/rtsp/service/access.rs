@@ -32,7 +32,7 @@ pub(super) fn challenge(link: &mut Link) -> Result<String, getrandom::Error> {
 }
 
 /// Where credentials are good.
-const REALM: &str = "flowsteer";
+pub(super) const REALM: &str = "flowsteer";
 /// Whose they are; the password is a take-over token.
 const USER: &str = "flow";
 
@@ -171,7 +171,7 @@ impl Service {
         self.steering.issued_tokens(home).into_iter().find(|token| credentials.prove(&request.method, token))
     }
 
-    fn is_home_name(&self, name: &str) -> bool {
+    pub(super) fn is_home_name(&self, name: &str) -> bool {
         self.settings.homes.contains(name) || self.steering.named(name).is_some()
     }
 

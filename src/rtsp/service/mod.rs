@@ -9,6 +9,7 @@ mod describe;
 mod destination;
 mod home_names;
 mod play;
+mod publish;
 mod set_up;
 mod upkeep;
 
@@ -22,6 +23,7 @@ use crate::playback::Stage;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::message::{MessageLimits, Request, Response, Status};
+use crate::rtsp::publishers::Publishers;
 use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, Standing, TIMEOUT_S};
 use crate::rtsp::url::Query;
 use crate::steering::{BindingCache, JoinWay};
@@ -93,6 +95,8 @@ pub struct Service {
     pub library: Arc<Library>,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who may publish, and does.
+    pub publishers: Arc<Publishers>,
     /// Who has shown too many keys that are none.
     pub refusals: Arc<Refusals>,
     /// What it goes by.
@@ -118,6 +122,8 @@ pub struct Link {
     queries: Vec<(String, Query)>,
     /// What credentials are computed over; drawn with the first challenge.
     nonce: Option<String>,
+    /// What its publisher does, if it is one's.
+    publishing: Option<Box<publish::Publishing>>,
 }
 
 /// Sessions that a connection is known to carry requests of at most; those made over it count separately.
@@ -127,7 +133,7 @@ impl Link {
     /// A connection that has said nothing yet.
     pub fn new(connection: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let (made, used, pipelined, queries) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { connection, peer, local, made, used, pipelined, queries, nonce: None }
+        Self { connection, peer, local, made, used, pipelined, queries, nonce: None, publishing: None }
     }
 
     fn note_use(&mut self, id: SessionId) {
@@ -189,14 +195,22 @@ impl Service {
         if !required.is_empty() {
             return Ok(Response::new(Status(551)).with("Unsupported", required.join(", ")));
         }
+        if link.publishing.as_ref().is_some_and(|publishing| publishing.concerns(request)) && request.method != "ANNOUNCE" {
+            return self.publishing(request, link).await;
+        }
         match request.method.as_str() {
-            "OPTIONS" => Ok(self.keep_alive(request, link).await?.with("Public", PUBLIC)),
+            "OPTIONS" => Ok(self
+                .keep_alive(request, link)
+                .await?
+                .with("Public", if self.publishers.rules.is_empty() { PUBLIC } else { PUBLIC_RECORD })),
             "GET_PARAMETER" | "SET_PARAMETER" => self.keep_alive(request, link).await,
             "DESCRIBE" => self.describe(request, link).await,
             "SETUP" => self.set_up(request, link, hold_media).await,
             "PLAY" => self.play(request, link, hold_media).await,
             "PAUSE" => self.pause(request, link).await,
             "TEARDOWN" => self.tear_down(request, link).await,
+            "ANNOUNCE" => self.announce(request, link).await,
+            "RECORD" => Err(Status(if self.publishers.rules.is_empty() { 405 } else { 455 }).into()),
             _ => Err(Status(501).into()),
         }
     }
@@ -267,7 +281,8 @@ impl Service {
 
     /// Whether some session made or controlled over a connection lives.
     pub fn has_sessions(&self, link: &Link) -> bool {
-        link.made.iter().chain(&link.used).any(|id| self.sessions.holds(*id))
+        let publishes = link.publishing.as_ref().is_some_and(|publishing| publishing.lives());
+        publishes || link.made.iter().chain(&link.used).any(|id| self.sessions.holds(*id))
     }
 
     fn standing(&self, session: &Session) -> Standing {
@@ -287,7 +302,9 @@ pub(super) fn count_refusal(limit: &'static str, peer: SocketAddr) {
 }
 
 const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN";
-const KNOWN_METHODS: [&str; 8] = ["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "GET_PARAMETER", "SET_PARAMETER", "TEARDOWN"];
+const PUBLIC_RECORD: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN, ANNOUNCE, RECORD";
+const KNOWN_METHODS: [&str; 10] =
+    ["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "GET_PARAMETER", "SET_PARAMETER", "TEARDOWN", "ANNOUNCE", "RECORD"];
 
 fn pipeline(request: &Request) -> Option<u32> {
     request.header("Pipelined-Requests")?.trim().parse().ok()

@@ -262,7 +262,7 @@ fn set_up_response(session: &Session, facts: &FlowFacts, transport: String, requ
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut octets = [0; N];
     getrandom::fill(&mut octets)?;
     Ok(octets)

@@ -35,6 +35,9 @@ impl Service {
     /// Passes RTCP from an interleaved channel on; what comes on other channels is of no use here. More than `REPORTS`,
     /// and what is no RTCP, says that somebody is there and nothing else.
     pub async fn interleaved(&self, link: &Link, channel: u8, packet: &[u8]) {
+        if Self::published(link, channel, packet).await {
+            return;
+        }
         for id in link.made.iter().chain(&link.used) {
             let Ok(shared) = self.sessions.find(*id) else { continue };
             let mut session = shared.lock().await;

@@ -4,7 +4,7 @@
 //! The box tree is walked here, so that a broken leaf costs one track and not the title; leaves are decoded by
 //! `mp4-atom`. Every length and count is checked against the file before memory is taken for it.
 
-pub(super) mod audio_config;
+pub(crate) mod audio_config;
 mod boxes;
 mod edits;
 mod entry;

@@ -1,0 +1,14 @@
+//! What a publisher sends in, before it is a title: what it announces, its RTP packets put in order and made access units.
+//!
+//! Pure. Read RFC 2326 section 10.3, RFC 3550 sections 6.4 and appendix A first.
+
+pub mod aac;
+pub mod announced;
+pub mod depacketizer;
+pub mod nal;
+pub mod publication;
+pub mod receiver;
+pub mod reorder;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! One track's RTP as it comes from a publisher: packets of one source, in order, made access units; and what RTCP says of their
+//! reception (RFC 3550 sections 6.4 and 8, appendices A.3 and A.8).
+
+use bytes::Bytes;
+use rtcp::receiver_report::ReceiverReport;
+use rtcp::reception_report::ReceptionReport;
+use rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
+use rtp::packet::Packet;
+use webrtc_util::marshal::Unmarshal;
+
+use crate::library::Codec;
+use crate::now::Mono;
+use crate::publish::announced::AnnouncedTrack;
+use crate::publish::depacketizer::{Depacketizer, Payload, Received};
+use crate::publish::reorder::{self, Ordered, Reorder};
+use crate::quantities::ClockRate;
+
+const SENDER_REPORT: u8 = 200;
+/// A sender report without blocks, in octets.
+const SENDER_REPORT_LEN: usize = 28;
+
+/// Why a datagram is none of a track's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Junk {
+    /// It is no RTP.
+    #[error("no RTP")]
+    Malformed,
+    /// It has another payload type than was announced.
+    #[error("another payload type")]
+    PayloadType,
+    /// It is of another source than the first packet was.
+    #[error("another source")]
+    Source,
+}
+
+/// What was taken in, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that were taken in.
+    pub packets: u64,
+    /// Packets that never came, or too late.
+    pub lost: u64,
+    /// Datagrams that are none of the track's.
+    pub junk: u64,
+    /// Payloads that are none of their format.
+    pub malformed: u64,
+    /// Access units that were dropped since a part is missing.
+    pub damaged: u64,
+}
+
+/// What a packet was, while it waits for those before it.
+#[derive(Clone, Debug)]
+struct Held {
+    timestamp: u32,
+    marker: bool,
+    payload: Bytes,
+}
+
+/// A sender's clocks side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderTime {
+    /// The NTP timestamp.
+    pub ntp: u64,
+    /// The RTP timestamp of the same moment.
+    pub rtp: u32,
+    /// When the report came.
+    pub came: Mono,
+}
+
+/// What a reception report is computed from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reception {
+    /// The first and the highest sequence number, extended.
+    first: u32,
+    highest: u32,
+    received: u64,
+    /// At the last report.
+    expected_before: u64,
+    received_before: u64,
+    /// In ticks, sixteen times.
+    jitter: u64,
+    /// Arrival less timestamp of the last packet, in ticks.
+    transit: Option<i64>,
+}
+
+impl Reception {
+    fn note(&mut self, sequence: u16, timestamp: u32, clock: ClockRate, now: Mono) {
+        if self.received == 0 {
+            (self.first, self.highest) = (u32::from(sequence), u32::from(sequence));
+        }
+        self.received += 1;
+        let ahead = i64::from(sequence.wrapping_sub(self.highest as u16) as i16);
+        let extended = i64::from(self.highest) + ahead;
+        self.highest = self.highest.max(u32::try_from(extended).unwrap_or(0));
+        let arrival = (u128::from(now.as_nanos()) * u128::from(clock.hertz()) / 1_000_000_000) as u32;
+        let transit = i64::from(arrival.wrapping_sub(timestamp) as i32);
+        let before = self.transit.replace(transit).unwrap_or(transit);
+        let distance = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
+        self.jitter = self.jitter + distance - (self.jitter + 8) / 16;
+    }
+
+    fn block(&mut self, ssrc: u32, sender: Option<SenderTime>, now: Mono) -> ReceptionReport {
+        let expected = u64::from(self.highest.wrapping_sub(self.first)) + 1;
+        let (expected_now, received_now) = (expected - self.expected_before.min(expected), self.received - self.received_before);
+        (self.expected_before, self.received_before) = (expected, self.received);
+        let fraction = expected_now.saturating_sub(received_now) * 256 / expected_now.max(1);
+        let delay = |since: SenderTime| (now.since(since.came).as_nanos() << 16) / 1_000_000_000;
+        ReceptionReport {
+            ssrc,
+            fraction_lost: fraction.min(255) as u8,
+            total_lost: expected.saturating_sub(self.received).min(0x7f_ffff) as u32,
+            last_sequence_number: self.highest,
+            jitter: (self.jitter / 16).min(u64::from(u32::MAX)) as u32,
+            last_sender_report: sender.map_or(0, |sender| (sender.ntp >> 16) as u32),
+            delay: sender.map_or(0, |sender| u32::try_from(delay(sender)).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// After [`Receiver::handle_rtp`], and when [`Receiver::poll_timeout`] is reached, the caller drains [`Receiver::poll`].
+#[derive(Debug)]
+pub struct Receiver {
+    payload_type: u8,
+    clock: ClockRate,
+    source: Option<u32>,
+    reorder: Reorder<Held>,
+    depacketizer: Depacketizer,
+    /// The timestamp of the last packet that came out, and the same extended.
+    last: Option<(u32, i64)>,
+    reception: Reception,
+    sender: Option<SenderTime>,
+    counters: Counters,
+}
+
+impl Receiver {
+    /// For a track as it was announced.
+    pub fn new(track: &AnnouncedTrack) -> Self {
+        Self {
+            payload_type: track.payload_type,
+            clock: track.clock_rate,
+            source: None,
+            reorder: Reorder::default(),
+            depacketizer: Depacketizer::new(track),
+            last: None,
+            reception: Reception::default(),
+            sender: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// How its access units are coded, once that is known.
+    pub const fn codec(&self) -> Option<&Codec> {
+        self.depacketizer.codec()
+    }
+
+    /// What was taken in so far.
+    pub fn counters(&self) -> Counters {
+        let reorder::Counters { lost, .. } = self.reorder.counters();
+        Counters { lost, damaged: self.depacketizer.damaged(), ..self.counters }
+    }
+
+    /// What the sender has last said of its clocks.
+    pub const fn sender(&self) -> Option<SenderTime> {
+        self.sender
+    }
+
+    /// Takes a datagram in.
+    ///
+    /// # Errors
+    /// Why it is none of the track's; it is counted.
+    pub fn handle_rtp(&mut self, datagram: &[u8], now: Mono) -> Result<(), Junk> {
+        let outcome = self.read(datagram);
+        match outcome {
+            Ok((sequence, held)) => {
+                self.counters.packets += 1;
+                self.reception.note(sequence, held.timestamp, self.clock, now);
+                self.reorder.handle_packet(sequence, held, now);
+                Ok(())
+            }
+            Err(junk) => {
+                self.counters.junk += 1;
+                Err(junk)
+            }
+        }
+    }
+
+    fn read(&mut self, datagram: &[u8]) -> Result<(u16, Held), Junk> {
+        // RTP and RTCP on one port are told apart by this octet (RFC 5761 section 4).
+        if datagram.first().is_none_or(|octet| octet >> 6 != 2) {
+            return Err(Junk::Malformed);
+        }
+        let packet = Packet::unmarshal(&mut Bytes::copy_from_slice(datagram)).map_err(|_| Junk::Malformed)?;
+        let header = packet.header;
+        if header.payload_type != self.payload_type {
+            return Err(Junk::PayloadType);
+        }
+        if *self.source.get_or_insert(header.ssrc) != header.ssrc {
+            return Err(Junk::Source);
+        }
+        Ok((header.sequence_number, Held { timestamp: header.timestamp, marker: header.marker, payload: packet.payload }))
+    }
+
+    /// Takes RTCP in: the sender's reports count, all else is passed over.
+    pub fn handle_rtcp(&mut self, compound: &[u8], now: Mono) {
+        let mut rest = compound;
+        while let &[head, kind, high, low, ..] = rest {
+            let length = 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
+            let Some((packet, behind)) = rest.split_at_checked(length).filter(|_| head >> 6 == 2) else { return };
+            rest = behind;
+            if kind == SENDER_REPORT && packet.len() >= SENDER_REPORT_LEN {
+                let word = |at: usize| packet.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes);
+                if self.source.is_none_or(|source| source == word(4)) {
+                    let ntp = u64::from(word(8)) << 32 | u64::from(word(12));
+                    self.sender = (ntp != 0).then_some(SenderTime { ntp, rtp: word(16), came: now });
+                }
+            }
+        }
+    }
+
+    /// The next access unit.
+    pub fn poll(&mut self, now: Mono) -> Option<Received> {
+        loop {
+            if let Some(unit) = self.depacketizer.poll() {
+                return Some(unit);
+            }
+            match self.reorder.poll(now)? {
+                Ordered::Packet(held) => {
+                    let timestamp = self.extended(held.timestamp);
+                    let payload = Payload { timestamp, marker: held.marker, octets: &held.payload };
+                    // A packet without a payload keeps ways open (RFC 6263 section 4.1).
+                    if !held.payload.is_empty() && self.depacketizer.handle_payload(&payload).is_err() {
+                        self.counters.malformed += 1;
+                    }
+                }
+                Ordered::Lost(_) => self.depacketizer.handle_loss(),
+                Ordered::Restarted => self.depacketizer.finish(),
+            }
+        }
+    }
+
+    /// When [`Receiver::poll`] may give something without a packet.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.reorder.poll_timeout()
+    }
+
+    /// Nothing comes any more: what has begun is given out by [`Receiver::poll`].
+    pub fn finish(&mut self) {
+        self.depacketizer.finish();
+    }
+
+    /// A compound packet with a receiver report in the name of `ssrc`; `None` before the first packet.
+    pub fn report(&mut self, ssrc: u32, cname: &str, now: Mono) -> Option<Bytes> {
+        let source = self.source?;
+        let reports = vec![self.reception.block(source, self.sender, now)];
+        let report = ReceiverReport { ssrc, reports, profile_extensions: Bytes::new() };
+        let item = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: Bytes::copy_from_slice(cname.as_bytes()) };
+        let names = SourceDescription { chunks: vec![SourceDescriptionChunk { source: ssrc, items: vec![item] }] };
+        let packets: Vec<Box<dyn rtcp::packet::Packet + Send + Sync>> = vec![Box::new(report), Box::new(names)];
+        rtcp::packet::marshal(&packets).ok()
+    }
+
+    fn extended(&mut self, timestamp: u32) -> i64 {
+        let extended = match self.last {
+            Some((last, extended)) => extended.saturating_add(i64::from(timestamp.wrapping_sub(last) as i32)),
+            None => i64::from(timestamp),
+        };
+        self.last = Some((timestamp, extended));
+        extended
+    }
+}

@@ -1,0 +1,249 @@
+//! One publisher's media on their way into its live title: a task that takes packets in, whatever they come over, and reports to
+//! their sender.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::library::Problem;
+use crate::library::live::{LiveTrack, LiveUnit};
+use crate::net::{PeerSocket, now};
+use crate::now::Mono;
+use crate::publish::publication::{Output, Publication, PublishedTrack, PublishedUnit};
+use crate::publish::receiver::Counters;
+use crate::rtsp::publishers::{Claim, Publishers};
+
+/// A publisher of whom nothing comes for so long has gone.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// Packets that wait for the task. Who sends over TCP waits where it is full; of datagrams what has no room is lost.
+const QUEUE: usize = 1024;
+/// Packets that are taken in before the title gets what they make.
+const BATCH: usize = 64;
+/// The largest datagram.
+const DATAGRAM: usize = 65_536;
+
+/// What comes in.
+pub(crate) enum Incoming {
+    /// A packet of a track.
+    Packet {
+        /// Which.
+        track: usize,
+        /// Whether it is RTCP.
+        is_rtcp: bool,
+        /// Its octets.
+        octets: Vec<u8>,
+    },
+    /// The publisher ends; told once the title has ended.
+    End(oneshot::Sender<()>),
+}
+
+/// Where a track's sender gets reports.
+pub(crate) enum Reports {
+    /// In its connection, on this channel.
+    Interleaved(u8),
+    /// At this socket's peer, or at the port that it told.
+    Udp(Arc<PeerSocket>, u16),
+}
+
+/// What the task owns.
+pub(crate) struct Intake {
+    /// The tracks that are taken in.
+    pub publication: Publication,
+    /// Where their senders get reports, in the same order.
+    pub reports: Vec<Reports>,
+    /// Datagram sockets, and the track (with whether it is RTCP) that each is for; `None` of tracks that are left out.
+    pub sockets: Vec<(Arc<PeerSocket>, Option<(usize, bool)>)>,
+    /// The title.
+    pub claim: Claim,
+    /// Why some tracks are not in it.
+    pub left_out: Vec<String>,
+    /// The names of the tracks that are, for those that say nothing.
+    pub names: Vec<String>,
+    /// The number of the publisher's connection.
+    pub connection: u64,
+    /// Where that is found.
+    pub publishers: Arc<Publishers>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The connection is gone.
+    Vanished,
+    Silent,
+    Useless,
+}
+
+impl Intake {
+    /// Begins; packets of interleaved tracks are given to what is returned.
+    pub fn start(self) -> mpsc::Sender<Incoming> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        // Sockets live as long as the task: they hold no sender that would keep it alive.
+        let weak = sender.downgrade();
+        tokio::spawn(self.run(queue, weak));
+        sender
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Incoming>, sender: mpsc::WeakSender<Incoming>) {
+        let mut readers = JoinSet::new();
+        for (socket, of) in std::mem::take(&mut self.sockets) {
+            readers.spawn(read(socket, of, sender.clone()));
+        }
+        tracing::info!(title = %self.claim.path(), "somebody publishes");
+        let mut heard = now().mono;
+        let mut told = Counters::default();
+        let ending = loop {
+            let before = now().mono;
+            let until = self.publication.poll_timeout().map_or(heard + SILENCE, |due| due.min(heard + SILENCE));
+            let mut incoming = tokio::select! {
+                incoming = queue.recv() => match incoming {
+                    Some(incoming) => Some(incoming),
+                    None => break Ending::Vanished,
+                },
+                () = sleep(until.since(before)) => None,
+            };
+            let now = now().mono;
+            let mut taken = 0;
+            while let Some(item) = incoming.take() {
+                match item {
+                    Incoming::Packet { track, is_rtcp, octets } => {
+                        heard = now;
+                        self.take(track, is_rtcp, &octets, now);
+                    }
+                    Incoming::End(done) => {
+                        self.publication.finish();
+                        self.pass_on(now);
+                        self.count(&mut told);
+                        tracing::info!(title = %self.claim.path(), "somebody has ended publishing");
+                        self.claim.end();
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+                taken += 1;
+                if taken < BATCH {
+                    incoming = queue.try_recv().ok();
+                }
+            }
+            if !self.pass_on(now) {
+                break Ending::Useless;
+            }
+            self.report(now);
+            self.count(&mut told);
+            if now.since(heard) >= SILENCE {
+                break Ending::Silent;
+            }
+        };
+        self.publication.finish();
+        self.pass_on(now().mono);
+        self.count(&mut told);
+        tracing::info!(title = %self.claim.path(), ?ending, "a publisher has gone");
+        if let Some(connection) = self.publishers.connections.get(self.connection) {
+            connection.close();
+        }
+    }
+
+    fn take(&mut self, track: usize, is_rtcp: bool, octets: &[u8], now: Mono) {
+        if is_rtcp {
+            self.publication.handle_rtcp(track, octets, now);
+        } else if let Err(junk) = self.publication.handle_rtp(track, octets, now) {
+            tracing::trace!(%junk, "a published packet is of no use");
+        }
+    }
+
+    /// Gives the title what is there; whether it goes on.
+    fn pass_on(&mut self, at: Mono) -> bool {
+        while let Some(output) = self.publication.poll(at) {
+            let outcome = match output {
+                Output::Begin(tracks, silent) => {
+                    let silent = silent.iter().filter_map(|track| self.names.get(*track));
+                    self.left_out.extend(silent.map(|name| format!("{name} has not said how it is coded")));
+                    let remark = (!self.left_out.is_empty()).then(|| Problem { reason: self.left_out.join("; ") });
+                    let Some(feed) = self.claim.feed() else { return false };
+                    let begun = feed.begin(tracks.into_iter().map(live_track).collect(), remark);
+                    self.claim.has_begun |= begun.is_ok();
+                    begun
+                }
+                Output::Unit(unit) => match self.claim.feed() {
+                    Some(feed) => feed.push(live_unit(unit), now()),
+                    None => return false,
+                },
+                Output::Nothing => return false,
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(title = %self.claim.path(), "an access unit is left out: {error}");
+                metrics::counter!("flowsteer_published_dropped_total", "reason" => "refused").increment(1);
+            }
+        }
+        true
+    }
+
+    fn report(&mut self, now: Mono) {
+        while let Some((track, report)) = self.publication.poll_report(now) {
+            match self.reports.get(track) {
+                Some(Reports::Udp(socket, told)) => socket.send(&report, *told),
+                Some(Reports::Interleaved(channel)) => {
+                    let Ok(length) = u16::try_from(report.len()) else { continue };
+                    let frame = [&[b'$', *channel], length.to_be_bytes().as_slice(), &report].concat();
+                    if let Some(connection) = self.publishers.connections.get(self.connection) {
+                        connection.offer(&frame, now);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Adds to the metrics what has come since the last time.
+    fn count(&self, told: &mut Counters) {
+        let sum = self.publication.counters().fold(Counters::default(), |sum, one| Counters {
+            packets: sum.packets + one.packets,
+            lost: sum.lost + one.lost,
+            junk: sum.junk + one.junk,
+            malformed: sum.malformed + one.malformed,
+            damaged: sum.damaged + one.damaged,
+        });
+        let before = std::mem::replace(told, sum);
+        if sum.packets > before.packets {
+            metrics::counter!("flowsteer_published_packets_total").increment(sum.packets - before.packets);
+        }
+        for (reason, count) in [
+            ("lost", sum.lost - before.lost),
+            ("junk", sum.junk - before.junk),
+            ("malformed", sum.malformed - before.malformed),
+            ("damaged", sum.damaged - before.damaged),
+        ] {
+            if count > 0 {
+                metrics::counter!("flowsteer_published_dropped_total", "reason" => reason).increment(count);
+            }
+        }
+    }
+}
+
+/// Reads a socket until the task that takes the packets is gone.
+async fn read(socket: Arc<PeerSocket>, of: Option<(usize, bool)>, sender: mpsc::WeakSender<Incoming>) -> io::Result<()> {
+    let dropped = |reason| metrics::counter!("flowsteer_published_dropped_total", "reason" => reason).increment(1);
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let length = socket.receive(&mut buffer, || dropped("stranger")).await?;
+        let Some((track, is_rtcp)) = of else { continue };
+        let Some(sender) = sender.upgrade() else { return Ok(()) };
+        let octets = buffer.get(..length).unwrap_or_default().to_vec();
+        if sender.try_send(Incoming::Packet { track, is_rtcp, octets }).is_err() {
+            dropped("no_room");
+        }
+    }
+}
+
+fn live_track(track: PublishedTrack) -> LiveTrack {
+    LiveTrack { codec: track.codec, timescale: track.clock_rate, language: track.language }
+}
+
+fn live_unit(unit: PublishedUnit) -> LiveUnit {
+    let PublishedUnit { track, presentation_time, random_access, octets } = unit;
+    LiveUnit { track, octets, decode_time: None, presentation_time, random_access }
+}
