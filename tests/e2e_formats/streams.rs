@@ -1,18 +1,16 @@
 //! Transport streams and raw streams to real players: whole titles and seeks, compared with the file slice by slice.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::elementary::{Digest, Pictures, adts_frames};
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::players::{Player, Received, play_with_retina};
-use support::scene::Scene;
-use support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::elementary::{Digest, Pictures, adts_frames};
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players::{Player, Received, play_with_retina};
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
 
 const TITLE: &str = "film.ts";
 const SLACK: Duration = Duration::from_secs(20);

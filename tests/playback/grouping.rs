@@ -1,13 +1,11 @@
 //! Frames of sound that share packets, under a simulated clock: the same packets for everybody, near their pictures.
 
-mod playback_rig;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::playback_rig::*;
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{Entered, JoinWay};
-use playback_rig::*;
 
 /// The frame's number in the track.
 fn frame(got: &Got) -> u64 {

@@ -1,13 +1,11 @@
 //! Delivery faster and slower than real time under a simulated clock: the same packets, earlier or later.
 
-mod playback_rig;
-
 use std::time::Duration;
 
+use crate::playback_rig::{AUDIO, Got, Rig, VIDEO, seconds, title};
 use flowsteer::playback::{NptRange, PlayRequest, Playing, PresentationState, SeekStyle, Speed};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{BranchSerial, JoinWay};
-use playback_rig::{AUDIO, Got, Rig, VIDEO, seconds, title};
 use proptest::prelude::*;
 
 const BOTH: [usize; 2] = [VIDEO, AUDIO];
@@ -94,7 +92,7 @@ fn the_line_of_the_reports_is_one_at_any_speed() {
     let point = |rig: &Rig, flow: usize| {
         let playing = &rig.presentation.flows()[flow];
         let (time, ntp) = rig.presentation.report_point(playing, &playing.branches[0], rig.now);
-        (time.0, i128::from(ntp) * 1_000_000_000 >> 32)
+        (time.0, (i128::from(ntp) * 1_000_000_000) >> 32)
     };
     play(&mut rig, None, 1.0);
     rig.run(seconds(1.0));

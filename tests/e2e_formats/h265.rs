@@ -1,19 +1,17 @@
 //! H.265 in MP4 to real players: whole titles, seeks, hand-overs into open groups of pictures, compared with the file slice by slice.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::elementary::Digest;
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::players::{Player, Received, play_with_retina};
-use support::scene::Scene;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::Viewer;
+use crate::support::elementary::Digest;
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players::{Player, Received, play_with_retina};
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::Viewer;
 
 /// As players are told, so that they take it apart by its coding.
 const TITLE: &str = "film.h265.mp4";

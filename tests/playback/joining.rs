@@ -1,10 +1,9 @@
 //! How branches join a presentation that runs, under a simulated clock: aligned, delayed, and what a hand-over comes to.
 
-mod playback_rig;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::playback_rig::*;
 use flowsteer::library::Title;
 use flowsteer::now::Mono;
 use flowsteer::playback::presentation::Audience;
@@ -12,7 +11,6 @@ use flowsteer::playback::report;
 use flowsteer::playback::{NptRange, PlayRequest, PresentationState};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{EndReason, Entered, JoinWay};
-use playback_rig::*;
 
 const BOTH: [usize; 2] = [VIDEO, AUDIO];
 

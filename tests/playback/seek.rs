@@ -1,16 +1,14 @@
 //! With what a seek begins: the random access point, or sound at the very position with the pictures before it sent ahead.
 
-mod playback_rig;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::playback_rig::{AUDIO, Got, Rig, VIDEO, open_groups, seconds, sound, title, title_of};
 use flowsteer::library::Title;
 use flowsteer::playback::{NptRange, PlayRequest, Playing, SeekStyle};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::JoinWay;
-use playback_rig::{AUDIO, Got, Rig, VIDEO, open_groups, seconds, sound, title, title_of};
 use proptest::prelude::*;
 
 const BOTH: [usize; 2] = [VIDEO, AUDIO];
@@ -118,7 +116,7 @@ fn what_cannot_begin_exactly_begins_at_the_random_access_point_and_says_so() {
     assert_eq!(told(title(60, 50), &BOTH, 1000), (SeekStyle::RandomAccess, 28.04));
     // There is nothing to be heard, or not any more.
     assert_eq!(told(without(title(60, 50), AUDIO), &[VIDEO], 2000), (SeekStyle::RandomAccess, 28.04));
-    let short = title_of(MediaTime::from_seconds(60.0), playback_rig::pictures(60, 50), 48_000, sound(20));
+    let short = title_of(MediaTime::from_seconds(60.0), crate::playback_rig::pictures(60, 50), 48_000, sound(20));
     assert_eq!(told(short, &BOTH, 2000), (SeekStyle::RandomAccess, 28.04));
 }
 
@@ -196,7 +194,7 @@ proptest! {
     ) {
         let film = title_of(
             MediaTime::from_seconds(40.0),
-            if is_open { open_groups(40, distance) } else { playback_rig::pictures(40, distance) },
+            if is_open { open_groups(40, distance) } else { crate::playback_rig::pictures(40, distance) },
             48_000,
             sound(40),
         );
@@ -240,6 +238,6 @@ proptest! {
             rig.assert_contiguous(1);
         }
         rig.run(Duration::from_secs(60));
-        prop_assert!(rig.byes.len() >= 2 && rig.byes.len() % 2 == 0, "and it ends: {:?}", rig.byes);
+        prop_assert!(rig.byes.len() >= 2 && rig.byes.len().is_multiple_of(2), "and it ends: {:?}", rig.byes);
     }
 }

@@ -1,18 +1,16 @@
 //! Sound files to real players: each file whole and from a position on, octet by octet what is in it.
 
-mod support;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::namespaces::Family::{V4, V6};
-use support::players;
-use support::scene::Scene;
-use support::sound::{LENGTH, SOUNDS, Sound, folder};
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::wait_for;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players;
+use crate::support::scene::Scene;
+use crate::support::sound::{LENGTH, SOUNDS, Sound, folder};
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::wait_for;
 
 /// How long a player may take for a file.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -3,20 +3,18 @@
 //!
 //! Debian's ffmpeg and GStreamer know no AV1 in RTP (GStreamer's is a plugin of its own); PyAV's FFmpeg does.
 
-mod support;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use support::namespaces::Family::{V4, V6};
-use support::namespaces::Host;
-use support::scene::Scene;
-use support::skip;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::{Viewer, assert_contiguous};
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::namespaces::Host;
+use crate::support::scene::Scene;
+use crate::support::skip;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::{Viewer, assert_contiguous};
 
 /// 25 pictures a second.
 const PICTURE: &str = "testsrc2=s=320x240:r=25,noise=alls=8:allf=t";

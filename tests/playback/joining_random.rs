@@ -1,14 +1,12 @@
 //! Devices that come, go, and hand over at random, films of several kinds, and what must hold whatever happens.
 
-mod playback_rig;
-
 use std::time::Duration;
 
+use crate::playback_rig::*;
 use flowsteer::now::Mono;
 use flowsteer::playback::{NptRange, PlayRequest};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::{EndReason, Entered, JoinWay};
-use playback_rig::*;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

@@ -1,15 +1,13 @@
 //! Presentations under a simulated clock: what is sent when, to whom, with which numbers.
 
-mod playback_rig;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::playback_rig::*;
 use flowsteer::library::{Sample, SampleIndex, Title};
 use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, PresentationState};
 use flowsteer::quantities::{ClockRate, MediaTime};
 use flowsteer::steering::{EndReason, UpdateId};
-use playback_rig::*;
 
 #[test]
 fn a_title_is_sent_once_in_order_and_on_time_and_ends_with_bye() {

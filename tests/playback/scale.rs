@@ -1,15 +1,13 @@
 //! Trick play under a simulated clock: what is sent when at a scale, and what becomes of positions, numbers and hand-overs.
 
-mod playback_rig;
-
 use std::time::Duration;
 
+use crate::playback_rig::{AUDIO, Rig, VIDEO, seconds, title};
 use flowsteer::library::{Sample, SampleIndex};
 use flowsteer::playback::presentation::{Presentation, PresentationSettings};
 use flowsteer::playback::{NptRange, Opening, PlayRequest, Playing, PresentationId, PresentationState, Scale};
 use flowsteer::quantities::MediaTime;
 use flowsteer::steering::JoinWay;
-use playback_rig::{AUDIO, Rig, VIDEO, seconds, title};
 
 const BOTH: [usize; 2] = [VIDEO, AUDIO];
 
@@ -185,7 +183,7 @@ fn hands_over(factor: f64, way: JoinWay) {
     rig.run(seconds(3.0));
     let (old, new) = (rig.got(1, VIDEO), rig.got(2, VIDEO));
     assert!(new[0].random_access, "{factor} {way:?}");
-    let twin = |got: &playback_rig::Got| old.iter().find(|old| old.sequence == got.sequence).copied();
+    let twin = |got: &crate::playback_rig::Got| old.iter().find(|old| old.sequence == got.sequence).copied();
     let shared: Vec<_> = new.iter().filter_map(|got| twin(got).map(|old| (old, *got))).collect();
     assert!(!shared.is_empty() || way == JoinWay::Aligned, "{factor} {way:?}");
     for (old, new) in shared {
@@ -295,7 +293,7 @@ fn a_part_that_begins_between_key_pictures_is_repeated_without_a_step_back() {
 fn the_very_first_picture_is_the_last_one_backwards() {
     let samples = (0..100).map(|number| Sample::new(number * 5000, 1000, number as i64 * 3600, 0, number % 25 == 0).expect("small"));
     let pictures_from_zero = SampleIndex::new(samples.collect(), 3600);
-    let film = playback_rig::title_of(MediaTime::from_seconds(4.0), pictures_from_zero, 48_000, playback_rig::sound(4));
+    let film = crate::playback_rig::title_of(MediaTime::from_seconds(4.0), pictures_from_zero, 48_000, crate::playback_rig::sound(4));
     let mut rig = Rig::new(film, false);
     rig.bind(1, &BOTH, 2000);
     // As GStreamer asks.

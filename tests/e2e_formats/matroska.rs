@@ -1,18 +1,16 @@
 //! Matroska files to real players: whole titles, seeks, a hand-over, compared with the file picture by picture.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::players::{Player, Received};
-use support::scene::Scene;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::Viewer;
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players::{Player, Received};
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::Viewer;
 
 /// Closed groups of 24 pictures, pyramids of B pictures, 24000/1001 a second; sound at 44.1 kHz.
 const H264: &str = "film.mkv";
