@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::http::api::{Api, Call, Outcome, read};
 use crate::http::authority::Requester;
 use crate::http::problem::Problem;
-use crate::library::{Title, TitlePath};
+use crate::library::{Form, Title, TitlePath};
 use crate::now::Now;
 use crate::playback::{Opening, PlayRequest, PresentationId};
 use crate::quantities::MediaKind;
@@ -51,7 +51,7 @@ impl Api {
         }
         let body: StartBody = read(&call.body)?;
         let path = TitlePath::new(&body.title).ok_or_else(|| Problem::not_found("title"))?;
-        let opened = self.library.open_path(&path).await.ok_or_else(|| Problem::not_found("title"))?;
+        let opened = self.library.open_path(&path, Form::Tracks).await.ok_or_else(|| Problem::not_found("title"))?;
         let title = opened.map_err(|problem| Problem::new(422, "unplayable", problem))?;
         let places = match (&body.home, &body.homes) {
             (Some(home), None) => self.places(&title, home, who, now)?,
