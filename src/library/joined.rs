@@ -78,6 +78,9 @@ struct Piece {
     size: u64,
 }
 
+/// An item's tracks, and the number of the draft that each goes into.
+type Matched<'a> = Vec<(&'a Track, usize)>;
+
 /// What is taken of an item's track, in its own positions.
 struct Cut<'a> {
     track: &'a Track,
@@ -165,11 +168,11 @@ impl Joining {
 
     /// Which track of a title goes into which draft: the first pictures, each sound into that of its language, and the first that fits
     /// into the first sound.
-    fn matched<'a>(&self, title: &'a Title) -> Result<(Vec<(&'a Track, usize)>, Option<JoinError>), JoinError> {
+    fn matched<'a>(&self, title: &'a Title) -> Result<(Matched<'a>, Option<JoinError>), JoinError> {
         let of = |kind| title.tracks.iter().filter(move |track| track.kind == kind && !track.is_empty());
         let drafts = |kind| self.drafts.iter().enumerate().filter(move |(_, draft)| draft.kind == kind);
         let fits_into = |track: &Track, draft: &Draft| draft.pieces.first().map_or(Ok(()), |piece| fits(&piece.codec, &track.codec));
-        let mut matched: Vec<(&Track, usize)> = Vec::new();
+        let mut matched: Matched<'_> = Vec::new();
         let (mut next, mut remark) = (self.drafts.len(), None);
         if let Some(pictures) = of(MediaKind::Video).next() {
             match drafts(MediaKind::Video).next() {
