@@ -60,8 +60,11 @@ pub(crate) fn find(root: &Path, file: &Path) -> io::Result<Found> {
     Ok(Found { stamp, slides, files: SlideFiles(Arc::new(Pictures::new(title, layout.pictures))) })
 }
 
-/// The show's title, and what is to be shown, out of `slides.toml` and where that lists nothing of the folder.
-fn slides_of(text: &[u8], folder: &Path) -> io::Result<Result<(Option<String>, Vec<Slide>), Problem>> {
+/// A show's title, and what is to be shown.
+type Listed = (Option<String>, Vec<Slide>);
+
+/// Both out of `slides.toml` and where that lists nothing of the folder.
+fn slides_of(text: &[u8], folder: &Path) -> io::Result<Result<Listed, Problem>> {
     if text.len() as u64 > MAX_TEXT {
         return Ok(Err(problem("the file is too large")));
     }
