@@ -74,14 +74,14 @@ proptest! {
             };
             prop_assert!(kept <= settings.octets.max(newest), "{} octets", kept);
             prop_assert_eq!(kept, shared.read().blocks.iter().map(|(_, octets)| octets.len()).sum::<usize>());
-            for track in 0..2 {
+            for (track, newest) in times.iter().enumerate() {
                 let index = LiveIndex::new(shared.clone(), track);
                 for position in index.kept() {
                     let unit = index.get(position).expect("kept");
                     let mut read = vec![0; unit.size as usize];
                     prop_assert!(LiveOctets(shared.clone()).read_exact_at(&mut read, unit.offset).is_ok());
                 }
-                if let Some(point) = index.random_access_at_or_before(times[track]) {
+                if let Some(point) = index.random_access_at_or_before(*newest) {
                     prop_assert!(index.get(point).is_some_and(|unit| unit.random_access));
                 }
             }
