@@ -135,7 +135,7 @@ proptest! {
         let mut publication = Publication::new(tracks, 1);
         for (number, mut datagram) in datagrams.into_iter().enumerate() {
             if let [first, second, ..] = &mut datagram[..] {
-                (*first, *second) = (0x80, 96 + (number % 2) as u8 | *second & 0x80);
+                (*first, *second) = (0x80, (96 + (number % 2) as u8) | (*second & 0x80));
             }
             let now = Mono::from_nanos(number as u64 * 100_000_000);
             let _ = publication.handle_rtp(number % 2, &datagram, now);
