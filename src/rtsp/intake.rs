@@ -41,6 +41,9 @@ pub(crate) enum Incoming {
     End(oneshot::Sender<()>),
 }
 
+/// Of which track a packet is, with whether it is RTCP; `None` where that track is left out.
+pub(crate) type Of = Option<(usize, bool)>;
+
 /// Where a track's sender gets reports.
 pub(crate) enum Reports {
     /// In its connection, on this channel.
@@ -55,8 +58,8 @@ pub(crate) struct Intake {
     pub publication: Publication,
     /// Where their senders get reports, in the same order.
     pub reports: Vec<Reports>,
-    /// Datagram sockets, and the track (with whether it is RTCP) that each is for; `None` of tracks that are left out.
-    pub sockets: Vec<(Arc<PeerSocket>, Option<(usize, bool)>)>,
+    /// Datagram sockets, and what each is for.
+    pub sockets: Vec<(Arc<PeerSocket>, Of)>,
     /// The title.
     pub claim: Claim,
     /// Why some tracks are not in it.
@@ -225,7 +228,7 @@ impl Intake {
 }
 
 /// Reads a socket until the task that takes the packets is gone.
-async fn read(socket: Arc<PeerSocket>, of: Option<(usize, bool)>, sender: mpsc::WeakSender<Incoming>) -> io::Result<()> {
+async fn read(socket: Arc<PeerSocket>, of: Of, sender: mpsc::WeakSender<Incoming>) -> io::Result<()> {
     let dropped = |reason| metrics::counter!("flowsteer_published_dropped_total", "reason" => reason).increment(1);
     let mut buffer = vec![0; DATAGRAM];
     loop {

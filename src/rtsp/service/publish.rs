@@ -17,7 +17,7 @@ use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization::{self, Credentials};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
-use crate::rtsp::intake::{Incoming, Intake, Reports};
+use crate::rtsp::intake::{Incoming, Intake, Of, Reports};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::publishers::Claim;
 use crate::rtsp::service::access::REALM;
@@ -174,7 +174,7 @@ impl Service {
                 let expected = known.as_ref();
                 expected.is_some_and(|(name, password)| credentials.username == *name && credentials.prove(&request.method, password))
             };
-            nonce_is_ours && credentials.realm == REALM && is_about(&credentials, path) && rules.iter().any(|rule| knows(&rule))
+            nonce_is_ours && credentials.realm == REALM && is_about(&credentials, path) && rules.iter().any(knows)
         });
         if proven {
             return Ok(());
