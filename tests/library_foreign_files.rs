@@ -227,8 +227,12 @@ fn what_other_projects_test_with_plays_or_has_a_problem() {
                 continue;
             }
             (title, None) if name.contains("-broken/") => {
-                // It says what is wrong, or all that it lists is there.
-                title.iter().for_each(|title| seek(title));
+                // It says what is wrong, or each access unit can be read or not.
+                for (title, track) in title.iter().flat_map(|title| title.tracks.iter().map(move |track| (title, track))) {
+                    for unit in (0..track.len()).filter_map(|position| track.access_unit(position)) {
+                        let _ = track.read(title.source.as_ref(), &[unit], &mut vec![0; unit.size as usize]);
+                    }
+                }
                 continue;
             }
             (Ok(title), None) => title,
@@ -382,7 +386,8 @@ fn what_mkvmerge_makes_has_the_packets_that_ffprobe_finds() {
         run(folder.path(), "mkvmerge", &format!("-q -o {} {words} {input}", file.display()));
         let title = title_of(&file);
         assert_eq!(title.tracks.len(), if input.ends_with('4') || input.ends_with('m') { 2 } else { 1 }, "{name}");
-        compare(&title, &file, Held::Same, 0.001_6);
+        // It rounds the beginning and each time to milliseconds.
+        compare(&title, &file, Held::Same, 0.002);
         seek(&title);
     }
 }
