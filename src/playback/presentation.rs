@@ -384,7 +384,11 @@ impl Presentation {
         if self.live.is_some() && request.range.is_some_and(seeks) {
             return Err(PlaybackError::InvalidRange);
         }
-        let request = if self.live.is_some() { PlayRequest { range: None, scale: None, speed: None, style: SeekStyle::RandomAccess, ..request } } else { request };
+        let request = if self.live.is_some() {
+            PlayRequest { range: None, scale: None, speed: None, style: SeekStyle::RandomAccess, ..request }
+        } else {
+            request
+        };
         let range = request.range.unwrap_or(NptRange { start: None, end: None });
         let has_pictures = self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(Track::has_scales));
         let scale = request.scale.unwrap_or(self.pace.scale());
