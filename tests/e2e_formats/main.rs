@@ -3,8 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod controls;
 mod h265;
 mod matroska;
+mod playlist;
+mod slides;
 mod sound;
 mod streams;
+mod subtitles;
+mod transport;
 mod video;

@@ -6,6 +6,7 @@ mod playback_rig;
 mod grouping;
 mod joining;
 mod joining_random;
+mod live;
 mod scale;
 mod schedule;
 mod seek;

@@ -1,24 +1,22 @@
 //! Playlists to real players and to a receiver of every packet: over the borders of items nothing is missing, nothing comes twice, and
 //! sequence numbers and timestamps go on; so they do from one round of `?loop` to the next.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::SOON;
-use support::elementary::{Digest, Unit};
-use support::film::{Film, FilmUnit};
-use support::namespaces::Family::{V4, V6};
-use support::players::{Player, Received, play_with_retina};
-use support::recording::Packet;
-use support::scene::Scene;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::{Viewer, Watched};
-use support::wait_for;
+use crate::support::SOON;
+use crate::support::elementary::{Digest, Unit};
+use crate::support::film::{Film, FilmUnit};
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players::{Player, Received, play_with_retina};
+use crate::support::recording::Packet;
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::{Viewer, Watched};
+use crate::support::wait_for;
 
 /// 50 pictures with B pictures, two groups.
 const ONE: &str = "one.mp4";

@@ -3,17 +3,15 @@
 // The request for an exclusive label.
 #![allow(unsafe_code)]
 
-mod support;
-
 use std::net::{Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use support::film::library;
-use support::namespaces::{Family, Host, Network};
-use support::scene::Scene;
-use support::server::{Operator, Server, title_url};
-use support::viewer::{Carriage, Viewer};
-use support::{SOON, skip, wait_for};
+use crate::support::film::library;
+use crate::support::namespaces::{Family, Host, Network};
+use crate::support::scene::Scene;
+use crate::support::server::{Operator, Server, title_url};
+use crate::support::viewer::{Carriage, Viewer};
+use crate::support::{SOON, skip, wait_for};
 
 /// The greatest label that can be leased.
 const MAX_LEASED: u32 = 0x7_ffff;

@@ -1,23 +1,21 @@
 //! Cameras as live titles: one server plays a short film in a loop, another has it as a camera, real players watch that.
 
-mod support;
-
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::elementary::Digest;
+use crate::support::film::{Film, library, locate};
+use crate::support::namespaces::Family::V6;
+use crate::support::players::{Player, Received};
+use crate::support::recording::Arrived;
+use crate::support::scene::Scene;
+use crate::support::server::Server;
+use crate::support::viewer::Carriage::{Interleaved, Udp};
+use crate::support::viewer::{Viewer, assert_contiguous};
+use crate::support::{SOON, http, wait_for};
 use serde_json::{Value, json};
-use support::elementary::Digest;
-use support::film::{Film, library, locate};
-use support::namespaces::Family::V6;
-use support::players::{Player, Received};
-use support::recording::Arrived;
-use support::scene::Scene;
-use support::server::Server;
-use support::viewer::Carriage::{Interleaved, Udp};
-use support::viewer::{Viewer, assert_contiguous};
-use support::{SOON, http, wait_for};
 use tempfile::TempDir;
 
 const FILM: &str = "camera.mp4";

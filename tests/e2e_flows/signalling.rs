@@ -4,8 +4,6 @@
 // kill: tests only.
 #![allow(unsafe_code)]
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use support::film::library;
-use support::namespaces::Family::{self, V4, V6};
-use support::namespaces::Host;
-use support::recording::{Packet, PortPair, Recording};
-use support::rtsp::Connection;
-use support::scene::Scene;
-use support::server::{Server, flowsteer, rtsp_address};
-use support::viewer::{assert_contiguous, home_address};
-use support::wire::Capture;
-use support::{SOON, http, wait_for};
+use crate::support::film::library;
+use crate::support::namespaces::Family::{self, V4, V6};
+use crate::support::namespaces::Host;
+use crate::support::recording::{Packet, PortPair, Recording};
+use crate::support::rtsp::Connection;
+use crate::support::scene::Scene;
+use crate::support::server::{Server, flowsteer, rtsp_address};
+use crate::support::viewer::{assert_contiguous, home_address};
+use crate::support::wire::Capture;
+use crate::support::{SOON, http, wait_for};
 
 const TITLE: &str = "countdown.mp4";
 /// How exactly a window is kept.

@@ -1,7 +1,5 @@
 //! Titles played to home addresses that were reserved before: by the API and by RTSP, to receivers that speak neither.
 
-mod support;
-
 use std::io::Write;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -9,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use support::film::library;
-use support::namespaces::{Family, Host};
-use support::recording::{PortPair, Recording};
-use support::rtsp::Connection;
-use support::scene::Scene;
-use support::server::rtsp_address;
-use support::viewer::{assert_contiguous, home_address, parameter, units};
-use support::{SOON, http, wait_for};
+use crate::support::film::library;
+use crate::support::namespaces::{Family, Host};
+use crate::support::recording::{PortPair, Recording};
+use crate::support::rtsp::Connection;
+use crate::support::scene::Scene;
+use crate::support::server::rtsp_address;
+use crate::support::viewer::{assert_contiguous, home_address, parameter, units};
+use crate::support::{SOON, http, wait_for};
 
 const TITLE: &str = "countdown.mp4";
 

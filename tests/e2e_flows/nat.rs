@@ -1,22 +1,20 @@
 //! Players behind a router that gives their datagrams another address and other ports than they told the server: the datagrams by
 //! which they open the way say where they really are.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{self, V4, V6};
+use crate::support::namespaces::{BehindNat, Host};
+use crate::support::players::Player;
+use crate::support::scene::Scene;
+use crate::support::server::RTP;
+use crate::support::transcript::Vlc;
+use crate::support::viewer::Carriage::Udp;
+use crate::support::viewer::Viewer;
+use crate::support::{SOON, wait_for};
 use serde_json::Value;
-use support::film::Film;
-use support::namespaces::Family::{self, V4, V6};
-use support::namespaces::{BehindNat, Host};
-use support::players::Player;
-use support::scene::Scene;
-use support::server::RTP;
-use support::transcript::Vlc;
-use support::viewer::Carriage::Udp;
-use support::viewer::Viewer;
-use support::{SOON, wait_for};
 
 const TITLE: &str = "short.mp4";
 /// What opens the way: the header of an RTP packet and an empty Receiver Report, as FFmpeg sends them.
@@ -116,7 +114,7 @@ fn live555_opens_the_way_of_each_track_after_its_setup() {
             .recording
             .wait_for("40 packets and a report", SOON, |arrived| (arrived.rtp.len() >= 40 && !arrived.rtcp.is_empty()).then_some(()));
     }
-    let pictures = support::viewer::units("video", &vlc.tracks[0].recording.so_far().rtp);
+    let pictures = crate::support::viewer::units("video", &vlc.tracks[0].recording.so_far().rtp);
     assert_eq!(film.locate_pictures("pictures", &pictures.iter().map(|unit| unit.digest).collect::<Vec<_>>()), 0);
     assert_behind(&nat.router, V4, &care_ofs(&scene));
 }
@@ -137,7 +135,7 @@ fn a_film_moves_to_a_device_behind_a_nat() {
         assert_eq!(first, info.seq, "nothing went astray before");
         track.recording.wait_for("a report", SOON, |arrived| (!arrived.rtcp.is_empty()).then_some(()));
     }
-    a.video().recording.wait_for("BYE to A", SOON, support::recording::Arrived::bye_at);
+    a.video().recording.wait_for("BYE to A", SOON, crate::support::recording::Arrived::bye_at);
     let pictures: Vec<_> = b.video().units().iter().map(|unit| unit.digest).collect();
     Film::named("countdown.mp4").locate_pictures("B's pictures", &pictures);
 }

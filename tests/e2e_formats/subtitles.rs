@@ -1,17 +1,15 @@
 //! Films with subtitles: these are left out and named, picture and sound play whole.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::film::Film;
+use crate::support::namespaces::Family::V4;
+use crate::support::players::Player;
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::Interleaved;
 use flowsteer::library::{Library, TitlePath};
-use support::film::Film;
-use support::namespaces::Family::V4;
-use support::players::Player;
-use support::scene::Scene;
-use support::viewer::Carriage::Interleaved;
 
 const SLACK: Duration = Duration::from_secs(20);
 /// Title, coding of the subtitles by ffmpeg's name, and by the file's.

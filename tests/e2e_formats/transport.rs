@@ -1,22 +1,20 @@
 //! Transport streams as a whole (`?as=ts`), packet by packet, and sound in LATM: to real players.
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::SOON;
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::namespaces::Host;
-use support::players::{Player, play_with_retina};
-use support::recording::{Arrived, Packet};
-use support::rtsp::Connection;
-use support::scene::Scene;
-use support::viewer::Carriage::{Interleaved, Udp};
-use support::viewer::{Viewer, assert_contiguous, authority};
+use crate::support::SOON;
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::namespaces::Host;
+use crate::support::players::{Player, play_with_retina};
+use crate::support::recording::{Arrived, Packet};
+use crate::support::rtsp::Connection;
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{Interleaved, Udp};
+use crate::support::viewer::{Viewer, assert_contiguous, authority};
 
 const TITLE: &str = "film.ts";
 const LATM: &str = "latm.ts";
@@ -56,7 +54,7 @@ fn set() -> Option<Stage> {
 }
 
 impl Stage {
-    fn whole(&self, carriage: support::viewer::Carriage) -> String {
+    fn whole(&self, carriage: crate::support::viewer::Carriage) -> String {
         format!("{}?as=ts", self.scene.url(if carriage == Udp { V6 } else { V4 }, TITLE))
     }
 

@@ -1,17 +1,15 @@
 //! Live titles under a simulated clock: where a viewer begins, what it waits for, what it passes over.
 
-mod playback_rig;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::playback_rig::{AUDIO, Rig, VIDEO, seconds};
 use flowsteer::library::TitlePath;
 use flowsteer::library::live::{Feed, LiveSettings, LiveTitles, LiveTrack, LiveUnit};
 use flowsteer::now::Now;
 use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, Scale};
 use flowsteer::quantities::{ClockRate, MediaTime};
 use flowsteer::steering::JoinWay;
-use playback_rig::{AUDIO, Rig, VIDEO, seconds};
 
 /// Pictures of a group.
 const GROUP: i64 = 50;
@@ -35,7 +33,7 @@ impl Source {
     }
 
     fn begin(&mut self) {
-        let film = playback_rig::title(1, 25);
+        let film = crate::playback_rig::title(1, 25);
         let track = |number: usize| LiveTrack {
             codec: film.tracks[number].codec.clone(),
             timescale: film.tracks[number].timescale,
@@ -87,7 +85,7 @@ impl Source {
 
 /// A source that has run for so long, and a viewer who begins then.
 fn begin(span: Duration, settings: LiveSettings) -> (Source, Rig) {
-    let mut rig = Rig::new(playback_rig::title(1, 25), false);
+    let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
     let mut source = Source::new(settings, rig.now);
     source.begin();
     let now = source.run(span);

@@ -1,20 +1,18 @@
 //! Retransmission for those who ask for it by `?rtx`: GStreamer on a network that loses datagrams, and a receiver that asks by hand.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use support::film::Film;
-use support::namespaces::Family::{self, V4, V6};
-use support::players::{Player, Received, play_with_retina};
-use support::recording::{Packet, SENDER_REPORT};
-use support::scene::Scene;
-use support::server::RTP;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::{Viewer, Watched};
-use support::wire::Capture;
-use support::{SOON, wait_for};
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{self, V4, V6};
+use crate::support::players::{Player, Received, play_with_retina};
+use crate::support::recording::{Packet, SENDER_REPORT};
+use crate::support::scene::Scene;
+use crate::support::server::RTP;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::{Viewer, Watched};
+use crate::support::wire::Capture;
+use crate::support::{SOON, wait_for};
 
 /// Ten seconds, a key picture every two.
 const TITLE: &str = "short.mp4";
@@ -118,7 +116,7 @@ struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn watch(scene: &'a Scene, host: &support::namespaces::Host, url: &str, carriage: Carriage) -> Self {
+    fn watch(scene: &'a Scene, host: &crate::support::namespaces::Host, url: &str, carriage: Carriage) -> Self {
         let mut viewer = Viewer::open_with_feedback(host, url, carriage);
         viewer.play();
         Self { scene, viewer }

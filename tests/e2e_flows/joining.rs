@@ -1,21 +1,19 @@
 //! How a device joins what runs, on the wire: aligned with the next key picture, and delayed where the last one is far back.
 
-mod support;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::SOON;
+use crate::support::elementary::{Digest, Unit};
+use crate::support::film::{Film, library};
+use crate::support::namespaces::Family::V6;
+use crate::support::recording::{Arrived, Packet};
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{Interleaved, Udp};
+use crate::support::viewer::{Carriage, Viewer, Watched, assert_contiguous};
 use serde_json::json;
-use support::SOON;
-use support::elementary::{Digest, Unit};
-use support::film::{Film, library};
-use support::namespaces::Family::V6;
-use support::recording::{Arrived, Packet};
-use support::scene::Scene;
-use support::viewer::Carriage::{Interleaved, Udp};
-use support::viewer::{Carriage, Viewer, Watched, assert_contiguous};
 
 /// A minute, a key picture every two seconds.
 const TITLE: &str = "countdown.mp4";

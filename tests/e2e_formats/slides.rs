@@ -1,16 +1,14 @@
 //! Slide shows to real players: decoded pictures are those of the files, as often and as long as `slides.toml` says, and edits show.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::namespaces::Family::{V4, V6};
-use support::namespaces::Host;
-use support::scene::Scene;
-use support::{SOON, wait_for};
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::namespaces::Host;
+use crate::support::scene::Scene;
+use crate::support::{SOON, wait_for};
 
 const FRAMEHASH: [&str; 9] = ["-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"];
 const SHOW: &str = "trip/slides.toml";

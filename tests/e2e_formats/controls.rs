@@ -1,22 +1,20 @@
 //! What a player says of how a title is to be played, beside scales: seeks that begin with the very frame of sound, and delivery faster
 //! and slower than real time. On the wire, and with real players, compared with the file.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use support::elementary;
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::players::{Player, play_with_retina};
-use support::recording::{Arrived, Packet};
-use support::scene::Scene;
-use support::viewer::Carriage::{self, Interleaved, Udp};
-use support::viewer::{Viewer, Watched};
-use support::wait_for;
+use crate::support::elementary;
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::players::{Player, play_with_retina};
+use crate::support::recording::{Arrived, Packet};
+use crate::support::scene::Scene;
+use crate::support::viewer::Carriage::{self, Interleaved, Udp};
+use crate::support::viewer::{Viewer, Watched};
+use crate::support::wait_for;
 
 const TITLE: &str = "film.mp4";
 const SLACK: Duration = Duration::from_secs(20);

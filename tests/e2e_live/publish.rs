@@ -1,25 +1,23 @@
 //! Publishing with ANNOUNCE and RECORD: what ffmpeg sends in is what players get, every unit of it, over either transport and across a
 //! hand-over; who may publish, and what becomes of those who watch when a publisher is killed.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::elementary::Digest;
+use crate::support::film::Film;
+use crate::support::namespaces::Family::{V4, V6};
+use crate::support::namespaces::{Family, Host};
+use crate::support::players::{Player, Received};
+use crate::support::recording::Arrived;
+use crate::support::rtsp::Connection;
+use crate::support::scene::Scene;
+use crate::support::server::rtsp_address;
+use crate::support::viewer::{Carriage, Viewer, assert_contiguous};
+use crate::support::{SOON, wait_for};
 use serde_json::Value;
-use support::elementary::Digest;
-use support::film::Film;
-use support::namespaces::Family::{V4, V6};
-use support::namespaces::{Family, Host};
-use support::players::{Player, Received};
-use support::recording::Arrived;
-use support::rtsp::Connection;
-use support::scene::Scene;
-use support::server::rtsp_address;
-use support::viewer::{Carriage, Viewer, assert_contiguous};
-use support::{SOON, wait_for};
 
 const PATH: &str = "studio/live.mp4";
 const SLACK: Duration = Duration::from_secs(12);

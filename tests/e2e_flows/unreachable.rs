@@ -1,16 +1,14 @@
 //! Destinations that take nothing: what is counted, what becomes of their branches, and that nobody else loses anything by them.
 
-mod support;
-
 use std::net::Ipv4Addr;
 
+use crate::support::film::{Film, library};
+use crate::support::namespaces::Family;
+use crate::support::scene::Scene;
+use crate::support::server::RTP;
+use crate::support::viewer::{Carriage, Viewer, assert_contiguous};
+use crate::support::{SOON, wait_for};
 use serde_json::{Value, json};
-use support::film::{Film, library};
-use support::namespaces::Family;
-use support::scene::Scene;
-use support::server::RTP;
-use support::viewer::{Carriage, Viewer, assert_contiguous};
-use support::{SOON, wait_for};
 
 /// A server that operators may tell any address of the documentation prefix.
 fn scene() -> Option<(Scene, tempfile::TempDir)> {

@@ -1,0 +1,7 @@
+//! Live titles with real players: cameras, and what is published. One binary, for each costs its linking.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod camera;
+mod publish;
