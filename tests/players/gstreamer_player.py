@@ -113,7 +113,8 @@ def main():
             player.wait_for(lambda: {kind for kind, _ in player.received} == {"v", "a"}, "picture and sound")
             flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
             rate, to = (1.0, float(numbers[0])) if what == "seek" else (float(numbers[0]), 0.0)
-            if not player.pipeline.seek(rate, Gst.Format.TIME, flags, Gst.SeekType.SET, int(to * Gst.SECOND), Gst.SeekType.NONE, 0):
+            begin, end = (Gst.SeekType.SET, int(to * Gst.SECOND)), (Gst.SeekType.SET, -1)
+            if not player.pipeline.seek(rate, Gst.Format.TIME, flags, *begin, *end):
                 sys.exit("the seek is refused")
             tell("sought")
         player.wait_for(lambda: player.ended == Gst.MessageType.EOS, "end of stream")
