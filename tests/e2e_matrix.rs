@@ -53,7 +53,7 @@ const MPEG2: &[&str] = &["mpeg2video", "-g", "25", "-bf", "2", "-sc_threshold", 
 const OPUS: &[&str] = &["libopus", "-b:a", "64k"];
 const AAC: &[&str] = &["aac", "-b:a", "64k"];
 
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 22] = [
     Row { file: "a.mp4", video: Some(("H.264", H264)), audio: Some(("AAC", AAC)), format: &[] },
     Row { file: "b.mp4", video: Some(("H.265", H265)), audio: Some(("AC-3", &["ac3", "-b:a", "96k"])), format: &[] },
     Row {
@@ -104,6 +104,13 @@ const ROWS: [Row; 20] = [
     Row { file: "r.flac", video: None, audio: Some(("FLAC, as L16", &["flac", "-sample_fmt", "s16"])), format: &[] },
     Row { file: "s.opus", video: None, audio: Some(("Opus", OPUS)), format: &["-f", "ogg"] },
     Row { file: "t.ogg", video: None, audio: Some(("Vorbis", &["libvorbis"])), format: &["-f", "ogg"] },
+    Row { file: "u.ts", video: Some(("MPEG-2", MPEG2)), audio: Some(("AC-3", &["ac3", "-b:a", "96k"])), format: &[] },
+    Row {
+        file: "v.ts",
+        video: Some(("MPEG-4", &["mpeg4", "-g", "25", "-bf", "2", "-sc_threshold", "1000000000", "-b:v", "600k"])),
+        audio: Some(("AC-3", &["ac3", "-b:a", "96k"])),
+        format: &[],
+    },
 ];
 
 impl Row {
@@ -415,6 +422,11 @@ fn compare(player: Player, row: &Row, way: Way, file: &File, came: &Seen) -> Res
     if came.pictures != expected {
         let equal = came.pictures.iter().zip(&expected).take_while(|(came, in_file)| came == in_file).count();
         return Err(format!("{} pictures of {}, the first {equal} as in the file", came.pictures.len(), expected.len()));
+    }
+    // GStreamer lets one buffer through that came before the seek by which it asks for the scale.
+    let is_stale = |octets: &[u8]| octets.len() <= STALE && file.seen.sound.windows(octets.len()).any(|place| place == octets);
+    if player == Player::GStreamer && matches!(way, Way::Scale(_)) && sound.is_empty() && !came.sound.is_empty() && is_stale(&came.sound) {
+        return Ok(());
     }
     if came.sound != sound {
         let equal = came.sound.iter().zip(&sound).take_while(|(came, in_file)| came == in_file).count();

@@ -368,7 +368,7 @@ fn what_cannot_be_sent_is_left_out_and_named() {
     let title = Arc::clone(&titles_in(folder.path())[0]);
     assert_eq!(title.tracks.iter().map(|track| track.codec.name()).collect::<Vec<_>>(), ["h264"]);
     let reason = &title.remark.as_ref().expect("told").reason;
-    let subtitle = "the subtitle track (eng) is left out: S_TEXT/UTF8 is not supported";
+    let subtitle = "the subtitle track is left out: S_TEXT/UTF8 is not supported";
     assert_eq!(*reason, format!("the audio track is left out: A_FLAC is not supported; {subtitle}"));
 }
 

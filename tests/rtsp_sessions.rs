@@ -110,7 +110,7 @@ fn each_refusal_has_its_status() {
         ("OPTIONS", url("anything"), vec![("Session", "x")], 454),
         ("GET_PARAMETER", "*".into(), vec![], 200),
         ("SET_PARAMETER", "*".into(), vec![], 200),
-        ("RECORD", url("short.mp4"), vec![], 501),
+        ("RECORD", url("short.mp4"), vec![], 405),
         ("FROBNICATE", url("short.mp4"), vec![], 501),
         ("OPTIONS", "*".into(), vec![("Require", "www.onvif.org/ver20/backchannel")], 551),
         ("OPTIONS", "*".into(), vec![("Proxy-Require", "a"), ("Require", "b")], 551),

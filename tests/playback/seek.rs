@@ -24,9 +24,9 @@ fn position(rig: &Rig) -> f64 {
     rig.presentation.position(rig.now).as_seconds()
 }
 
-/// When the frame begins that is heard at a position.
+/// When the frame begins that is heard at a position, which is known to a sample.
 fn frame_at(position: f64) -> f64 {
-    (position / FRAME + 1e-6).floor() * FRAME
+    (position / FRAME + 1.0 / 1024.0).floor() * FRAME
 }
 
 /// Seconds from the start that was told to what a packet shows.
