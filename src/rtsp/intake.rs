@@ -23,6 +23,8 @@ pub const SILENCE: Duration = Duration::from_secs(10);
 const QUEUE: usize = 1024;
 /// Packets that are taken in before the title gets what they make.
 const BATCH: usize = 64;
+/// How long datagrams may come behind TEARDOWN; a gap is given up within this, too.
+const REST: Duration = Duration::from_millis(200);
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
 
@@ -118,8 +120,9 @@ impl Intake {
                         self.take(track, is_rtcp, &octets, now);
                     }
                     Incoming::End(done) => {
+                        self.take_rest(&mut queue).await;
                         self.publication.finish();
-                        self.pass_on(now);
+                        self.pass_on(crate::net::now().mono);
                         self.count(&mut told);
                         tracing::info!(title = %self.claim.path(), "somebody has ended publishing");
                         self.claim.end();
@@ -155,6 +158,20 @@ impl Intake {
             self.publication.handle_rtcp(track, octets, now);
         } else if let Err(junk) = self.publication.handle_rtp(track, octets, now) {
             tracing::trace!(%junk, "a published packet is of no use");
+        }
+    }
+
+    /// Takes datagrams that are still on their way: TEARDOWN, over TCP, may have overtaken them.
+    async fn take_rest(&mut self, queue: &mut mpsc::Receiver<Incoming>) {
+        if !self.reports.iter().any(|reports| matches!(reports, Reports::Udp(..))) {
+            return;
+        }
+        let end = tokio::time::Instant::now() + REST;
+        while let Ok(Some(incoming)) = tokio::time::timeout_at(end, queue.recv()).await {
+            if let Incoming::Packet { track, is_rtcp, octets } = incoming {
+                self.take(track, is_rtcp, &octets, now().mono);
+                self.pass_on(now().mono);
+            }
         }
     }
 

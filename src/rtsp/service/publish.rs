@@ -17,7 +17,7 @@ use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization::{self, Credentials};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
-use crate::rtsp::intake::{Incoming, Intake, Reports};
+use crate::rtsp::intake::{Incoming, Intake, Of, Reports};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::publishers::Claim;
 use crate::rtsp::service::access::REALM;
@@ -61,7 +61,7 @@ enum Stage {
     /// Packets go to the intake; by channel, the tracks there, with whether it is RTCP.
     Recording {
         packets: mpsc::Sender<Incoming>,
-        channels: Vec<(u8, Option<(usize, bool)>)>,
+        channels: Vec<(u8, Of)>,
     },
     Over,
 }
