@@ -1,9 +1,9 @@
 //! What comes from one publisher: its tracks' access units on one timeline.
 //!
 //! RTP timestamps of different tracks begin anywhere. The sender reports say which of them belong together (RFC 3550 section 6.4.1);
-//! without them, what came together does. So long as neither is known, and until the parameter sets of each picture track have
-//! come, access units are held back, [`PATIENCE`] long at most. Later reports move nothing: a timeline that jumps is worse
-//! than one that is off by a drift of clocks.
+//! without them, what came together does. So long as neither is known, access units are held back, [`PATIENCE`] long at most; where the
+//! parameter sets of a picture track have not come, though packets of it do, [`DESCRIBED`] long. Later reports move
+//! nothing: a timeline that jumps is worse than one that is off by a drift of clocks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::quantities::{ClockRate, MediaTime};
 
 /// So long all tracks are waited for, from the first packet of any.
 pub const PATIENCE: Duration = Duration::from_millis(1500);
-/// So long parameter sets are waited for where there is no track without.
-const DESCRIBED: Duration = Duration::from_secs(10);
+/// So long parameter sets are waited for where packets of their track come, or where there is no track without.
+pub const DESCRIBED: Duration = Duration::from_secs(10);
 /// Reports are sent so often (RFC 3550 section 6.2).
 const REPORTS: Duration = Duration::from_secs(5);
 /// Access units, and their octets, that are held back at most.
@@ -181,8 +181,7 @@ impl Publication {
     /// When [`Publication::poll`], or [`Publication::poll_report`], may give something without a packet.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let waiting = match self.stage {
-            Stage::Waiting(since) if self.is_described() => Some(since + PATIENCE),
-            Stage::Waiting(since) => Some(since + DESCRIBED),
+            Stage::Waiting(since) => Some(self.deadline(since)),
             Stage::Silent | Stage::Begun | Stage::Over => None,
         };
         let gaps = self.tracks.iter().filter_map(|track| track.receiver.poll_timeout());
@@ -210,33 +209,50 @@ impl Publication {
         self.tracks.iter().any(|track| track.receiver.codec().is_some())
     }
 
+    /// When what is known has to do, of packets that come since then.
+    fn deadline(&self, since: Mono) -> Mono {
+        if !self.is_described() {
+            return since + DESCRIBED;
+        }
+        let nameless = self.tracks.iter().filter(|track| track.receiver.codec().is_none());
+        let heard = nameless.filter_map(|track| track.receiver.heard()).max().unwrap_or(since);
+        (heard.max(since) + PATIENCE).min(since + DESCRIBED)
+    }
+
+    /// Whether more than half of what may be held back is.
+    fn is_full(&self) -> bool {
+        self.held.len() > MAX_HELD / 2 || self.held_octets > MAX_HELD_OCTETS / 2
+    }
+
     fn next(&mut self, now: Mono) -> Option<(usize, Received)> {
         self.tracks.iter_mut().enumerate().find_map(|(number, track)| Some((number, track.receiver.poll(now)?)))
     }
 
     fn hold(&mut self, now: Mono) {
         while let Some((number, unit)) = self.next(now) {
-            if let Some(track) = self.tracks.get_mut(number) {
-                track.first.get_or_insert((unit.timestamp, now));
-            }
-            if self.held.len() < MAX_HELD && self.held_octets + unit.octets.len() <= MAX_HELD_OCTETS {
+            let Some(track) = self.tracks.get_mut(number) else { continue };
+            track.first.get_or_insert((unit.timestamp, now));
+            // Without parameter sets it cannot be decoded.
+            let is_decodable = track.receiver.codec().is_some();
+            if is_decodable && self.held.len() < MAX_HELD && self.held_octets + unit.octets.len() <= MAX_HELD_OCTETS {
                 self.held_octets += unit.octets.len();
                 self.held.push_back((number, unit));
             } else {
                 self.dropped += 1;
+            }
+            if self.is_described() && self.is_full() {
+                return;
             }
         }
     }
 
     fn begin(&mut self, since: Mono, now: Mono) -> Option<Output> {
         let is_whole = |track: &Track| track.first.is_some() && track.receiver.sender().is_some() && track.receiver.codec().is_some();
-        if !self.tracks.iter().all(is_whole) && now < since + PATIENCE {
+        let is_due = now >= self.deadline(since) || self.is_described() && self.is_full();
+        if !self.tracks.iter().all(is_whole) && !is_due {
             return None;
         }
         if !self.is_described() {
-            if now < since + DESCRIBED {
-                return None;
-            }
             self.stage = Stage::Over;
             return Some(Output::Nothing);
         }

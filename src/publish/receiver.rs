@@ -1,6 +1,8 @@
 //! One track's RTP as it comes from a publisher: packets of one source, in order, made access units; and what RTCP says of their
 //! reception (RFC 3550 sections 6.4 and 8, appendices A.3 and A.8).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
@@ -13,11 +15,17 @@ use crate::now::Mono;
 use crate::publish::announced::AnnouncedTrack;
 use crate::publish::depacketizer::{Depacketizer, Payload, Received};
 use crate::publish::reorder::{self, Ordered, Reorder};
-use crate::quantities::ClockRate;
+use crate::quantities::{ClockRate, MediaTime};
 
 const SENDER_REPORT: u8 = 200;
 /// A sender report without blocks, in octets.
 const SENDER_REPORT_LEN: usize = 28;
+
+/// Another source takes the place of the one that is known with so many packets, none of the known one between them; all but the last
+/// are dropped.
+const IN_A_ROW: u8 = 3;
+/// It does with its first one where the known one has said nothing for so long.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Why a datagram is none of a track's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +36,7 @@ pub enum Junk {
     /// It has another payload type than was announced.
     #[error("another payload type")]
     PayloadType,
-    /// It is of another source than the first packet was.
+    /// It is of another source than those before it.
     #[error("another source")]
     Source,
 }
@@ -61,7 +69,7 @@ struct Held {
 pub struct SenderTime {
     /// The NTP timestamp.
     pub ntp: u64,
-    /// The RTP timestamp of the same moment.
+    /// The RTP timestamp of the same moment, as the lower 32 bits of those of access units.
     pub rtp: u32,
     /// When the report came.
     pub came: Mono,
@@ -123,6 +131,12 @@ pub struct Receiver {
     payload_type: u8,
     clock: ClockRate,
     source: Option<u32>,
+    /// A source that may take its place, and the packets that came of it since the last one of `source`.
+    other: Option<(u32, u8)>,
+    /// When the last packet was taken in.
+    heard: Option<Mono>,
+    /// What is added to the timestamps of the source, modulo 2^32, for them to go on where those of the one before ended.
+    moved: u32,
     reorder: Reorder<Held>,
     depacketizer: Depacketizer,
     /// The timestamp of the last packet that came out, and the same extended.
@@ -139,6 +153,9 @@ impl Receiver {
             payload_type: track.payload_type,
             clock: track.clock_rate,
             source: None,
+            other: None,
+            heard: None,
+            moved: 0,
             reorder: Reorder::default(),
             depacketizer: Depacketizer::new(track),
             last: None,
@@ -164,15 +181,21 @@ impl Receiver {
         self.sender
     }
 
+    /// When the last packet was taken in.
+    pub const fn heard(&self) -> Option<Mono> {
+        self.heard
+    }
+
     /// Takes a datagram in.
     ///
     /// # Errors
     /// Why it is none of the track's; it is counted.
     pub fn handle_rtp(&mut self, datagram: &[u8], now: Mono) -> Result<(), Junk> {
-        let outcome = self.read(datagram);
+        let outcome = self.read(datagram, now);
         match outcome {
             Ok((sequence, held)) => {
                 self.counters.packets += 1;
+                self.heard = Some(now);
                 self.reception.note(sequence, held.timestamp, self.clock, now);
                 self.reorder.handle_packet(sequence, held, now);
                 Ok(())
@@ -184,7 +207,7 @@ impl Receiver {
         }
     }
 
-    fn read(&mut self, datagram: &[u8]) -> Result<(u16, Held), Junk> {
+    fn read(&mut self, datagram: &[u8], now: Mono) -> Result<(u16, Held), Junk> {
         // RTP and RTCP on one port are told apart by this octet (RFC 5761 section 4).
         if datagram.first().is_none_or(|octet| octet >> 6 != 2) {
             return Err(Junk::Malformed);
@@ -194,10 +217,34 @@ impl Receiver {
         if header.payload_type != self.payload_type {
             return Err(Junk::PayloadType);
         }
-        if *self.source.get_or_insert(header.ssrc) != header.ssrc {
-            return Err(Junk::Source);
+        match self.source.map(|source| source == header.ssrc) {
+            Some(true) => self.other = None,
+            Some(false) if !self.gives_way(header.ssrc, now) => return Err(Junk::Source),
+            Some(false) => self.restart(header.ssrc, header.timestamp, now),
+            None => self.source = Some(header.ssrc),
         }
         Ok((header.sequence_number, Held { timestamp: header.timestamp, marker: header.marker, payload: packet.payload }))
+    }
+
+    /// Whether the known source gives way to this one.
+    fn gives_way(&mut self, ssrc: u32, now: Mono) -> bool {
+        let before = self.other.filter(|(other, _)| *other == ssrc).map_or(0, |(_, count)| count);
+        self.other = Some((ssrc, before + 1));
+        before + 1 >= IN_A_ROW || self.heard.is_none_or(|heard| now.since(heard) >= QUIET)
+    }
+
+    /// Another source goes on. Its timestamps begin anywhere: they are put as far behind the last ones as it came behind them.
+    fn restart(&mut self, ssrc: u32, timestamp: u32, now: Mono) {
+        if self.reorder.restart() > 0 {
+            self.depacketizer.handle_loss();
+        }
+        self.depacketizer.finish();
+        (self.source, self.other, self.sender, self.reception) = (Some(ssrc), None, None, Reception::default());
+        if let (Some((_, last)), Some(heard)) = (self.last, self.heard) {
+            let extended = last.saturating_add(MediaTime::ZERO.plus(now.since(heard)).to_ticks(self.clock));
+            self.last = Some((timestamp, extended));
+            self.moved = (extended as u32).wrapping_sub(timestamp);
+        }
     }
 
     /// Takes RTCP in: the sender's reports count, all else is passed over.
@@ -211,7 +258,8 @@ impl Receiver {
                 let word = |at: usize| packet.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes);
                 if self.source.is_none_or(|source| source == word(4)) {
                     let ntp = u64::from(word(8)) << 32 | u64::from(word(12));
-                    self.sender = (ntp != 0).then_some(SenderTime { ntp, rtp: word(16), came: now });
+                    let rtp = word(16).wrapping_add(self.moved);
+                    self.sender = (ntp != 0).then_some(SenderTime { ntp, rtp, came: now });
                 }
             }
         }

@@ -102,6 +102,14 @@ impl<T> Reorder<T> {
         }
     }
 
+    /// Another source begins: the next packet says where counting begins. How many packets were held back, and are lost.
+    pub fn restart(&mut self) -> usize {
+        let held = self.held.len();
+        let counters = Counters { lost: self.counters.lost + held as u64, ..self.counters };
+        *self = Self { counters, ..Self::default() };
+        held
+    }
+
     /// What comes next; `None` while a gap is waited for and while nothing is held.
     pub fn poll(&mut self, now: Mono) -> Option<Ordered<T>> {
         let next = self.next?;
@@ -198,6 +206,15 @@ mod tests {
         expected.extend(packets(&[20_001, 20_002]));
         assert_eq!(out, expected);
         assert_eq!(reorder.counters(), Counters { lost: 1, strange: 2, ..Counters::default() });
+    }
+
+    #[test]
+    fn another_source_counts_anew_and_what_was_held_is_lost() {
+        let mut reorder = Reorder::default();
+        assert_eq!(fed(&mut reorder, &[5, 7, 8], Mono::default()), packets(&[5]));
+        assert_eq!(reorder.restart(), 2);
+        assert_eq!(fed(&mut reorder, &[40_000, 40_001], Mono::default()), packets(&[40_000, 40_001]));
+        assert_eq!(reorder.counters(), Counters { lost: 2, ..Counters::default() });
     }
 
     #[test]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::announced::{AnnounceError, Announced, AnnouncedTrack, Coding};
 use super::depacketizer::{Depacketizer, Payload, Received};
-use super::publication::{Output, PATIENCE, Publication, PublishedUnit};
+use super::publication::{DESCRIBED, Output, PATIENCE, Publication, PublishedUnit};
+use super::receiver::Junk;
 use crate::library::{AacConfig, Codec, H264Config, NalFraming};
 use crate::now::Mono;
 use crate::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
@@ -192,6 +193,84 @@ fn sender_reports_put_tracks_beside_each_other_and_else_arrival_does() {
             .collect();
         assert_eq!(times, [(0, 0), (1, if with_reports { 24_000 } else { 0 })]);
     }
+}
+
+#[test]
+fn parameter_sets_that_come_late_are_waited_for_while_packets_of_their_track_come() {
+    let half = std::time::Duration::from_millis(500);
+    let mut tracks = announced().tracks;
+    let Coding::H264(sets) = std::mem::replace(&mut tracks[0].coding, Coding::H264(Vec::new())) else { panic!("H.264 was announced") };
+    let slice = picture(&[20])[4..].to_vec();
+    let begins = |publication: &mut Publication, now| match units(publication, now).first() {
+        Some(Output::Begin(tracks, silent)) => Some((tracks.len(), silent.clone())),
+        _ => None,
+    };
+    // The pictures end after as many half seconds as the first number says; the sets come with the second.
+    for (end, sets_at, expected_at, expected) in
+        [(30, 8, 8, (2, vec![])), (30, 30, 20, (1, vec![0])), (4, 30, 7, (1, vec![0])), (0, 30, 3, (1, vec![0]))]
+    {
+        let mut publication = Publication::new(tracks.clone(), 1);
+        for reporting in [0, 1] {
+            publication.handle_rtcp(reporting, &sender_report(100 << 32, 5000), Mono::default());
+        }
+        let (mut begun, mut sequence) = (None, 0);
+        for step in 0..30 {
+            let now = Mono::default() + half * step;
+            let payloads = if step == sets_at { [&sets[..], std::slice::from_ref(&slice)].concat() } else { vec![slice.clone()] };
+            let pictures = payloads.iter().filter(|_| u32::from(step) <= end && end > 0);
+            for payload in pictures {
+                sequence += 1;
+                publication.handle_rtp(0, &rtp(&tracks[0], sequence, 5000 + step * 45_000, payload), now).expect("taken");
+            }
+            publication.handle_rtp(1, &rtp(&tracks[1], step as u16, 5000 + step * 24_000, &SOUND), now).expect("taken");
+            assert!(publication.poll_timeout().is_some_and(|due| due <= Mono::default() + DESCRIBED) || begun.is_some());
+            if let Some(what) = begins(&mut publication, now) {
+                begun = Some((step, what));
+            }
+        }
+        assert_eq!(begun, Some((expected_at, expected)), "pictures until {end}, sets at {sets_at}");
+    }
+}
+
+/// The same of another source.
+fn of_source(mut datagram: Vec<u8>, ssrc: u8) -> Vec<u8> {
+    datagram[11] = ssrc;
+    datagram
+}
+
+#[test]
+fn another_source_goes_on_where_one_has_ended_and_does_not_disturb_one_that_sends() {
+    let track = announced().tracks.remove(1);
+    let (mut publication, start) = (Publication::new(vec![track.clone()], 1), Mono::default());
+    let mut now = start;
+    let mut out = Vec::new();
+    let mut send = |ssrc, sequence, timestamp, millis| {
+        now += std::time::Duration::from_millis(millis);
+        let outcome = publication.handle_rtp(0, &of_source(rtp(&track, sequence, timestamp, &SOUND), ssrc), now);
+        out.extend(units(&mut publication, now));
+        outcome
+    };
+    assert_eq!(send(9, 1, 1000, 0), Ok(()));
+    assert_eq!(send(7, 500, 9, 20), Err(Junk::Source));
+    assert_eq!(send(7, 501, 9, 20), Err(Junk::Source));
+    assert_eq!(send(9, 2, 1000 + 40 * 48, 0), Ok(()));
+    assert_eq!(send(7, 502, 80_000, 0), Err(Junk::Source), "those in a row count");
+    assert_eq!(send(7, 503, 80_000, 0), Err(Junk::Source));
+    assert_eq!(send(7, 504, 80_000, 20), Ok(()));
+    assert_eq!(send(9, 3, 5, 20), Err(Junk::Source));
+    assert_eq!(send(7, 505, 80_000 + 48 * 20, 0), Ok(()));
+    assert_eq!(send(4, 60_000, 7, 2000), Ok(()), "silence is enough");
+    let times: Vec<_> = out
+        .iter()
+        .filter_map(|output| match output {
+            Output::Unit(unit) => Some(unit.presentation_time),
+            _ => None,
+        })
+        .collect();
+    let first = times[0];
+    assert_eq!(times.iter().map(|time| (time - first) / 48).collect::<Vec<_>>(), [0, 40, 60, 80, 2080]);
+    let (_, report) = publication.poll_report(now).expect("it is due");
+    assert_eq!(report[11], 4);
 }
 
 #[test]
