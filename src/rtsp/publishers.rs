@@ -49,6 +49,10 @@ pub enum ClaimError {
 /// A title whose publisher is away.
 struct Away {
     feed: Feed,
+    /// The publisher's name; `None` where everybody may publish.
+    user: Option<String>,
+    /// What is kept of it needs the place on.
+    place: OwnedSemaphorePermit,
     /// Which absence it is.
     number: u64,
 }
@@ -77,18 +81,33 @@ impl Publishers {
         Self { rules, connections, live, settings, waiting: Mutex::default(), places: Arc::new(Semaphore::new(MOST)) }
     }
 
-    /// Takes a title path for a publisher.
-    pub(crate) fn claim(self: &Arc<Self>, path: &TitlePath) -> Result<Claim, ClaimError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ClaimError::Full)?;
-        let away = self.lock().away.remove(path);
-        let (feed, has_begun) = match away {
-            Some(Away { feed, .. }) => (feed, true),
+    /// The rules that say who may publish at a path: of those that cover it the most specific ones, a path itself before the longest
+    /// beginning. There are several where a path is given to several users, and none where nobody may.
+    pub(crate) fn rules_of(&self, path: &TitlePath) -> Vec<&PublishRule> {
+        let specific = |rule: &&PublishRule| (!rule.path.ends_with('*'), rule.path.len());
+        let covering = || self.rules.iter().filter(|rule| rule.covers(path));
+        let most = covering().map(|rule| specific(&rule)).max();
+        covering().filter(|rule| Some(specific(rule)) == most).collect()
+    }
+
+    /// Takes a title path for a publisher of that name, `None` where everybody may publish. One that is away gets its title back.
+    pub(crate) fn claim(self: &Arc<Self>, path: &TitlePath, user: Option<String>) -> Result<Claim, ClaimError> {
+        let mut waiting = self.lock();
+        if waiting.away.get(path).is_some_and(|away| away.user != user) {
+            return Err(ClaimError::Taken);
+        }
+        let away = waiting.away.remove(path);
+        drop(waiting);
+        let (feed, place, has_begun) = match away {
+            Some(Away { feed, place, .. }) => (feed, place, true),
             None => {
+                let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ClaimError::Full)?;
                 let added = self.live.add(path.clone(), self.settings);
-                (added.map_err(|_: FeedError| ClaimError::Taken)?, false)
+                (added.map_err(|_: FeedError| ClaimError::Taken)?, place, false)
             }
         };
-        Ok(Claim { publishers: Arc::clone(self), path: path.clone(), feed: Some(feed), has_begun, _place: place })
+        let open = Some(Open { feed, user, place });
+        Ok(Claim { publishers: Arc::clone(self), path: path.clone(), open, has_begun })
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -96,12 +115,13 @@ impl Publishers {
     }
 
     /// Keeps a title for who may come back to it.
-    fn keep(self: &Arc<Self>, path: TitlePath, feed: Feed) {
+    fn keep(self: &Arc<Self>, path: TitlePath, open: Open) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut waiting = self.lock();
         waiting.absences += 1;
         let number = waiting.absences;
-        waiting.away.insert(path.clone(), Away { feed, number });
+        let Open { feed, user, place } = open;
+        waiting.away.insert(path.clone(), Away { feed, user, place, number });
         drop(waiting);
         let publishers = Arc::clone(self);
         runtime.spawn(async move {
@@ -121,9 +141,16 @@ impl Publishers {
 pub(crate) struct Claim {
     publishers: Arc<Publishers>,
     path: TitlePath,
-    feed: Option<Feed>,
+    /// `None` once it has ended.
+    open: Option<Open>,
     pub has_begun: bool,
-    _place: OwnedSemaphorePermit,
+}
+
+/// What a claim holds.
+struct Open {
+    feed: Feed,
+    user: Option<String>,
+    place: OwnedSemaphorePermit,
 }
 
 impl Claim {
@@ -133,23 +160,90 @@ impl Claim {
     }
 
     /// The way into the title.
-    pub const fn feed(&mut self) -> Option<&mut Feed> {
-        self.feed.as_mut()
+    pub fn feed(&mut self) -> Option<&mut Feed> {
+        self.open.as_mut().map(|open| &mut open.feed)
     }
 
     /// The publisher has said that it ends.
     pub fn end(mut self) {
-        if let Some(feed) = self.feed.take() {
-            feed.end();
+        if let Some(open) = self.open.take() {
+            open.feed.end();
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(mut feed) = self.feed.take().filter(|_| self.has_begun) {
-            feed.lost(Problem { reason: "its publisher is away".into() });
-            self.publishers.keep(self.path.clone(), feed);
+        if let Some(mut open) = self.open.take().filter(|_| self.has_begun) {
+            open.feed.lost(Problem { reason: "its publisher is away".into() });
+            self.publishers.keep(self.path.clone(), open);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publishers(rules: &[(&str, Option<&str>)]) -> Arc<Publishers> {
+        let rule = |(path, user): &(&str, Option<&str>)| PublishRule {
+            path: (*path).into(),
+            credentials: user.map(|user| (user.to_owned(), Zeroizing::new("secret".to_owned()))),
+        };
+        let live = Arc::new(LiveTitles::default());
+        Arc::new(Publishers::new(rules.iter().map(rule).collect(), live, LiveSettings::default(), Arc::new(Connections::default())))
+    }
+
+    fn path(path: &str) -> TitlePath {
+        TitlePath::new(path).expect("a title path")
+    }
+
+    fn refused(claim: Result<Claim, ClaimError>) -> Option<ClaimError> {
+        claim.err()
+    }
+
+    #[test]
+    fn the_most_specific_rule_says_who_may_publish() {
+        let rules =
+            [("*", None), ("studio/*", Some("anna")), ("studio/*", Some("bert")), ("studio/door", Some("carl")), ("studio/d*", None)];
+        let publishers = publishers(&rules);
+        let users = |at: &str| {
+            let user = |rule: &&PublishRule| rule.credentials.as_ref().map(|(user, _)| user.clone());
+            publishers.rules_of(&path(at)).iter().map(user).collect::<Vec<_>>()
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(users("elsewhere"), [None]);
+        assert_eq!(users("studio/live"), [named("anna"), named("bert")]);
+        assert_eq!(users("studio/door"), [named("carl")]);
+        assert_eq!(users("studio/doors"), [None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_away_gets_the_title_back_and_nobody_else_does() {
+        let (publishers, at) = (publishers(&[]), path("live"));
+        let anna = || Some("anna".to_owned());
+        let mut claim = publishers.claim(&at, anna()).expect("it is free");
+        claim.has_begun = true;
+        drop(claim);
+        for other in [None, Some("bert".to_owned())] {
+            assert_eq!(refused(publishers.claim(&at, other)), Some(ClaimError::Taken));
+        }
+        let again = publishers.claim(&at, anna()).expect("it is hers");
+        assert!(again.has_begun);
+        drop(again);
+        tokio::time::sleep(RETURN + Duration::from_millis(1)).await;
+        assert!(!publishers.claim(&at, None).expect("it has ended").has_begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_away_keeps_its_place() {
+        let publishers = publishers(&[]);
+        for number in 0..MOST {
+            publishers.claim(&path(&format!("live{number}")), None).expect("there is a place").has_begun = true;
+        }
+        assert_eq!(refused(publishers.claim(&path("one/more"), None)), Some(ClaimError::Full));
+        drop(publishers.claim(&path("live0"), None).expect("who comes back has one"));
+        tokio::time::sleep(RETURN + Duration::from_millis(1)).await;
+        assert_eq!(refused(publishers.claim(&path("one/more"), None)), None);
     }
 }

@@ -154,6 +154,7 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             }
             deadline = None;
         }
+        link.end_unrecorded(now().mono);
         let until = match decoder.is_partial() {
             true => *deadline.get_or_insert_with(|| Instant::now() + settings.request_timeout),
             false => Instant::now() + settings.session_timeout,
@@ -163,8 +164,11 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
         {
             turn.lapse();
         }
-        match timeout_at(until, stream.readable()).await {
+        let record = link.record_until().map(|record| Instant::now() + record.since(now().mono));
+        let wake = record.map_or(until, |record| record.min(until));
+        match timeout_at(wake, stream.readable()).await {
             Ok(readable) => readable?,
+            Err(_) if wake < until => continue,
             Err(_) if decoder.is_partial() => {
                 count_refusal("request_timeout_s", link.peer);
                 sending.respond(&closing(Status(408), None).emit(None), now().mono);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
 
 use crate::library::TitlePath;
 use crate::net::{PeerSocket, bind_pair, now};
+use crate::now::Mono;
 use crate::publish::announced::{Announced, AnnouncedTrack};
 use crate::publish::publication::Publication;
 use crate::rtsp::error::Refusal;
@@ -19,7 +19,7 @@ use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
 use crate::rtsp::intake::{Incoming, Intake, Of, Reports};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::publishers::Claim;
+use crate::rtsp::publishers::{Claim, PublishRule};
 use crate::rtsp::service::access::REALM;
 use crate::rtsp::service::set_up::random;
 use crate::rtsp::service::{Link, Service, count_refusal};
@@ -28,6 +28,9 @@ use crate::rtsp::url::{self, Target};
 
 /// How long TEARDOWN waits for the title's end.
 const END: Duration = Duration::from_secs(1);
+
+/// So long after ANNOUNCE the tracks may be set up; RECORD has to come within it.
+const RECORDED: Duration = Duration::from_secs(30);
 
 /// What a publisher's connection knows.
 pub(super) struct Publishing {
@@ -56,8 +59,8 @@ enum Carriage {
 }
 
 enum Stage {
-    /// Tracks are being set up.
-    Announced(Claim),
+    /// Tracks are being set up, until then.
+    Announced(Claim, Mono),
     /// Packets go to the intake; by channel, the tracks there, with whether it is RTCP.
     Recording {
         packets: mpsc::Sender<Incoming>,
@@ -76,7 +79,7 @@ impl Publishing {
     /// Whether something may still come.
     pub(super) fn lives(&self) -> bool {
         match &self.stage {
-            Stage::Announced(_) => true,
+            Stage::Announced(..) => true,
             Stage::Recording { packets, .. } => !packets.is_closed(),
             Stage::Over => false,
         }
@@ -117,6 +120,24 @@ impl Publishing {
     }
 }
 
+impl Link {
+    /// By when RECORD has to come, where something was announced.
+    pub(in crate::rtsp) fn record_until(&self) -> Option<Mono> {
+        match &self.publishing.as_ref()?.stage {
+            Stage::Announced(_, until) => Some(*until),
+            Stage::Recording { .. } | Stage::Over => None,
+        }
+    }
+
+    /// Ends an announcement that RECORD has not followed in time.
+    pub(in crate::rtsp) fn end_unrecorded(&mut self, now: Mono) {
+        if self.record_until().is_some_and(|until| now >= until) {
+            count_refusal("record_timeout", self.peer);
+            self.publishing = None;
+        }
+    }
+}
+
 impl Service {
     /// ANNOUNCE.
     pub(super) async fn announce(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
@@ -128,7 +149,7 @@ impl Service {
         }
         let url = url::parse(&request.uri, |name| self.is_home_name(name))?;
         let Target::Title(path) = url.target else { return Err(Refusal::because(403, "only a title can be published")) };
-        self.may_publish(&path, request, link)?;
+        let user = self.may_publish(&path, request, link)?;
         let is_description = request.header("Content-Type").is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
         if !is_description {
             return Err(Status(415).into());
@@ -137,7 +158,7 @@ impl Service {
         if self.library.entry(&path).is_some() {
             return Err(Refusal::because(403, "the library has a file of that path"));
         }
-        let claim = self.publishers.claim(&path)?;
+        let claim = self.publishers.claim(&path, user)?;
         let tracks = announced.tracks.into_iter().map(|track| (track.position, track.control.clone(), Some(track)));
         let others = announced.left_out.iter().map(|left| (left.position, left.control.clone(), None));
         let mut tracks: Vec<_> = tracks.chain(others).collect();
@@ -146,21 +167,20 @@ impl Service {
         let left_out = announced.left_out.into_iter().map(|left| left.reason).collect();
         let id = SessionId::from_random(u128::from_be_bytes(random()?));
         let base = request.uri.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
-        let publishing = Publishing { id, base, tracks, left_out, stage: Stage::Announced(claim) };
+        let publishing = Publishing { id, base, tracks, left_out, stage: Stage::Announced(claim, now().mono + RECORDED) };
         let response = publishing.with_session(Response::new(Status::OK));
         link.publishing = Some(Box::new(publishing));
         Ok(response)
     }
 
-    /// Whether a path may be published at, by whoever asks.
-    fn may_publish(&self, path: &TitlePath, request: &Request, link: &Link) -> Result<(), Refusal> {
-        let mut rules = self.publishers.rules.iter().filter(|rule| rule.covers(path)).peekable();
-        if rules.peek().is_none() {
+    /// Whether a path may be published at by whoever asks: the user's name, `None` where everybody may.
+    fn may_publish(&self, path: &TitlePath, request: &Request, link: &Link) -> Result<Option<String>, Refusal> {
+        let rules = self.publishers.rules_of(path);
+        if rules.is_empty() {
             return Err(Refusal::because(403, "that path cannot be published at"));
         }
-        let rules: Vec<_> = rules.map(|rule| &rule.credentials).collect();
-        if rules.iter().any(|credentials| credentials.is_none()) {
-            return Ok(());
+        if rules.iter().any(|rule| rule.credentials.is_none()) {
+            return Ok(None);
         }
         let Some(header) = request.header("Authorization") else { return Err(Refusal::unauthorised("a password is needed")) };
         let (peer, now) = (link.peer.ip(), now().mono);
@@ -168,16 +188,16 @@ impl Service {
             count_refusal("refused_keys", link.peer);
             return Err(Refusal::because(503, "too many wrong passwords came from there"));
         }
-        let proven = authorization::parse(header).is_some_and(|credentials| {
+        let proven = authorization::parse(header).filter(|credentials| {
             let nonce_is_ours = link.nonce.as_ref().is_some_and(|nonce| *nonce == credentials.nonce);
-            let knows = |known: &&Option<(String, Zeroizing<String>)>| {
-                let expected = known.as_ref();
+            let knows = |rule: &&PublishRule| {
+                let expected = rule.credentials.as_ref();
                 expected.is_some_and(|(name, password)| credentials.username == *name && credentials.prove(&request.method, password))
             };
-            nonce_is_ours && credentials.realm == REALM && is_about(&credentials, path) && rules.iter().any(knows)
+            nonce_is_ours && credentials.realm == REALM && is_about(credentials, path) && rules.iter().any(knows)
         });
-        if proven {
-            return Ok(());
+        if let Some(credentials) = proven {
+            return Ok(Some(credentials.username.into()));
         }
         self.refusals.note(peer, now);
         Err(Refusal::unauthorised("wrong user or password"))
@@ -206,7 +226,7 @@ impl Service {
     }
 
     async fn set_up_recording(&self, publishing: &mut Publishing, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
-        if !matches!(publishing.stage, Stage::Announced(_)) {
+        if !matches!(publishing.stage, Stage::Announced(..)) {
             return Err(SessionError::State.into());
         }
         let position = publishing.named(&request.uri).ok_or(SessionError::NoSuchTrack)?;
@@ -237,11 +257,11 @@ impl Service {
     /// RECORD.
     fn record(&self, publishing: &mut Publishing, link: &Link) -> Result<Response, Refusal> {
         let is_ready = |track: &Announcement| track.track.is_some() && track.carriage.is_some();
-        if !matches!(publishing.stage, Stage::Announced(_)) || !publishing.tracks.iter().any(is_ready) {
+        if !matches!(publishing.stage, Stage::Announced(..)) || !publishing.tracks.iter().any(is_ready) {
             return Err(SessionError::State.into());
         }
         let ssrc = u32::from_be_bytes(random()?);
-        let Stage::Announced(claim) = std::mem::replace(&mut publishing.stage, Stage::Over) else { return Err(Status(500).into()) };
+        let Stage::Announced(claim, _) = std::mem::replace(&mut publishing.stage, Stage::Over) else { return Err(Status(500).into()) };
         let (mut tracks, mut reports, mut sockets, mut channels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for announcement in &mut publishing.tracks {
             let Some(carriage) = announcement.carriage.take() else { continue };
@@ -314,7 +334,7 @@ async fn end(stage: Stage) {
                 let _ = tokio::time::timeout(END, ended).await;
             }
         }
-        Stage::Announced(claim) => drop(claim),
+        Stage::Announced(claim, _) => drop(claim),
         Stage::Over => {}
     }
 }
@@ -329,4 +349,33 @@ fn is_about(credentials: &Credentials, path: &TitlePath) -> bool {
     let decoded = percent_encoding::percent_decode_str(behind).decode_utf8_lossy();
     let rest = decoded.strip_prefix(path.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::library::live::{LiveSettings, LiveTitles};
+    use crate::net::Connections;
+    use crate::rtsp::publishers::Publishers;
+
+    #[test]
+    fn an_announcement_that_record_does_not_follow_ends() {
+        let live = Arc::new(LiveTitles::default());
+        let publishers = Publishers::new(Vec::new(), Arc::clone(&live), LiveSettings::default(), Arc::new(Connections::default()));
+        let path = TitlePath::new("studio").expect("a path");
+        let claim = Arc::new(publishers).claim(&path, None).expect("it is free");
+        let start = Mono::from_nanos(7);
+        let stage = Stage::Announced(claim, start + RECORDED);
+        let publishing = Publishing { id: SessionId::from_random(1), base: String::new(), tracks: Vec::new(), left_out: Vec::new(), stage };
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+        let mut link = Link::new(1, nobody, nobody);
+        link.publishing = Some(Box::new(publishing));
+        link.end_unrecorded(start + RECORDED - Duration::from_nanos(1));
+        assert!(live.get(&path).is_some());
+        assert_eq!(link.record_until(), Some(start + RECORDED));
+        link.end_unrecorded(start + RECORDED);
+        assert!(live.get(&path).is_none() && link.publishing.is_none());
+    }
 }
