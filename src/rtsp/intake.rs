@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::library::Problem;
 use crate::library::live::{LiveTrack, LiveUnit};
@@ -17,11 +17,11 @@ use crate::publish::publication::{Output, Publication, PublishedTrack, Published
 use crate::publish::receiver::Counters;
 use crate::rtsp::publishers::{Claim, Publishers};
 
-/// A publisher of whom nothing comes for so long has gone.
+/// A publisher of whom no media come for so long has gone.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Packets that wait for the task. Who sends over TCP waits where it is full; of datagrams what has no room is lost.
 const QUEUE: usize = 1024;
-/// Packets that are taken in before the title gets what they make.
+/// Packets that are taken in before reports are sent and counters told.
 const BATCH: usize = 64;
 /// How long datagrams may come behind TEARDOWN; a gap is given up within this, too.
 const REST: Duration = Duration::from_millis(200);
@@ -112,12 +112,15 @@ impl Intake {
                 () = sleep(until.since(before)) => None,
             };
             let now = now().mono;
-            let mut taken = 0;
+            let (mut taken, mut goes_on) = (0, true);
             while let Some(item) = incoming.take() {
                 match item {
                     Incoming::Packet { track, is_rtcp, octets } => {
-                        heard = now;
-                        self.take(track, is_rtcp, &octets, now);
+                        if self.take(track, is_rtcp, &octets, now) {
+                            heard = now;
+                        }
+                        // What puts packets in order has room for few of them.
+                        goes_on = self.pass_on(now);
                     }
                     Incoming::End(done) => {
                         self.take_rest(&mut queue).await;
@@ -131,11 +134,11 @@ impl Intake {
                     }
                 }
                 taken += 1;
-                if taken < BATCH {
+                if goes_on && taken < BATCH {
                     incoming = queue.try_recv().ok();
                 }
             }
-            if !self.pass_on(now) {
+            if !goes_on || !self.pass_on(now) {
                 break Ending::Useless;
             }
             self.report(now);
@@ -153,12 +156,17 @@ impl Intake {
         }
     }
 
-    fn take(&mut self, track: usize, is_rtcp: bool, octets: &[u8], now: Mono) {
+    /// Whether it is media: reports and junk are no sign that a publisher is there.
+    fn take(&mut self, track: usize, is_rtcp: bool, octets: &[u8], now: Mono) -> bool {
         if is_rtcp {
             self.publication.handle_rtcp(track, octets, now);
-        } else if let Err(junk) = self.publication.handle_rtp(track, octets, now) {
+            return false;
+        }
+        let outcome = self.publication.handle_rtp(track, octets, now);
+        if let Err(junk) = outcome {
             tracing::trace!(%junk, "a published packet is of no use");
         }
+        outcome.is_ok()
     }
 
     /// Takes datagrams that are still on their way: TEARDOWN, over TCP, may have overtaken them.
@@ -166,8 +174,10 @@ impl Intake {
         if !self.reports.iter().any(|reports| matches!(reports, Reports::Udp(..))) {
             return;
         }
-        let end = tokio::time::Instant::now() + REST;
-        while let Ok(Some(incoming)) = tokio::time::timeout_at(end, queue.recv()).await {
+        let end = Instant::now() + REST;
+        while Instant::now() < end
+            && let Ok(Some(incoming)) = timeout_at(end, queue.recv()).await
+        {
             if let Incoming::Packet { track, is_rtcp, octets } = incoming {
                 self.take(track, is_rtcp, &octets, now().mono);
                 self.pass_on(now().mono);
@@ -266,4 +276,53 @@ fn live_track(track: PublishedTrack) -> LiveTrack {
 fn live_unit(unit: PublishedUnit) -> LiveUnit {
     let PublishedUnit { track, presentation_time, random_access, octets } = unit;
     LiveUnit { track, octets, decode_time: None, presentation_time, random_access }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::TitlePath;
+    use crate::library::live::{LiveSettings, LiveTitles};
+    use crate::net::Connections;
+    use crate::publish::announced::Announced;
+
+    #[tokio::test]
+    async fn packets_that_have_gathered_are_all_taken_in() {
+        let live = Arc::new(LiveTitles::default());
+        let publishers = Publishers::new(Vec::new(), Arc::clone(&live), LiveSettings::default(), Arc::new(Connections::default()));
+        let publishers = Arc::new(publishers);
+        let path = TitlePath::new("studio").expect("a path");
+        let claim = publishers.claim(&path, None).expect("it is free");
+        let tracks = Announced::parse(b"v=0\r\ns=x\r\nm=audio 0 RTP/AVP 0\r\n").expect("it can be read").tracks;
+        let intake = Intake {
+            publication: Publication::new(tracks, 1),
+            reports: vec![Reports::Interleaved(1)],
+            sockets: Vec::new(),
+            claim,
+            left_out: Vec::new(),
+            names: vec!["track 0".into()],
+            connection: 0,
+            publishers,
+        };
+        let packets = intake.start();
+        let packet = |is_rtcp, octets| Incoming::Packet { track: 0, is_rtcp, octets };
+        let report = [&[0x80, 200, 0, 6, 0, 0, 0, 9][..], &[1; 20]].concat();
+        packets.try_send(packet(true, report)).expect("there is room");
+        // Nothing else runs until the first await: all of them gather.
+        for sequence in 0..500_u16 {
+            let timestamp = u32::from(sequence) * 160;
+            let head = [&[0x80, 0][..], &sequence.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 9]].concat();
+            packets.try_send(packet(false, [&head[..], &[0x55; 160]].concat())).expect("there is room");
+        }
+        let title = live.get(&path).expect("it is being published");
+        while packets.capacity() < QUEUE {
+            tokio::task::yield_now().await;
+        }
+        let ready = title.ready().expect("it has begun");
+        assert_eq!(ready.tracks[0].len(), 500);
+        let (done, ended) = oneshot::channel();
+        packets.send(Incoming::End(done)).await.expect("it goes on");
+        ended.await.expect("it ends");
+        assert!(live.get(&path).is_none());
+    }
 }
