@@ -11,6 +11,9 @@ use crate::quantities::ClockRate;
 /// Why a stream is left out, as the end of a sentence.
 pub(super) type LeftOut = String;
 
+/// The slowest RTP clock, in hertz.
+const LEAST_CLOCK: u32 = 1000;
+
 /// What is served of a camera: the names of `a=rtpmap`, in lower case.
 pub(super) fn is_served(media: &str, encoding: &str) -> bool {
     matches!((media, encoding), ("video", "h264" | "h265") | ("audio", "mpeg4-generic" | "pcmu" | "pcma" | "l16" | "g722"))
@@ -27,7 +30,8 @@ pub(super) fn track(encoding: &str, clock_rate: u32, parameters: Option<Paramete
         Some(ParametersRef::Audio(parameters)) => audio(encoding, parameters)?,
         Some(_) => return Err("it is neither video nor audio".into()),
     };
-    let timescale = ClockRate::new(clock_rate).ok_or("it has no clock")?;
+    let timescale =
+        ClockRate::new(clock_rate).filter(|clock| clock.hertz() >= LEAST_CLOCK).ok_or("it has no clock, or an impossible one")?;
     Ok(Some(LiveTrack { codec, timescale, language: None }))
 }
 

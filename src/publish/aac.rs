@@ -22,9 +22,10 @@ pub struct HeaderLengths {
 }
 
 impl HeaderLengths {
-    /// Whether access units can be told apart by them.
+    /// Whether access units can be told apart by them, and are of a size that access units have: mode AAC-lbr has the least,
+    /// 6 bits (RFC 3640 section 3.3.5).
     pub const fn is_possible(self) -> bool {
-        self.size >= 1 && self.size <= 16 && self.index <= 8 && self.delta <= 8
+        self.size >= 6 && self.size <= 16 && self.index <= 8 && self.delta <= 8
     }
 }
 

@@ -17,6 +17,8 @@ pub const MAX_TRACKS: usize = 8;
 /// Parameter sets in a description, and octets of each, at most.
 const MAX_SETS: usize = 16;
 const MAX_SET: usize = 4096;
+/// RTP clocks, in hertz.
+const CLOCKS: std::ops::RangeInclusive<u32> = 1000..=192_000;
 
 /// Why a description is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +141,8 @@ fn track(position: usize, media: &Media) -> Result<AnnouncedTrack, String> {
     let mut parts = map.split('/').map(str::trim);
     let name = parts.next().unwrap_or_default().to_ascii_uppercase();
     let clock_rate = parts.next().and_then(|clock| clock.parse().ok()).and_then(ClockRate::new);
-    let clock_rate = clock_rate.filter(|clock| clock.hertz() <= 192_000).ok_or(format!("{name} without a clock"))?;
+    let clock_rate =
+        clock_rate.filter(|clock| CLOCKS.contains(&clock.hertz())).ok_or(format!("{name} without a clock, or with an impossible one"))?;
     let channels = parts.next().map_or(Some(1), |channels| channels.parse::<u8>().ok()).filter(|channels| (1..=8).contains(channels));
     let channels = channels.ok_or(format!("{name} of an impossible number of channels"))?;
     let parameters = Parameters(of_type(media, "fmtp", payload_type).unwrap_or_default());

@@ -12,10 +12,13 @@ use std::time::Duration;
 use crate::library::title::{AccessUnit, ReadAt, Sample};
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
+/// What keeping an access unit takes beside its octets: small ones are bounded by that.
+pub const OVERHEAD: usize = 128;
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSettings {
-    /// Octets of access units at most.
+    /// Octets of access units at most, each of them counted with [`OVERHEAD`] more.
     pub octets: usize,
     /// At least so much of it is there, if the octets allow it, and what lies before up to a random access point.
     pub span: Duration,
@@ -116,7 +119,7 @@ pub(super) struct Window {
     blocks: VecDeque<(u64, Vec<u8>)>,
     /// Where the next one lies.
     end: u64,
-    /// Octets that are there.
+    /// Octets that are there, and what keeping them takes.
     octets: usize,
     /// Whether nothing more will come.
     has_ended: bool,
@@ -147,7 +150,7 @@ impl Window {
             .and_then(|(size, composition)| Sample::new(self.end, size, decode_time, composition, random_access));
         let Some(sample) = sample else { return false };
         row.push(sample);
-        self.octets += octets.len();
+        self.octets += octets.len() + OVERHEAD;
         self.blocks.push_back((self.end, octets));
         self.end += u64::from(sample.size());
         self.prune();
@@ -208,7 +211,7 @@ impl Window {
         let first = self.rows.iter().filter_map(|row| row.samples.front().map(Sample::offset)).min().unwrap_or(self.end);
         let mut any = false;
         while self.blocks.front().is_some_and(|(offset, _)| *offset < first) {
-            let gone = self.blocks.pop_front().map_or(0, |(_, octets)| octets.len());
+            let gone = self.blocks.pop_front().map_or(0, |(_, octets)| octets.len() + OVERHEAD);
             self.octets = self.octets.saturating_sub(gone);
             any = true;
         }

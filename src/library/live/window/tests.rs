@@ -51,6 +51,19 @@ fn what_is_kept_begins_with_a_random_access_point_and_positions_stay() {
 }
 
 #[test]
+fn many_small_ones_whose_times_stand_still_are_few_in_the_end() {
+    for random_access in [true, false] {
+        let shared = window(small());
+        for number in 0..1000 {
+            assert!(shared.write().push(0, octets(number, 1), 0, 0, random_access));
+        }
+        let kept = LiveIndex::new(shared.clone(), 0).kept();
+        assert_eq!((kept.len(), kept.end), (10_000 / (OVERHEAD + 1), 1000));
+        assert_eq!(shared.read().blocks.len(), kept.len());
+    }
+}
+
+#[test]
 fn what_is_out_of_range_is_not_taken() {
     let shared = window(small());
     assert!(!shared.write().push(2, vec![0], 0, 0, true));
@@ -70,10 +83,10 @@ proptest! {
             prop_assert!(shared.write().push(track, octets(number, size), times[track], times[track], random_access || track == 1));
             let (kept, newest) = {
                 let window = shared.read();
-                (window.octets, window.blocks.back().map_or(0, |(_, octets)| octets.len()))
+                (window.octets, window.blocks.back().map_or(0, |(_, octets)| octets.len() + OVERHEAD))
             };
             prop_assert!(kept <= settings.octets.max(newest), "{} octets", kept);
-            prop_assert_eq!(kept, shared.read().blocks.iter().map(|(_, octets)| octets.len()).sum::<usize>());
+            prop_assert_eq!(kept, shared.read().blocks.iter().map(|(_, octets)| octets.len() + OVERHEAD).sum::<usize>());
             for (track, newest) in times.iter().enumerate() {
                 let index = LiveIndex::new(shared.clone(), track);
                 for position in index.kept() {
