@@ -502,6 +502,7 @@ impl Flow {
     /// Passes over access units that nobody will be sent: they take no numbers.
     pub fn pass_over(&mut self, segment: u32, units: Range<usize>) {
         self.holes.extend(units.take(HOLES / 2).map(|unit| (segment, unit)));
+        self.holes.drain(..self.holes.len().saturating_sub(HOLES));
     }
 
     /// Drops what lies further back than `max_prime`, but keeps the newest one that does.

@@ -231,3 +231,24 @@ fn devices_take_over_primed_aligned_and_at_once() {
         assert!([VIDEO, AUDIO].iter().all(|flow| rig.got(1, *flow).len() > 20), "{way:?}: both are served");
     }
 }
+
+#[test]
+fn pictures_are_shown_although_their_times_stay_before_that_of_the_key_picture() {
+    let mut rig = Rig::new(playback_rig::title(1, 25), false);
+    let mut source = Source::new(LiveSettings::default(), rig.now);
+    source.begin();
+    let key = LiveUnit { track: VIDEO, octets: vec![7; 1000], decode_time: None, presentation_time: 4 * 90_000, random_access: true };
+    source.feed.push(key, rig.now).expect("it is taken");
+    source.count = 1;
+    let now = source.run(seconds(1.0));
+    rig = Rig::new(source.feed.title().ready().expect("it has begun"), false);
+    rig.now = now;
+    rig.bind(0, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    source.run_with(&mut rig, seconds(0.8));
+    // As many as can be leading pictures are passed over: those that were there when it began, and as many again as they come.
+    assert_eq!(rig.got(0, VIDEO).len(), 1, "of {}", source.count);
+    source.run_with(&mut rig, seconds(1.0));
+    assert!(rig.got(0, VIDEO).len() >= 20, "{} of {}", rig.got(0, VIDEO).len(), source.count);
+    rig.assert_contiguous(0);
+}

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const LOOK_SELDOM: Duration = Duration::from_millis(50);
 /// A source that gives nothing for so long has ended.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Leading pictures that are passed over at most: where more are shown before the random access point, the source's times are wrong.
+const MAX_LEADING: usize = 32;
 /// Who has been away for so long goes on with what is live.
 const AWAY: Duration = Duration::from_secs(1);
 /// The clocks are compared over so long …
@@ -41,8 +43,8 @@ pub(super) struct Live {
     catching_up: Option<(FlowTime, FlowTime, u16)>,
     /// How far it is meant to stay behind.
     delay: Duration,
-    /// Where it began, until all that is shown before that has passed.
-    begun: Option<u32>,
+    /// Where it began, until all that is shown before that has passed, and how many more may.
+    begun: Option<(u32, usize)>,
     /// When what is not there is looked for again.
     look_at: Option<Mono>,
     /// Since when nothing has been there.
@@ -123,7 +125,7 @@ impl Presentation {
         let joined = edge.minus(delay);
         let mut live = Live::new();
         live.delay = delay;
-        live.begun = Some(segment.serial);
+        live.begun = Some((segment.serial, MAX_LEADING));
         if joined > reading {
             self.clock.skip(joined.since(reading), now.mono);
             live.catching_up = Some((begins, joined, rate));
@@ -173,18 +175,21 @@ impl Presentation {
                 // So far behind that it is gone: it goes on with all.
                 state.priming = state.priming.filter(|priming| priming.cursor.unit >= first);
             }
-            if let Some(cursor) = flow.live
-                && live.begun == Some(cursor.segment.serial)
+            while let Some(cursor) = flow.live
+                && let Some((serial, left)) = live.begun.filter(|(serial, _)| *serial == cursor.segment.serial)
                 && view.kind() == MediaKind::Video
                 && let Some(unit) = cursor.access_unit(view)
                 && !unit.random_access
             {
                 // Leading pictures of what it began with, which had not all come then.
-                if view.presentation_time(&unit) < cursor.segment.start {
-                    flow.pass_over(cursor.segment.serial, cursor.unit..cursor.unit + 1);
-                } else {
+                if view.presentation_time(&unit) >= cursor.segment.start || left == 0 {
                     live.begun = None;
+                    break;
                 }
+                flow.pass_over(serial, cursor.unit..cursor.unit + 1);
+                flow.live = Some(flow.behind(&cursor, view, 0));
+                flow.keep_promise();
+                live.begun = Some((serial, left - 1));
             }
         }
         let reading = self.clock.read(now.mono);
