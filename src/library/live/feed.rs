@@ -10,10 +10,13 @@
 //! - [`Feed::end`], or dropping it: the title has ended, and the path is free again.
 //!
 //! Times are those of the source, on one timeline for all of its tracks; where they begin does not matter. Behind a
-//! `begin` they may begin anew: the feed puts them where they belong by the time that has passed.
+//! `begin` they may begin anew: the feed puts them where they belong by the time that has passed. So it does where they jump: tracks that
+//! jump together stay together, one that jumps alone leaves the others where they are.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::library::codec::Codec;
 use crate::library::live::titles::{LiveTitle, LiveTitles};
@@ -82,8 +85,6 @@ struct Writing {
     window: Shared,
     /// The decode time of the newest access unit of each track, and by how much decode times lie before what is shown.
     times: Vec<Times>,
-    /// What is added to the source's times; unknown until the first access unit.
-    shift: Option<MediaTime>,
     /// The newest decode time, and when it came.
     newest: Option<(MediaTime, Mono)>,
     /// Whether somebody can begin, and was told so.
@@ -93,6 +94,8 @@ struct Writing {
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
     last: Option<i64>,
+    /// What is added to the source's times; unknown until the first access unit.
+    shift: Option<MediaTime>,
     /// Whether a random access point has come since the source is there.
     has_begun: bool,
     /// How far pictures are shown before others that came earlier, in ticks: so far before all of them are decoded.
@@ -163,7 +166,7 @@ impl Feed {
         };
         self.title.opened(Arc::new(title), remark);
         let times = vec![Times::default(); tracks.len()];
-        self.writing = Some(Writing { tracks, window, times, shift: None, newest: None, is_ready: false });
+        self.writing = Some(Writing { tracks, window, times, newest: None, is_ready: false });
         Ok(())
     }
 
@@ -207,8 +210,8 @@ impl Drop for Feed {
 impl Writing {
     /// The source is back, and its times begin anew.
     fn resume(&mut self) {
-        (self.shift, self.is_ready) = (None, false);
-        self.times.iter_mut().for_each(|times| times.has_begun = false);
+        self.is_ready = false;
+        self.times.iter_mut().for_each(|times| (times.shift, times.has_begun) = (None, false));
     }
 
     /// Whether the track that says where one can begin has a random access point: pictures, else the first.
@@ -219,6 +222,7 @@ impl Writing {
 
     fn push(&mut self, unit: LiveUnit, now: Mono) -> Result<(), FeedError> {
         let LiveUnit { track, octets, decode_time, presentation_time, random_access } = unit;
+        let shifts: SmallVec<[Option<MediaTime>; MAX_TRACKS]> = self.times.iter().map(|times| times.shift).collect();
         let (Some(LiveTrack { timescale, codec, .. }), Some(times)) = (self.tracks.get(track), self.times.get_mut(track)) else {
             return Err(FeedError::OutOfRange);
         };
@@ -237,16 +241,15 @@ impl Writing {
         };
         let moved = |shift: MediaTime| MediaTime::from_nanos(at.as_nanos().saturating_add(shift.as_nanos()));
         let is_near = |at: MediaTime| at.since(expected).max(expected.since(at)) <= JUMPED;
-        let shift = match self.shift.filter(|shift| is_near(moved(*shift))) {
-            Some(shift) => shift,
-            None => {
-                if self.shift.is_some() {
-                    metrics::counter!("flowsteer_live_jumps_total").increment(1);
-                }
-                MediaTime::from_nanos(expected.as_nanos().saturating_sub(at.as_nanos()))
+        // Its own, else that of a track that has begun or jumped before it.
+        let known = std::iter::once(times.shift).chain(shifts).flatten();
+        let shift = known.clone().find(|shift| is_near(moved(*shift))).unwrap_or_else(|| {
+            if known.count() > 0 {
+                metrics::counter!("flowsteer_live_jumps_total").increment(1);
             }
-        };
-        self.shift = Some(shift);
+            MediaTime::from_nanos(expected.as_nanos().saturating_sub(at.as_nanos()))
+        });
+        times.shift = Some(shift);
         let shift_ticks = shift.to_ticks(*timescale);
         let presentation_time = presentation_time.saturating_add(shift_ticks);
         let decode_time = match decode_time {

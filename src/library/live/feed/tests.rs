@@ -105,3 +105,32 @@ fn times_go_on_behind_an_outage_and_a_jump() {
     let step = times(&title, 0)[2].0 - times(&title, 0)[1].0;
     assert!((39..=41).contains(&step), "{step} ms later");
 }
+
+#[test]
+fn tracks_that_lie_apart_stay_even_and_one_that_jumps_alone_moves_alone() {
+    let mut feed = Arc::new(LiveTitles::default()).add(path(), LiveSettings::default()).expect("free");
+    feed.begin(vec![pictures(), sound()], None).expect("tracks");
+    // 20 s apart; later the pictures jump, then both do, by the same.
+    let offset = |number: i64| {
+        if number < 50 {
+            (0, 20_000)
+        } else if number < 100 {
+            (9_000, 20_000)
+        } else {
+            (100_009_000, 100_009_000)
+        }
+    };
+    for number in 0..150 {
+        let (picture, frame) = offset(number);
+        feed.push(unit(0, 40 * number + picture, true), at(number as u64 * 40)).expect("taken");
+        feed.push(unit(1, 8 * (40 * number + frame), true), at(number as u64 * 40 + 10)).expect("taken");
+    }
+    let title = feed.title().ready().expect("begun");
+    let ms = |track: usize, clock: i64| times(&title, track).into_iter().map(|(_, shown)| shown / clock).collect::<Vec<i64>>();
+    let (pictures, sound) = (ms(0, 1), ms(1, 8));
+    for shown in [&pictures, &sound] {
+        assert!(shown.windows(2).all(|pair| (28..=52).contains(&(pair[1] - pair[0]))), "{shown:?}");
+    }
+    assert!(pictures.iter().zip(&sound).all(|(picture, frame)| (frame - picture).abs() <= 40));
+    assert_eq!(pictures[100..], sound[100..], "what jumps together is together");
+}
