@@ -73,11 +73,10 @@ impl Camera {
         loop {
             if !self.always && !title.is_watched() {
                 feed.stop();
-                // Who wanted it while it was pulled needs it no more.
-                while !title.was_wanted() {
-                    title.wanted().await;
-                }
+                title.wanted().await;
             }
+            // Whoever wants it from here on is told of what comes now.
+            title.was_wanted();
             let began = Instant::now();
             let mut watched = began;
             tracing::info!(title = %title.path, "the camera is asked");

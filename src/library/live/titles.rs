@@ -97,9 +97,12 @@ impl LiveTitle {
         self.asked.swap(false, Ordering::Relaxed)
     }
 
-    /// Waits until somebody wants to watch, who may have come before.
+    /// Waits until somebody wants to watch, or did since [`LiveTitle::was_wanted`] was asked last.
     pub async fn wanted(&self) {
-        self.wanted.notified().await;
+        // A notice may be left over from somebody of whom that has told.
+        while !self.asked.load(Ordering::Relaxed) {
+            self.wanted.notified().await;
+        }
     }
 
     pub(super) fn opened(&self, title: Arc<Title>, remark: Option<Problem>) {
@@ -165,5 +168,21 @@ impl LiveTitles {
         if titles.get(&title.path).is_some_and(|known| Arc::ptr_eq(known, title)) {
             titles.remove(&title.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_told_of_already_is_not_waited_for_again() {
+        let title = LiveTitle::new(TitlePath::new("a").expect("a path"));
+        let is_wanted = async || tokio::time::timeout(Duration::from_secs(1), title.wanted()).await.is_ok();
+        assert!(!is_wanted().await);
+        assert!(title.open().await.is_err(), "nobody feeds it");
+        assert!(is_wanted().await && is_wanted().await, "it has not been asked for");
+        assert!(title.was_wanted() && !title.was_wanted());
+        assert!(!is_wanted().await, "a notice was left over");
     }
 }
