@@ -132,7 +132,11 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
                 Ok(None) => break,
                 Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
                 Ok(Some(Item::Request(request))) => {
-                    turn.before(&request.method, turns).await;
+                    match service.waits_for_source(&request, link) {
+                        // Its source may take seconds.
+                        true => turn.lapse(),
+                        false => turn.before(&request.method, turns).await,
+                    }
                     // What answering needs is there only meanwhile.
                     Box::pin(answer(&request, service, link, sending, &holds)).await;
                     turn.after(&request.method);

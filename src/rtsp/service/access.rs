@@ -112,6 +112,21 @@ impl Service {
         }
     }
 
+    /// Whether a request opens a live title whose source is not there yet.
+    pub fn waits_for_source(&self, request: &Request, link: &mut Link) -> bool {
+        if !matches!(request.method.as_str(), "DESCRIBE" | "SETUP") {
+            return false;
+        }
+        let Ok(url) = self.url(request, link) else { return false };
+        let path = match url.target {
+            Target::Server => None,
+            Target::Title(path) => Some(path),
+            Target::Home { home: HomeName::Name(name), .. } => self.settings.homes.title(&name),
+            Target::Home { home: HomeName::Address(_), .. } => None,
+        };
+        path.and_then(|path| self.library.live().get(&path)).is_some_and(|live| !live.is_online() || live.ready().is_none())
+    }
+
     async fn title(&self, path: &TitlePath, form: Form) -> Result<Arc<Title>, Refusal> {
         let opened = self.library.open_path(path, form).await.ok_or(Refusal::from(Status(404)))?;
         opened.map_err(|problem| Refusal::from(&problem))
