@@ -406,7 +406,9 @@ impl Shard {
             Command::EndTitle { title } => {
                 for slot in 0..self.slots.len() {
                     let found = self.slots.get_mut(slot).and_then(Option::as_mut);
-                    if let Some(found) = found.filter(|found| found.presentation.title().path == title) {
+                    // A live title of that path is no file: it hides one.
+                    let is_meant = |played: &crate::library::Title| played.path == title && !played.is_live();
+                    if let Some(found) = found.filter(|found| is_meant(found.presentation.title())) {
                         tracing::info!(%title, session = %found.presentation.id(), "the file is gone or has changed: the session ends");
                         found.presentation.end(now);
                         self.serve(slot);
