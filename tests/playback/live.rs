@@ -234,7 +234,7 @@ fn devices_take_over_primed_aligned_and_at_once() {
 
 #[test]
 fn pictures_are_shown_although_their_times_stay_before_that_of_the_key_picture() {
-    let mut rig = Rig::new(playback_rig::title(1, 25), false);
+    let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
     let mut source = Source::new(LiveSettings::default(), rig.now);
     source.begin();
     let key = LiveUnit { track: VIDEO, octets: vec![7; 1000], decode_time: None, presentation_time: 4 * 90_000, random_access: true };
