@@ -217,7 +217,7 @@ fn parameter_sets_that_come_late_are_waited_for_while_packets_of_their_track_com
         for step in 0..30 {
             let now = Mono::default() + half * step;
             let payloads = if step == sets_at { [&sets[..], std::slice::from_ref(&slice)].concat() } else { vec![slice.clone()] };
-            let pictures = payloads.iter().filter(|_| u32::from(step) <= end && end > 0);
+            let pictures = payloads.iter().filter(|_| step <= end && end > 0);
             for payload in pictures {
                 sequence += 1;
                 publication.handle_rtp(0, &rtp(&tracks[0], sequence, 5000 + step * 45_000, payload), now).expect("taken");

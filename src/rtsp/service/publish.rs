@@ -197,7 +197,7 @@ impl Service {
             nonce_is_ours && credentials.realm == REALM && is_about(credentials, path) && rules.iter().any(knows)
         });
         if let Some(credentials) = proven {
-            return Ok(Some(credentials.username.into()));
+            return Ok(Some(credentials.username));
         }
         self.refusals.note(peer, now);
         Err(Refusal::unauthorised("wrong user or password"))
