@@ -141,8 +141,7 @@ fn track(position: usize, media: &Media) -> Result<AnnouncedTrack, String> {
     let mut parts = map.split('/').map(str::trim);
     let name = parts.next().unwrap_or_default().to_ascii_uppercase();
     let clock_rate = parts.next().and_then(|clock| clock.parse().ok()).and_then(ClockRate::new);
-    let clock_rate =
-        clock_rate.filter(|clock| CLOCKS.contains(&clock.hertz())).ok_or(format!("{name} without a clock, or with an impossible one"))?;
+    let clock_rate = clock_rate.filter(|clock| CLOCKS.contains(&clock.hertz())).ok_or(format!("{name} without a clock"))?;
     let channels = parts.next().map_or(Some(1), |channels| channels.parse::<u8>().ok()).filter(|channels| (1..=8).contains(channels));
     let channels = channels.ok_or(format!("{name} of an impossible number of channels"))?;
     let parameters = Parameters(of_type(media, "fmtp", payload_type).unwrap_or_default());
