@@ -64,7 +64,7 @@ const MAX_LEAD: Duration = Duration::from_millis(200);
 const MAX_SKIP: Duration = Duration::from_secs(10);
 /// How long after a branch's last packet its BYE follows at the title's end: players read RTCP before RTP, and what they
 /// have not read when BYE comes is lost.
-const BEFORE_BYE: Duration = Duration::from_millis(100);
+const BEFORE_BYE: Duration = Duration::from_millis(20);
 /// So far the clock runs on at the end of a range anyway, since it is stopped by a timer.
 const RAN_ON: Duration = Duration::from_millis(50);
 /// How long a branch waits for those of other flows that its update bound as well.

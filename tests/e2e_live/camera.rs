@@ -113,7 +113,7 @@ fn players_get_what_the_camera_sends_and_the_camera_is_pulled_once() {
         ("GStreamer", Player::GStreamer.play(&network.b, &url("yard/side"), Udp)),
     ];
     // All have begun, and play on for a while.
-    wait_for("three seconds of media at each player", SOON, || {
+    wait_for("three seconds of media at each player", SOON * 3, || {
         let sessions = cameras.scene.operator().sessions();
         let sent = |session: &Value| {
             let flows = session["flows"].as_array().expect("flows").iter();
