@@ -18,7 +18,7 @@ pub const OVERHEAD: usize = 128;
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSettings {
-    /// Octets of access units at most, each of them counted with [`OVERHEAD`] more.
+    /// Octets of access units at most, each of them counted with 128 more for what stands around it.
     pub octets: usize,
     /// At least so much of it is there, if the octets allow it, and what lies before up to a random access point.
     pub span: Duration,
