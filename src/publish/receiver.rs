@@ -212,7 +212,7 @@ impl Receiver {
         if datagram.first().is_none_or(|octet| octet >> 6 != 2) {
             return Err(Junk::Malformed);
         }
-        let packet = Packet::unmarshal(&mut Bytes::copy_from_slice(datagram)).map_err(|_| Junk::Malformed)?;
+        let packet = Packet::unmarshal(&mut without_extension(datagram).ok_or(Junk::Malformed)?).map_err(|_| Junk::Malformed)?;
         let header = packet.header;
         if header.payload_type != self.payload_type {
             return Err(Junk::PayloadType);
@@ -314,5 +314,49 @@ impl Receiver {
         };
         self.last = Some((timestamp, extended));
         extended
+    }
+}
+
+/// A packet without its header extension (RFC 3550 section 5.3.1), which nobody reads; `None` where that is longer than the packet. What `rtp`
+/// makes of the elements of one may read beyond them.
+fn without_extension(datagram: &[u8]) -> Option<Bytes> {
+    let first = *datagram.first()?;
+    if first & 0x10 == 0 {
+        return Some(Bytes::copy_from_slice(datagram));
+    }
+    let begins = 12 + 4 * usize::from(first & 0x0f);
+    let words = datagram.get(begins + 2..begins + 4)?;
+    let behind = begins + 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
+    let mut octets = [datagram.get(..begins)?, datagram.get(behind..)?].concat();
+    *octets.first_mut()? &= !0x10;
+    Some(octets.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_extension;
+
+    const HEADER: [u8; 12] = [0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+
+    #[test]
+    fn an_extension_is_cut_out_whatever_its_elements_say() {
+        // One-byte elements of which the second claims 16 octets, and the reserved one.
+        for elements in [[0x10, 1, 0x2f, 2], [0xf0, 1, 2, 3]] {
+            let packet = [&HEADER[..], &[0xbe, 0xde, 0, 1], &elements, b"media"].concat();
+            let plain = without_extension(&packet).expect("it is whole");
+            assert_eq!((plain[0], &plain[1..12], &plain[12..]), (0x80, &HEADER[1..], &b"media"[..]));
+        }
+        let plain = [&[0x80], &HEADER[1..], b"media"].concat();
+        assert_eq!(without_extension(&plain).as_deref(), Some(&plain[..]));
+        // Sources that contribute lie before it.
+        let packet = [&[0x91], &HEADER[1..], &[7; 4], &[0x10, 0, 0, 0], b"media"].concat();
+        assert_eq!(without_extension(&packet).expect("it is whole")[12..], [&[7; 4][..], b"media"].concat());
+    }
+
+    #[test]
+    fn an_extension_that_is_longer_than_its_packet_is_none() {
+        let packet = [&HEADER[..], &[0xbe, 0xde, 0, 2], &[0; 7]].concat();
+        assert_eq!(without_extension(&packet), None);
+        assert!((0..16).all(|size| without_extension(&packet[..size]).is_none()));
     }
 }
