@@ -245,12 +245,6 @@ impl Running {
         self.received()
     }
 
-    /// The same where the server has ended before: to some players that is an error, if they see it before they see BYE.
-    pub fn end_behind_the_server(mut self, limit: Duration) -> Received {
-        self.ended(limit);
-        self.received()
-    }
-
     fn ended(&mut self, limit: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
