@@ -62,9 +62,11 @@ const END_TOLERANCE: Duration = Duration::from_millis(1);
 const MAX_LEAD: Duration = Duration::from_millis(200);
 /// … and how far the clock is set ahead at most so that timestamps do not go back.
 const MAX_SKIP: Duration = Duration::from_secs(10);
-/// How long after a branch's last packet its BYE follows at the title's end: players read RTCP before RTP, and what they
-/// have not read when BYE comes is lost.
-const BEFORE_BYE: Duration = Duration::from_millis(20);
+/// How long after a branch's last datagram its BYE follows at the title's end: players read RTCP before RTP, and what they
+/// have not read when BYE comes is lost, with what their reordering buffer holds (libavformat: up to 100 ms).
+const BEFORE_BYE: Duration = Duration::from_millis(500);
+/// … and interleaved, where nothing overtakes.
+const BEFORE_INTERLEAVED_BYE: Duration = Duration::from_millis(20);
 /// So far the clock runs on at the end of a range anyway, since it is stopped by a timer.
 const RAN_ON: Duration = Duration::from_millis(50);
 /// How long a branch waits for those of other flows that its update bound as well.

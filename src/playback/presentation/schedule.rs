@@ -5,13 +5,14 @@ use smallvec::SmallVec;
 use super::exact::Beginning;
 use super::joining::{hand_over, left_out};
 use super::{
-    Audience, BEFORE_BYE, CATCHING_UP_REPORT_INTERVAL, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER, TOGETHER, Work, entry,
+    Audience, BEFORE_BYE, BEFORE_INTERLEAVED_BYE, CATCHING_UP_REPORT_INTERVAL, Phase, Presentation, REPORT_INTERVAL, REPORTS_TOGETHER,
+    TOGETHER, Work, entry,
 };
 use crate::library::AccessUnit;
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Flow, Priming, Sent, duration};
-use crate::steering::{BranchSerial, HandedOver, UpdateId};
+use crate::steering::{BranchSerial, CareOf, HandedOver, UpdateId};
 
 impl Presentation {
     /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
@@ -447,7 +448,11 @@ fn is_over(flow: &Flow, state: &BranchState, due: Option<Mono>) -> bool {
 
 /// When a branch that has been sent all of a title may be told that it is over; `None` for one that has not, or was told.
 fn bye_at(state: &BranchState) -> Option<Mono> {
-    (state.priming.is_none() && !state.end_told).then(|| state.last_sent + BEFORE_BYE)
+    let pause = match state.branch.care_of {
+        CareOf::Udp { .. } => BEFORE_BYE,
+        CareOf::Interleaved { .. } => BEFORE_INTERLEAVED_BYE,
+    };
+    (state.priming.is_none() && !state.end_told).then(|| state.last_sent + pause)
 }
 
 /// What is next for an audience, where a branch is of it.
