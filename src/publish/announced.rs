@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use sdp_types::{Media, Session};
 
 use crate::library::container::mp4::audio_config::AudioSpecificConfig;
-use crate::library::{AacConfig, Codec, PcmConfig, PcmSample, SoundFormat};
+use crate::library::{AacConfig, Codec, PcmConfig, PcmSample, SoundFormat, VorbisConfig};
 use crate::publish::aac::HeaderLengths;
+use crate::publish::vorbis;
 use crate::quantities::ClockRate;
 
 /// Tracks that are announced at most.
@@ -17,6 +18,9 @@ pub const MAX_TRACKS: usize = 8;
 /// Parameter sets in a description, and octets of each, at most.
 const MAX_SETS: usize = 16;
 const MAX_SET: usize = 4096;
+/// Octets of an AudioSpecificConfig, and of the packed headers of Vorbis, at most.
+const MAX_AUDIO_CONFIG: usize = 64;
+const MAX_PACKED: usize = 1 << 16;
 /// RTP clocks, in hertz.
 const CLOCKS: std::ops::RangeInclusive<u32> = 1000..=192_000;
 
@@ -41,6 +45,14 @@ pub enum Coding {
     H264(Vec<Vec<u8>>),
     /// RFC 7798, the same.
     H265(Vec<Vec<u8>>),
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628, without spatial layers.
+    Vp9,
+    /// RFC 2250, MPEG-1 and MPEG-2.
+    MpegVideo,
+    /// RFC 6416; the headers that the description names.
+    Mpeg4Visual(Vec<u8>),
     /// RFC 3640, mode AAC-hbr and alike.
     Aac {
         /// What a decoder must know.
@@ -50,6 +62,17 @@ pub enum Coding {
     },
     /// RFC 7587.
     Opus(SoundFormat),
+    /// RFC 2250, layers I to III.
+    MpegAudio,
+    /// RFC 4184.
+    Ac3,
+    /// RFC 5215.
+    Vorbis {
+        /// What its packets name the configuration by.
+        ident: [u8; 3],
+        /// The configuration.
+        config: VorbisConfig,
+    },
     /// RFC 3551: samples as they are.
     Samples(Codec),
 }
@@ -130,8 +153,22 @@ fn of_type<'a>(media: &'a Media, name: &str, payload_type: u8) -> Option<&'a str
     })
 }
 
-/// Encoding, clock and channels, as `a=rtpmap` would say them, of the payload types that need none (RFC 3551 section 6).
-const STATIC: [(u8, &str); 5] = [(0, "PCMU/8000"), (8, "PCMA/8000"), (9, "G722/8000"), (10, "L16/44100/2"), (11, "L16/44100/1")];
+/// Encoding, clock and channels, as `a=rtpmap` would say them, of the payload types that need none (RFC 3551 section 6): of those that are
+/// not taken in, too, so that they can be named.
+const STATIC: [(u8, &str); 12] = [
+    (0, "PCMU/8000"),
+    (8, "PCMA/8000"),
+    (9, "G722/8000"),
+    (10, "L16/44100/2"),
+    (11, "L16/44100/1"),
+    (14, "MPA/90000"),
+    (3, "GSM/8000"),
+    (26, "JPEG/90000"),
+    (31, "H261/90000"),
+    (32, "MPV/90000"),
+    (33, "MP2T/90000"),
+    (34, "H263/90000"),
+];
 
 fn track(position: usize, media: &Media) -> Result<AnnouncedTrack, String> {
     let payload_type = media.fmt.split_whitespace().next().and_then(|number| number.parse::<u8>().ok()).filter(|number| *number < 128);
@@ -146,13 +183,22 @@ fn track(position: usize, media: &Media) -> Result<AnnouncedTrack, String> {
     let channels = channels.ok_or(format!("{name} of an impossible number of channels"))?;
     let parameters = Parameters(of_type(media, "fmtp", payload_type).unwrap_or_default());
     let coding = match (media.media.to_ascii_lowercase().as_str(), name.as_str()) {
-        ("video", "H264" | "H265") if clock_rate != ClockRate::VIDEO => return Err(format!("{name} with another clock than 90000")),
+        ("video", "H264" | "H265" | "VP8" | "VP9" | "MPV" | "MP4V-ES") | ("audio", "MPA") if clock_rate != ClockRate::VIDEO => {
+            return Err(format!("{name} with another clock than 90000"));
+        }
         ("video", "H264") if parameters.get("packetization-mode") == Some("2") => return Err("H264 in interleaved mode".into()),
         ("video", "H264") => Coding::H264(parameters.sets(&["sprop-parameter-sets"])),
         ("video", "H265") if parameters.get("sprop-max-don-diff").is_some_and(|most| most != "0") => {
             return Err("H265 out of decoding order".into());
         }
         ("video", "H265") => Coding::H265(parameters.sets(&["sprop-vps", "sprop-sps", "sprop-pps"])),
+        ("video", "VP8") => Coding::Vp8,
+        ("video", "VP9") => Coding::Vp9,
+        ("video", "MPV") => Coding::MpegVideo,
+        ("video", "MP4V-ES") => Coding::Mpeg4Visual(parameters.get("config").and_then(|config| unhex(config, MAX_SET)).unwrap_or_default()),
+        ("audio", "MPA") => Coding::MpegAudio,
+        ("audio", "AC3") => Coding::Ac3,
+        ("audio", "VORBIS") => vorbis(&parameters, clock_rate)?,
         ("audio", "MPEG4-GENERIC") => aac(&parameters)?,
         ("audio", "OPUS") => {
             let channels = if parameters.get("sprop-stereo") == Some("0") { 1 } else { 2 };
@@ -183,7 +229,8 @@ fn aac(parameters: &Parameters<'_>) -> Result<Coding, String> {
         (plain && lengths.is_possible()).then_some(lengths)
     })();
     let lengths = lengths.ok_or("MPEG4-GENERIC in another mode than AAC-hbr and AAC-lbr")?;
-    let config = parameters.get("config").and_then(unhex).ok_or("MPEG4-GENERIC without its configuration")?;
+    let config =
+        parameters.get("config").and_then(|config| unhex(config, MAX_AUDIO_CONFIG)).ok_or("MPEG4-GENERIC without its configuration")?;
     let head = AudioSpecificConfig::parse(&config).ok_or("MPEG4-GENERIC with a broken configuration")?;
     if !matches!(head.object_type, 2 | 5 | 29) {
         return Err(format!("MPEG-4 audio of object type {}", head.object_type));
@@ -192,11 +239,21 @@ fn aac(parameters: &Parameters<'_>) -> Result<Coding, String> {
     Ok(Coding::Aac { config, lengths })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn vorbis(parameters: &Parameters<'_>, clock_rate: ClockRate) -> Result<Coding, String> {
+    let packed = parameters.get("configuration").and_then(|text| STANDARD.decode(text).ok()).filter(|packed| packed.len() <= MAX_PACKED);
+    let (ident, config) = packed.and_then(|packed| vorbis::unpack(&packed)).ok_or("VORBIS without its configuration")?;
+    if config.sample_rate != clock_rate.hertz() {
+        return Err("VORBIS with another clock than its sampling rate".into());
+    }
+    Ok(Coding::Vorbis { ident, config })
+}
+
+/// Octets of hexadecimal digits, so many at most.
+fn unhex(text: &str, most: usize) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let octets = text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?));
-    (2..=128).contains(&text.len()).then(|| octets.collect())?
+    (2..=2 * most).contains(&text.len()).then(|| octets.collect())?
 }
 
 /// The part of `a=fmtp` behind the payload type.

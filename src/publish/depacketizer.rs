@@ -9,7 +9,10 @@ use crate::library::elementary::opus;
 use crate::library::{Codec, PcmConfig};
 use crate::publish::aac::AacUnits;
 use crate::publish::announced::{AnnouncedTrack, Coding};
+use crate::publish::frames::{FrameCoding, SoundFrames};
 use crate::publish::nal::{NalCoding, Pictures};
+use crate::publish::pieces::PiecedPictures;
+use crate::publish::vorbis::VorbisUnits;
 use crate::quantities::ClockRate;
 
 /// Octets of an access unit at most; a larger one is dropped.
@@ -56,7 +59,10 @@ pub enum PayloadFault {
 #[derive(Debug)]
 enum Format {
     Nal(Box<Pictures>),
+    Pieces(Box<PiecedPictures>),
     Aac(AacUnits),
+    Frames(SoundFrames),
+    Vorbis(Box<VorbisUnits>),
     Opus,
     Samples { octets: usize, ticks: u32 },
 }
@@ -81,6 +87,15 @@ impl Depacketizer {
                 let frame = frame_ticks(track.clock_rate, config.sample_rate);
                 (Format::Aac(AacUnits::new(*lengths, frame)), Some(Codec::Aac(config.clone())))
             }
+            Coding::Vp8 => (Format::Pieces(Box::new(PiecedPictures::vp8())), None),
+            Coding::Vp9 => (Format::Pieces(Box::new(PiecedPictures::vp9())), None),
+            Coding::MpegVideo => (Format::Pieces(Box::new(PiecedPictures::mpeg_video())), None),
+            Coding::Mpeg4Visual(headers) => (Format::Pieces(Box::new(PiecedPictures::mpeg4_visual(headers))), None),
+            Coding::MpegAudio => (Format::Frames(SoundFrames::new(FrameCoding::Mpeg, track.clock_rate)), None),
+            Coding::Ac3 => (Format::Frames(SoundFrames::new(FrameCoding::Ac3, track.clock_rate)), None),
+            Coding::Vorbis { ident, config } => {
+                (Format::Vorbis(Box::new(VorbisUnits::new(*ident, config))), Some(Codec::Vorbis(config.clone())))
+            }
             Coding::Opus(format) => (Format::Opus, Some(Codec::Opus(*format))),
             Coding::Samples(codec) => {
                 let octets = match codec {
@@ -95,7 +110,7 @@ impl Depacketizer {
         this
     }
 
-    /// How the access units are coded; `None` until the parameter sets of a picture have come.
+    /// How the access units are coded; `None` until the parameter sets of a picture, a key picture or a first frame of sound have come.
     pub const fn codec(&self) -> Option<&Codec> {
         self.codec.as_ref()
     }
@@ -112,7 +127,10 @@ impl Depacketizer {
     pub fn handle_payload(&mut self, payload: &Payload<'_>) -> Result<(), PayloadFault> {
         let outcome = match &mut self.format {
             Format::Nal(pictures) => pictures.handle(payload, &mut self.ready, &mut self.damaged),
+            Format::Pieces(pictures) => pictures.handle(payload, &mut self.ready, &mut self.damaged),
             Format::Aac(units) => units.handle(payload, &mut self.ready, &mut self.damaged),
+            Format::Frames(frames) => frames.handle(payload, &mut self.ready, &mut self.damaged),
+            Format::Vorbis(units) => units.handle(payload, &mut self.ready, &mut self.damaged),
             Format::Opus => opus::duration(payload.octets).ok_or(PayloadFault::Malformed).map(|duration| {
                 self.ready.push_back(whole(payload, duration));
             }),
@@ -134,15 +152,20 @@ impl Depacketizer {
     pub fn handle_loss(&mut self) {
         match &mut self.format {
             Format::Nal(pictures) => pictures.handle_loss(),
+            Format::Pieces(pictures) => pictures.handle_loss(),
             Format::Aac(units) => units.handle_loss(&mut self.damaged),
+            Format::Frames(frames) => frames.handle_loss(&mut self.damaged),
+            Format::Vorbis(units) => units.handle_loss(&mut self.damaged),
             Format::Opus | Format::Samples { .. } => {}
         }
     }
 
     /// The source begins anew, or ends: what has begun and is whole is an access unit.
     pub fn finish(&mut self) {
-        if let Format::Nal(pictures) = &mut self.format {
-            pictures.finish(&mut self.ready, &mut self.damaged);
+        match &mut self.format {
+            Format::Nal(pictures) => pictures.finish(&mut self.ready, &mut self.damaged),
+            Format::Pieces(pictures) => pictures.finish(&mut self.damaged),
+            Format::Aac(_) | Format::Frames(_) | Format::Vorbis(_) | Format::Opus | Format::Samples { .. } => {}
         }
         self.handle_loss();
     }
@@ -153,10 +176,13 @@ impl Depacketizer {
     }
 
     fn learn(&mut self) {
-        if self.codec.is_none()
-            && let Format::Nal(pictures) = &self.format
-        {
-            self.codec = pictures.codec();
+        if self.codec.is_none() {
+            self.codec = match &self.format {
+                Format::Nal(pictures) => pictures.codec(),
+                Format::Pieces(pictures) => pictures.codec(),
+                Format::Frames(frames) => frames.codec(),
+                Format::Aac(_) | Format::Vorbis(_) | Format::Opus | Format::Samples { .. } => None,
+            };
         }
     }
 }

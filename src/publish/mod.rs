@@ -5,10 +5,15 @@
 pub mod aac;
 pub mod announced;
 pub mod depacketizer;
+pub mod frames;
 pub mod nal;
+pub mod pieces;
 pub mod publication;
 pub mod receiver;
 pub mod reorder;
+pub mod vorbis;
 
+#[cfg(test)]
+mod coding_tests;
 #[cfg(test)]
 mod tests;

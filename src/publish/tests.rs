@@ -43,7 +43,10 @@ fn what_cannot_be_taken_in_is_refused_with_a_reason() {
     for (media, reason) in [
         ("", "there is none"),
         ("m=audio 0 RTP/AVP 97\r\n", "payload type 97 is not explained"),
-        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n", "video coded as VP8 is not taken in"),
+        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 theora/90000\r\n", "video coded as THEORA is not taken in"),
+        ("m=video 0 RTP/AVP 26\r\n", "video coded as JPEG is not taken in"),
+        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/1000\r\n", "VP8 with another clock than 90000"),
+        ("m=audio 0 RTP/AVP 96\r\na=rtpmap:96 vorbis/44100/2\r\na=fmtp:96 configuration=AAAA\r\n", "VORBIS without its configuration"),
         ("m=audio 0 RTP/AVP 96\r\na=rtpmap:96 MPEG4-GENERIC/48000\r\n", "MPEG4-GENERIC in another mode than AAC-hbr and AAC-lbr"),
         ("m=audio 0 RTP/AVP 96\r\na=rtpmap:96 opus/0/2\r\n", "OPUS without a clock"),
     ] {
@@ -52,7 +55,7 @@ fn what_cannot_be_taken_in_is_refused_with_a_reason() {
 }
 
 /// The payloads of one access unit, with their markers.
-fn payloads(payloader: &mut Payloader, unit: &[u8], key: bool) -> Vec<(Vec<u8>, bool)> {
+pub(super) fn payloads(payloader: &mut Payloader, unit: &[u8], key: bool) -> Vec<(Vec<u8>, bool)> {
     let mut out = PacketBuffer::default();
     payloader.payload(unit, key, &mut out).expect("it can be sent");
     let payload = |range: std::ops::Range<usize>| out.octets()[range][RTP_HEADER_LEN..].to_vec();
