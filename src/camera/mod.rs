@@ -59,11 +59,22 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// Pulls it into `feed` until told to stop.
-    pub async fn run(self, mut feed: Feed, mut stopped: watch::Receiver<bool>) {
-        tokio::select! {
-            () = self.pull(&mut feed) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
+    /// Pulls into `feed` the camera that `told` names, until it names none. Where it comes to name another, those who watch wait for that one;
+    /// where this has other tracks, their title has ended.
+    pub async fn run(mut feed: Feed, mut told: watch::Receiver<Option<Self>>) {
+        loop {
+            let Some(camera) = told.borrow_and_update().clone() else { return };
+            tokio::select! {
+                () = camera.pull(&mut feed) => {}
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if feed.title().is_online() {
+                        feed.lost(Problem { reason: "the camera's configuration has changed".into() });
+                    }
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cameras;
 mod client;
 mod context;
 pub mod device;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::cli::serve::{home_titles, responder_settings, rules};
+use crate::cli::cameras::Cameras;
+use crate::cli::serve::{home_titles, publish_rules, responder_settings, rules};
 use crate::config::{Config, Loaded};
 use crate::mobility::server::Service;
 use crate::net::now;
 use crate::quantities::MediaKind;
+use crate::rtsp::publishers::Publishers;
 use crate::rtsp::service::HomeNames;
 use crate::steering::BindingCache;
 use crate::store::{Kept, Store};
@@ -33,6 +35,10 @@ pub struct Reload {
     pub kept: Kept,
     /// The mobility signalling.
     pub signalling: Service,
+    /// The cameras.
+    pub cameras: Cameras,
+    /// Who may publish, and does.
+    pub publishers: Arc<Publishers>,
     /// Sets what is logged.
     pub set_level: SetLevel,
 }
@@ -82,6 +88,13 @@ impl Reload {
                 self.steering.forget_name(gone);
             }
             self.names.replace(home_titles(again));
+        }
+        if has("publish") {
+            self.publishers.replace(publish_rules(again));
+        }
+        // Those that could not be there before may be now.
+        for error in self.cameras.replace(&again.camera) {
+            tracing::error!("{error:#}");
         }
         self.running = self.running.taking_over(again);
         if changed.iter().any(|key| key.starts_with("mobility.")) {

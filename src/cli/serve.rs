@@ -13,11 +13,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use crate::camera::{Camera, Secret, Source};
+use crate::cli::cameras::Cameras;
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::config::{
-    CameraTransport, CareOfTest, Config, JoinDefault, Loaded, Password, PrimeRate, ProvisionedKey, PublishConfig, Unbound,
-};
+use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, PublishConfig, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
@@ -33,7 +31,7 @@ use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
 use crate::rtsp::message::MessageLimits;
-use crate::rtsp::publishers::{PublishRule, Publishers};
+use crate::rtsp::publishers::{PublishRule, PublishRules, Publishers};
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
@@ -119,7 +117,10 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
         tracing::warn!(%title, "the title cannot be opened: its path is that of the home address {home}");
     }
     let (stop, stopped) = watch::channel(false);
-    cameras(&library, config, &stopped)?;
+    let mut cameras = Cameras::new(Arc::clone(&library));
+    if let Some(error) = cameras.replace(&config.camera).into_iter().next() {
+        return Err(error);
+    }
     let announcer = Announcer::default();
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
@@ -139,12 +140,13 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     let rtsp_settings = rtsp_settings(config, data_plane.port());
     let names = rtsp_settings.homes.clone();
     let refusals = Arc::new(Refusals::default());
+    let publishers = Arc::new(publishers(config, &library, &connections));
     let service = Arc::new(Service {
         stage: stage.clone(),
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         sessions: Sessions::default(),
-        publishers: Arc::new(publishers(config, &library, &connections)),
+        publishers: Arc::clone(&publishers),
         refusals: Arc::clone(&refusals),
         settings: rtsp_settings,
     });
@@ -195,7 +197,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
     out.flush()?;
     drop(out);
 
-    let reload = Reload { reread, running: config.clone(), steering: Arc::clone(&steering), names, store, kept, signalling, set_level };
+    let (running, steering) = (config.clone(), Arc::clone(&steering));
+    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, set_level };
     wait_for_signals(&watch_library, reload).await?;
     let _ = stop.send(true);
     upkeep_task.abort();
@@ -384,28 +387,16 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
 }
 
 fn publishers(config: &Config, library: &Library, connections: &Arc<Connections>) -> Publishers {
+    Publishers::new(publish_rules(config), Arc::clone(library.live()), LiveSettings::default(), Arc::clone(connections))
+}
+
+/// Who may publish where.
+pub(super) fn publish_rules(config: &Config) -> PublishRules {
     let rule = |publish: &PublishConfig| PublishRule {
         path: publish.path.clone(),
         credentials: publish.username.clone().zip(publish.password.as_ref().map(|password| password.expose().to_owned().into())),
     };
-    Publishers::new(config.publish.iter().map(rule).collect(), Arc::clone(library.live()), LiveSettings::default(), Arc::clone(connections))
-}
-
-/// Pulls the cameras, each as a live title.
-fn cameras(library: &Library, config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<()> {
-    for camera in &config.camera {
-        let path = TitlePath::new(&camera.name).with_context(|| format!("camera {}: its name is no path", camera.name))?;
-        if library.entry(&path).is_some() {
-            tracing::warn!(title = %path, "the file cannot be opened: its path is the name of a camera");
-        }
-        let feed = library.live().add(path, LiveSettings::default()).with_context(|| format!("camera {}", camera.name))?;
-        let url = camera.url.parse().with_context(|| format!("camera {}: its URL", camera.name))?;
-        let password = camera.password.as_ref().map_or("", Password::expose);
-        let credentials = camera.username.clone().map(|username| (username, Secret::new(password)));
-        let source = Source { url, credentials, udp: camera.transport == CameraTransport::Udp };
-        tokio::spawn(Camera { source, always: camera.always }.run(feed, stopped.clone()));
-    }
-    Ok(())
+    PublishRules::new(config.publish.iter().map(rule).collect())
 }
 
 /// Titles whose URL would be that of a home address, which has precedence.

@@ -3,8 +3,9 @@
 use crate::config::Config;
 use crate::config::layers::keys;
 
-/// Keys that a running server takes over. `home` and `mobility.keys` stand for their entries.
-const LIVE: [&str; 10] = [
+/// Keys that a running server takes over. `camera`, `home`, `mobility.keys` and `publish` stand for their entries.
+const LIVE: [&str; 12] = [
+    "camera",
     "home",
     "log.level",
     "mobility.care_of_test",
@@ -15,6 +16,7 @@ const LIVE: [&str; 10] = [
     "mobility.max_sas",
     "mobility.one_flow_per_home",
     "mobility.remote_homes",
+    "publish",
 ];
 
 /// The keys that differ.
@@ -50,6 +52,8 @@ impl Config {
     pub fn taking_over(&self, again: &Self) -> Self {
         let mut running = self.clone();
         running.home.clone_from(&again.home);
+        running.camera.clone_from(&again.camera);
+        running.publish.clone_from(&again.publish);
         running.log.clone_from(&again.log);
         running.mobility = crate::config::MobilityConfig {
             listen: self.mobility.listen,

@@ -278,7 +278,7 @@ fn cameras_are_read_and_their_passwords_told_nowhere() {
     assert!(!shown.contains("hush") && !format!("{loaded:?}").contains("hush"), "{shown}");
     let again = load(&shown, &[], &[]).expect("what is shown is a configuration").config;
     assert_eq!(again.camera[1], loaded.config.camera[1]);
-    assert_eq!(again.changes(&loaded.config).restart, ["camera"], "the password");
+    assert_eq!(again.changes(&loaded.config).live, ["camera"], "the password");
     let camera = |lines: &str| wrong(&format!("[[camera]]\n{lines}\n"));
     let url = "url = \"rtsp://camera/\"";
     assert_eq!(camera("name = \"a\""), ["f.toml:1: camera.url: is missing"]);

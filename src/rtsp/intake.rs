@@ -72,6 +72,8 @@ pub(crate) struct Intake {
     pub connection: u64,
     /// Where that is found.
     pub publishers: Arc<Publishers>,
+    /// [`SILENCE`], but for tests.
+    pub silence: Duration,
 }
 
 /// How it ended.
@@ -79,6 +81,8 @@ pub(crate) struct Intake {
 enum Ending {
     /// The connection is gone.
     Vanished,
+    /// It may publish no more.
+    Forbidden,
     Silent,
     Useless,
 }
@@ -101,15 +105,24 @@ impl Intake {
         tracing::info!(title = %self.claim.path(), "somebody publishes");
         let mut heard = now().mono;
         let mut told = Counters::default();
+        let mut rules = self.publishers.watch_rules();
+        // Others may have come to hold before they were watched.
+        rules.mark_changed();
         let ending = loop {
             let before = now().mono;
-            let until = self.publication.poll_timeout().map_or(heard + SILENCE, |due| due.min(heard + SILENCE));
+            let until = self.publication.poll_timeout().map_or(heard + self.silence, |due| due.min(heard + self.silence));
             let mut incoming = tokio::select! {
                 incoming = queue.recv() => match incoming {
                     Some(incoming) => Some(incoming),
                     None => break Ending::Vanished,
                 },
                 () = sleep(until.since(before)) => None,
+                Ok(()) = rules.changed() => {
+                    if !self.claim.is_allowed() {
+                        break Ending::Forbidden;
+                    }
+                    None
+                }
             };
             let now = now().mono;
             let (mut taken, mut goes_on) = (0, true);
@@ -143,7 +156,7 @@ impl Intake {
             }
             self.report(now);
             self.count(&mut told);
-            if now.since(heard) >= SILENCE {
+            if now.since(heard) >= self.silence {
                 break Ending::Silent;
             }
         };
@@ -153,6 +166,9 @@ impl Intake {
         tracing::info!(title = %self.claim.path(), ?ending, "a publisher has gone");
         if let Some(connection) = self.publishers.connections.get(self.connection) {
             connection.close();
+        }
+        if ending == Ending::Forbidden {
+            self.claim.end();
         }
     }
 
@@ -285,16 +301,16 @@ mod tests {
     use crate::library::live::{LiveSettings, LiveTitles};
     use crate::net::Connections;
     use crate::publish::announced::Announced;
+    use crate::rtsp::publishers::{PublishRule, PublishRules};
 
-    #[tokio::test]
-    async fn packets_that_have_gathered_are_all_taken_in() {
-        let live = Arc::new(LiveTitles::default());
-        let publishers = Publishers::new(Vec::new(), Arc::clone(&live), LiveSettings::default(), Arc::new(Connections::default()));
+    /// Samples that come interleaved, for a title of that path.
+    fn intake(live: &Arc<LiveTitles>, path: &TitlePath, silence: Duration) -> Intake {
+        let anybody = PublishRules::new(vec![PublishRule { path: "*".into(), credentials: None }]);
+        let publishers = Publishers::new(anybody, Arc::clone(live), LiveSettings::default(), Arc::new(Connections::default()));
         let publishers = Arc::new(publishers);
-        let path = TitlePath::new("studio").expect("a path");
-        let claim = publishers.claim(&path, None).expect("it is free");
+        let claim = publishers.claim(path, None, publishers.rules()).expect("it is free");
         let tracks = Announced::parse(b"v=0\r\ns=x\r\nm=audio 0 RTP/AVP 0\r\n").expect("it can be read").tracks;
-        let intake = Intake {
+        Intake {
             publication: Publication::new(tracks, 1),
             reports: vec![Reports::Interleaved(1)],
             sockets: Vec::new(),
@@ -303,16 +319,28 @@ mod tests {
             names: vec!["track 0".into()],
             connection: 0,
             publishers,
-        };
-        let packets = intake.start();
-        let packet = |is_rtcp, octets| Incoming::Packet { track: 0, is_rtcp, octets };
-        let report = [&[0x80, 200, 0, 6, 0, 0, 0, 9][..], &[1; 20]].concat();
-        packets.try_send(packet(true, report)).expect("there is room");
+            silence,
+        }
+    }
+
+    fn sender_report() -> Incoming {
+        Incoming::Packet { track: 0, is_rtcp: true, octets: [&[0x80, 200, 0, 6, 0, 0, 0, 9][..], &[1; 20]].concat() }
+    }
+
+    fn samples(sequence: u16) -> Incoming {
+        let timestamp = u32::from(sequence) * 160;
+        let head = [&[0x80, 0][..], &sequence.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 9]].concat();
+        Incoming::Packet { track: 0, is_rtcp: false, octets: [&head[..], &[0x55; 160]].concat() }
+    }
+
+    #[tokio::test]
+    async fn packets_that_have_gathered_are_all_taken_in() {
+        let (live, path) = (Arc::new(LiveTitles::default()), TitlePath::new("studio").expect("a path"));
+        let packets = intake(&live, &path, SILENCE).start();
+        packets.try_send(sender_report()).expect("there is room");
         // Nothing else runs until the first await: all of them gather.
-        for sequence in 0..500_u16 {
-            let timestamp = u32::from(sequence) * 160;
-            let head = [&[0x80, 0][..], &sequence.to_be_bytes(), &timestamp.to_be_bytes(), &[0, 0, 0, 9]].concat();
-            packets.try_send(packet(false, [&head[..], &[0x55; 160]].concat())).expect("there is room");
+        for sequence in 0..500 {
+            packets.try_send(samples(sequence)).expect("there is room");
         }
         let title = live.get(&path).expect("it is being published");
         while packets.capacity() < QUEUE {
@@ -324,5 +352,47 @@ mod tests {
         packets.send(Incoming::End(done)).await.expect("it goes on");
         ended.await.expect("it ends");
         assert!(live.get(&path).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_behind_record_is_given_up_although_the_connection_is_there() {
+        let (live, path) = (Arc::new(LiveTitles::default()), TitlePath::new("studio").expect("a path"));
+        let silence = Duration::from_millis(40);
+        // Nothing ever comes: the path is free again.
+        let packets = intake(&live, &path, silence).start();
+        assert!(live.get(&path).is_some());
+        packets.closed().await;
+        assert!(live.get(&path).is_none());
+        // Something has come, then reports alone do not count: whoever watches waits for the publisher's return.
+        let packets = intake(&live, &path, silence).start();
+        packets.send(sender_report()).await.expect("it has begun");
+        packets.send(samples(1)).await.expect("it has begun");
+        let begun = Instant::now();
+        while packets.send(sender_report()).await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert!(begun.elapsed() >= silence);
+        let title = live.get(&path).expect("its publisher may come back");
+        assert_eq!(title.problem().map(|problem| problem.reason), Some("its publisher is away".into()));
+    }
+
+    #[tokio::test]
+    async fn who_may_publish_no_more_is_ended_at_once() {
+        let (live, path) = (Arc::new(LiveTitles::default()), TitlePath::new("studio").expect("a path"));
+        let intake = intake(&live, &path, SILENCE);
+        let publishers = Arc::clone(&intake.publishers);
+        let packets = intake.start();
+        packets.send(sender_report()).await.expect("it has begun");
+        packets.send(samples(1)).await.expect("it has begun");
+        // It may also when others may not.
+        publishers.replace(PublishRules::new(vec![PublishRule { path: "studio".into(), credentials: None }]));
+        packets.send(samples(2)).await.expect("it goes on");
+        while packets.capacity() < QUEUE {
+            tokio::task::yield_now().await;
+        }
+        assert!(live.get(&path).is_some_and(|title| title.is_online()));
+        publishers.replace(PublishRules::default());
+        packets.closed().await;
+        assert!(live.get(&path).is_none(), "it is not waited for");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use zeroize::Zeroizing;
 
 use crate::library::live::{Feed, FeedError, LiveSettings, LiveTitles};
@@ -35,6 +35,35 @@ impl PublishRule {
     }
 }
 
+/// All rules of a server.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PublishRules(Vec<PublishRule>);
+
+impl PublishRules {
+    /// These.
+    pub const fn new(rules: Vec<PublishRule>) -> Self {
+        Self(rules)
+    }
+
+    /// The rules that say who may publish at a path: of those that cover it the most specific ones, a path itself before the longest
+    /// beginning. There are several where a path is given to several users, and none where nobody may.
+    pub(crate) fn of(&self, path: &TitlePath) -> Vec<&PublishRule> {
+        let specific = |rule: &&PublishRule| (!rule.path.ends_with('*'), rule.path.len());
+        let covering = || self.0.iter().filter(|rule| rule.covers(path));
+        let most = covering().map(|rule| specific(&rule)).max();
+        covering().filter(|rule| Some(specific(rule)) == most).collect()
+    }
+
+    /// Whether somebody of that name, whom these rules let in at a path, would still be let in by others: another password is another user.
+    fn goes_on_by(&self, others: &Self, path: &TitlePath, user: Option<&str>) -> bool {
+        let before = self.of(path);
+        let knew = |credentials: &(String, Zeroizing<String>)| {
+            user == Some(credentials.0.as_str()) && before.iter().any(|rule| rule.credentials.as_ref() == Some(credentials))
+        };
+        others.of(path).iter().any(|rule| rule.credentials.as_ref().is_none_or(knew))
+    }
+}
+
 /// Why a path cannot be published at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClaimError {
@@ -51,6 +80,8 @@ struct Away {
     feed: Feed,
     /// The publisher's name; `None` where everybody may publish.
     user: Option<String>,
+    /// The rules that have let it in.
+    rules: Arc<PublishRules>,
     /// What is kept of it needs the place on.
     place: OwnedSemaphorePermit,
     /// Which absence it is.
@@ -65,8 +96,7 @@ struct Waiting {
 
 /// All publishers of a server.
 pub struct Publishers {
-    /// Who may publish where.
-    pub rules: Vec<PublishRule>,
+    rules: watch::Sender<Arc<PublishRules>>,
     /// Where the interleaved ones are answered.
     pub(crate) connections: Arc<Connections>,
     live: Arc<LiveTitles>,
@@ -77,21 +107,42 @@ pub struct Publishers {
 
 impl Publishers {
     /// Nobody yet. Their titles are kept among `live`, as far as `settings` say.
-    pub fn new(rules: Vec<PublishRule>, live: Arc<LiveTitles>, settings: LiveSettings, connections: Arc<Connections>) -> Self {
+    pub fn new(rules: PublishRules, live: Arc<LiveTitles>, settings: LiveSettings, connections: Arc<Connections>) -> Self {
+        let rules = watch::Sender::new(Arc::new(rules));
         Self { rules, connections, live, settings, waiting: Mutex::default(), places: Arc::new(Semaphore::new(MOST)) }
     }
 
-    /// The rules that say who may publish at a path: of those that cover it the most specific ones, a path itself before the longest
-    /// beginning. There are several where a path is given to several users, and none where nobody may.
-    pub(crate) fn rules_of(&self, path: &TitlePath) -> Vec<&PublishRule> {
-        let specific = |rule: &&PublishRule| (!rule.path.ends_with('*'), rule.path.len());
-        let covering = || self.rules.iter().filter(|rule| rule.covers(path));
-        let most = covering().map(|rule| specific(&rule)).max();
-        covering().filter(|rule| Some(specific(rule)) == most).collect()
+    /// Who may publish where.
+    pub(crate) fn rules(&self) -> Arc<PublishRules> {
+        Arc::clone(&self.rules.borrow())
+    }
+
+    /// Whether nobody may publish anywhere.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.rules.borrow().0.is_empty()
+    }
+
+    /// Tells when there are other rules.
+    pub(crate) fn watch_rules(&self) -> watch::Receiver<Arc<PublishRules>> {
+        self.rules.subscribe()
+    }
+
+    /// From now on these rules hold. Whoever publishes and may no more is ended; so are titles that wait for such a publisher.
+    pub fn replace(&self, rules: PublishRules) {
+        let rules = Arc::new(rules);
+        let mut waiting = self.lock();
+        self.rules.send_replace(Arc::clone(&rules));
+        let is_over = |path: &TitlePath, away: &mut Away| !away.rules.goes_on_by(&rules, path, away.user.as_deref());
+        let over: Vec<_> = waiting.away.extract_if(is_over).collect();
+        drop(waiting);
+        for (path, _) in &over {
+            tracing::info!(title = %path, "a publisher that is away may publish no more: its title has ended");
+        }
     }
 
     /// Takes a title path for a publisher of that name, `None` where everybody may publish. One that is away gets its title back.
-    pub(crate) fn claim(self: &Arc<Self>, path: &TitlePath, user: Option<String>) -> Result<Claim, ClaimError> {
+    /// `rules` are those that have let it in.
+    pub(crate) fn claim(self: &Arc<Self>, path: &TitlePath, user: Option<String>, rules: Arc<PublishRules>) -> Result<Claim, ClaimError> {
         let mut waiting = self.lock();
         if waiting.away.get(path).is_some_and(|away| away.user != user) {
             return Err(ClaimError::Taken);
@@ -106,7 +157,7 @@ impl Publishers {
                 (added.map_err(|_: FeedError| ClaimError::Taken)?, place, false)
             }
         };
-        let open = Some(Open { feed, user, place });
+        let open = Some(Open { feed, user, rules, place });
         Ok(Claim { publishers: Arc::clone(self), path: path.clone(), open, has_begun })
     }
 
@@ -120,8 +171,12 @@ impl Publishers {
         let mut waiting = self.lock();
         waiting.absences += 1;
         let number = waiting.absences;
-        let Open { feed, user, place } = open;
-        waiting.away.insert(path.clone(), Away { feed, user, place, number });
+        let Open { feed, user, rules, place } = open;
+        // While it was there, others may have come to hold.
+        if !rules.goes_on_by(&self.rules(), &path, user.as_deref()) {
+            return;
+        }
+        waiting.away.insert(path.clone(), Away { feed, user, rules, place, number });
         drop(waiting);
         let publishers = Arc::clone(self);
         runtime.spawn(async move {
@@ -150,6 +205,7 @@ pub(crate) struct Claim {
 struct Open {
     feed: Feed,
     user: Option<String>,
+    rules: Arc<PublishRules>,
     place: OwnedSemaphorePermit,
 }
 
@@ -157,6 +213,12 @@ impl Claim {
     /// The title's path.
     pub const fn path(&self) -> &TitlePath {
         &self.path
+    }
+
+    /// Whether the rules that hold now let its publisher go on.
+    pub fn is_allowed(&self) -> bool {
+        let goes_on = |open: &Open| open.rules.goes_on_by(&self.publishers.rules(), &self.path, open.user.as_deref());
+        self.open.as_ref().is_some_and(goes_on)
     }
 
     /// The way into the title.
@@ -191,7 +253,12 @@ mod tests {
             credentials: user.map(|user| (user.to_owned(), Zeroizing::new("secret".to_owned()))),
         };
         let live = Arc::new(LiveTitles::default());
-        Arc::new(Publishers::new(rules.iter().map(rule).collect(), live, LiveSettings::default(), Arc::new(Connections::default())))
+        let rules = PublishRules::new(rules.iter().map(rule).collect());
+        Arc::new(Publishers::new(rules, live, LiveSettings::default(), Arc::new(Connections::default())))
+    }
+
+    fn claim(publishers: &Arc<Publishers>, path: &TitlePath, user: Option<String>) -> Result<Claim, ClaimError> {
+        publishers.claim(path, user, publishers.rules())
     }
 
     fn path(path: &str) -> TitlePath {
@@ -209,7 +276,7 @@ mod tests {
         let publishers = publishers(&rules);
         let users = |at: &str| {
             let user = |rule: &&PublishRule| rule.credentials.as_ref().map(|(user, _)| user.clone());
-            publishers.rules_of(&path(at)).iter().map(user).collect::<Vec<_>>()
+            publishers.rules().of(&path(at)).iter().map(user).collect::<Vec<_>>()
         };
         let named = |name: &str| Some(name.to_owned());
         assert_eq!(users("elsewhere"), [None]);
@@ -220,30 +287,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_away_gets_the_title_back_and_nobody_else_does() {
-        let (publishers, at) = (publishers(&[]), path("live"));
+        let (publishers, at) = (publishers(&[("live", None), ("live", Some("anna"))]), path("live"));
         let anna = || Some("anna".to_owned());
-        let mut claim = publishers.claim(&at, anna()).expect("it is free");
-        claim.has_begun = true;
-        drop(claim);
+        let mut first = claim(&publishers, &at, anna()).expect("it is free");
+        first.has_begun = true;
+        drop(first);
         for other in [None, Some("bert".to_owned())] {
-            assert_eq!(refused(publishers.claim(&at, other)), Some(ClaimError::Taken));
+            assert_eq!(refused(claim(&publishers, &at, other)), Some(ClaimError::Taken));
         }
-        let again = publishers.claim(&at, anna()).expect("it is hers");
+        let again = claim(&publishers, &at, anna()).expect("it is hers");
         assert!(again.has_begun);
         drop(again);
         tokio::time::sleep(RETURN + Duration::from_millis(1)).await;
-        assert!(!publishers.claim(&at, None).expect("it has ended").has_begun);
+        assert!(!claim(&publishers, &at, None).expect("it has ended").has_begun);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_away_keeps_its_place() {
-        let publishers = publishers(&[]);
+        let publishers = publishers(&[("*", None)]);
         for number in 0..MOST {
-            publishers.claim(&path(&format!("live{number}")), None).expect("there is a place").has_begun = true;
+            claim(&publishers, &path(&format!("live{number}")), None).expect("there is a place").has_begun = true;
         }
-        assert_eq!(refused(publishers.claim(&path("one/more"), None)), Some(ClaimError::Full));
-        drop(publishers.claim(&path("live0"), None).expect("who comes back has one"));
+        assert_eq!(refused(claim(&publishers, &path("one/more"), None)), Some(ClaimError::Full));
+        drop(claim(&publishers, &path("live0"), None).expect("who comes back has one"));
         tokio::time::sleep(RETURN + Duration::from_millis(1)).await;
-        assert_eq!(refused(publishers.claim(&path("one/more"), None)), None);
+        assert_eq!(refused(claim(&publishers, &path("one/more"), None)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_publish_no_more_is_told_so_and_nobody_else() {
+        let rule = |path: &str, user: &str, password: &str| PublishRule {
+            path: path.into(),
+            credentials: Some((user.to_owned(), Zeroizing::new(password.to_owned()))),
+        };
+        let publishers = publishers(&[]);
+        let all = [("a", "anna"), ("b", "bert"), ("c", "carl"), ("d", "dora")];
+        publishers.replace(PublishRules::new(all.iter().map(|(path, user)| rule(path, user, "old")).collect()));
+        let take = |at: &str, user: &str| claim(&publishers, &path(at), Some(user.to_owned())).expect("it is free");
+        let mut claims = all.map(|(path, user)| take(path, user));
+        claims.iter_mut().for_each(|claim| claim.has_begun = true);
+        let mut told = publishers.watch_rules();
+        // One is the same, one has another password, one is gone, and one is open to all.
+        let open = PublishRule { path: "d".into(), credentials: None };
+        publishers.replace(PublishRules::new(vec![rule("a", "anna", "old"), rule("b", "bert", "new"), open]));
+        assert!(told.has_changed().expect("there are publishers") && told.borrow_and_update().0.len() == 3);
+        assert_eq!(claims.each_ref().map(Claim::is_allowed), [true, false, false, true]);
+        drop(claims);
+        let free = |at: &str| publishers.live.get(&path(at)).is_none();
+        assert_eq!(["a", "b", "c", "d"].map(free), [false, true, true, false], "who may not come back is not waited for");
+        publishers.replace(PublishRules::default());
+        assert!(["a", "d"].map(free) == [true, true] && publishers.is_closed());
     }
 }

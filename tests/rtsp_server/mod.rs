@@ -17,7 +17,7 @@ use flowsteer::library::Library;
 use flowsteer::library::live::LiveSettings;
 use flowsteer::net::{Connections, now};
 use flowsteer::playback::{Command, Perform, PlaybackError, PresentationId, PresentationSnapshot, Stage};
-use flowsteer::rtsp::publishers::Publishers;
+use flowsteer::rtsp::publishers::{PublishRules, Publishers};
 use flowsteer::rtsp::server::serve;
 use flowsteer::rtsp::service::{RtspSettings, Service};
 use flowsteer::rtsp::session::Sessions;
@@ -108,7 +108,7 @@ impl Server {
             stage,
             steering: Arc::clone(&steering),
             library,
-            publishers: Arc::new(Publishers::new(Vec::new(), live, LiveSettings::default(), Arc::clone(&connections))),
+            publishers: Arc::new(Publishers::new(PublishRules::default(), live, LiveSettings::default(), Arc::clone(&connections))),
             sessions: Sessions::default(),
             refusals: Arc::default(),
             settings: rtsp,

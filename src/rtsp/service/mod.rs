@@ -199,10 +199,9 @@ impl Service {
             return self.publishing(request, link).await;
         }
         match request.method.as_str() {
-            "OPTIONS" => Ok(self
-                .keep_alive(request, link)
-                .await?
-                .with("Public", if self.publishers.rules.is_empty() { PUBLIC } else { PUBLIC_RECORD })),
+            "OPTIONS" => {
+                Ok(self.keep_alive(request, link).await?.with("Public", if self.publishers.is_closed() { PUBLIC } else { PUBLIC_RECORD }))
+            }
             "GET_PARAMETER" | "SET_PARAMETER" => self.keep_alive(request, link).await,
             "DESCRIBE" => self.describe(request, link).await,
             "SETUP" => self.set_up(request, link, hold_media).await,
@@ -210,7 +209,7 @@ impl Service {
             "PAUSE" => self.pause(request, link).await,
             "TEARDOWN" => self.tear_down(request, link).await,
             "ANNOUNCE" => self.announce(request, link).await,
-            "RECORD" => Err(Status(if self.publishers.rules.is_empty() { 405 } else { 455 }).into()),
+            "RECORD" => Err(Status(if self.publishers.is_closed() { 405 } else { 455 }).into()),
             _ => Err(Status(501).into()),
         }
     }

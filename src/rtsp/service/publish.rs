@@ -17,9 +17,9 @@ use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization::{self, Credentials};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
-use crate::rtsp::intake::{Incoming, Intake, Of, Reports};
+use crate::rtsp::intake::{Incoming, Intake, Of, Reports, SILENCE};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::publishers::{Claim, PublishRule};
+use crate::rtsp::publishers::{Claim, PublishRule, PublishRules};
 use crate::rtsp::service::access::REALM;
 use crate::rtsp::service::set_up::random;
 use crate::rtsp::service::{Link, Service, count_refusal};
@@ -141,7 +141,7 @@ impl Link {
 impl Service {
     /// ANNOUNCE.
     pub(super) async fn announce(&self, request: &Request, link: &mut Link) -> Result<Response, Refusal> {
-        if self.publishers.rules.is_empty() {
+        if self.publishers.is_closed() {
             return Err(Refusal::because(405, "nobody may publish here"));
         }
         if link.publishing.as_ref().is_some_and(|publishing| publishing.lives()) {
@@ -149,7 +149,8 @@ impl Service {
         }
         let url = url::parse(&request.uri, |name| self.is_home_name(name))?;
         let Target::Title(path) = url.target else { return Err(Refusal::because(403, "only a title can be published")) };
-        let user = self.may_publish(&path, request, link)?;
+        let rules = self.publishers.rules();
+        let user = self.may_publish(&path, &rules, request, link)?;
         let is_description = request.header("Content-Type").is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
         if !is_description {
             return Err(Status(415).into());
@@ -158,7 +159,7 @@ impl Service {
         if self.library.entry(&path).is_some() {
             return Err(Refusal::because(403, "the library has a file of that path"));
         }
-        let claim = self.publishers.claim(&path, user)?;
+        let claim = self.publishers.claim(&path, user, rules)?;
         let tracks = announced.tracks.into_iter().map(|track| (track.position, track.control.clone(), Some(track)));
         let others = announced.left_out.iter().map(|left| (left.position, left.control.clone(), None));
         let mut tracks: Vec<_> = tracks.chain(others).collect();
@@ -174,8 +175,8 @@ impl Service {
     }
 
     /// Whether a path may be published at by whoever asks: the user's name, `None` where everybody may.
-    fn may_publish(&self, path: &TitlePath, request: &Request, link: &Link) -> Result<Option<String>, Refusal> {
-        let rules = self.publishers.rules_of(path);
+    fn may_publish(&self, path: &TitlePath, rules: &PublishRules, request: &Request, link: &Link) -> Result<Option<String>, Refusal> {
+        let rules = rules.of(path);
         if rules.is_empty() {
             return Err(Refusal::because(403, "that path cannot be published at"));
         }
@@ -200,6 +201,7 @@ impl Service {
             return Ok(Some(credentials.username));
         }
         self.refusals.note(peer, now);
+        count_refusal("publish_password", link.peer);
         Err(Refusal::unauthorised("wrong user or password"))
     }
 
@@ -260,6 +262,10 @@ impl Service {
         if !matches!(publishing.stage, Stage::Announced(..)) || !publishing.tracks.iter().any(is_ready) {
             return Err(SessionError::State.into());
         }
+        if matches!(&publishing.stage, Stage::Announced(claim, _) if !claim.is_allowed()) {
+            publishing.stage = Stage::Over;
+            return Err(Refusal::because(403, "that path can no longer be published at"));
+        }
         let ssrc = u32::from_be_bytes(random()?);
         let Stage::Announced(claim, _) = std::mem::replace(&mut publishing.stage, Stage::Over) else { return Err(Status(500).into()) };
         let (mut tracks, mut reports, mut sockets, mut channels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -294,6 +300,7 @@ impl Service {
             names,
             connection: link.connection,
             publishers: Arc::clone(&self.publishers),
+            silence: SILENCE,
         };
         publishing.stage = Stage::Recording { packets: intake.start(), channels };
         Ok(publishing.with_session(Response::new(Status::OK)))
@@ -363,9 +370,10 @@ mod tests {
     #[test]
     fn an_announcement_that_record_does_not_follow_ends() {
         let live = Arc::new(LiveTitles::default());
-        let publishers = Publishers::new(Vec::new(), Arc::clone(&live), LiveSettings::default(), Arc::new(Connections::default()));
+        let publishers =
+            Publishers::new(PublishRules::default(), Arc::clone(&live), LiveSettings::default(), Arc::new(Connections::default()));
         let path = TitlePath::new("studio").expect("a path");
-        let claim = Arc::new(publishers).claim(&path, None).expect("it is free");
+        let claim = Arc::new(publishers).claim(&path, None, Arc::default()).expect("it is free");
         let start = Mono::from_nanos(7);
         let stage = Stage::Announced(claim, start + RECORDED);
         let publishing = Publishing { id: SessionId::from_random(1), base: String::new(), tracks: Vec::new(), left_out: Vec::new(), stage };
