@@ -20,9 +20,10 @@ use tempfile::TempDir;
 
 const FILM: &str = "camera.mp4";
 /// Where the camera's own API is.
-const CAMERA_HTTP: u16 = 7080;
+pub(super) const CAMERA_HTTP: u16 = 7080;
 /// How a camera is served beside the server under test.
-const CAMERA: [&str; 8] = ["--rtsp", "127.0.0.1:7554", "--http", "127.0.0.1:7080", "--rtp-port", "7000", "--mobility", "127.0.0.1:7436"];
+pub(super) const CAMERA: [&str; 8] =
+    ["--rtsp", "127.0.0.1:7554", "--http", "127.0.0.1:7080", "--rtp-port", "7000", "--mobility", "127.0.0.1:7436"];
 /// The film is played so often at most.
 const ROUNDS: usize = 8;
 
@@ -35,7 +36,7 @@ struct Cameras {
 }
 
 /// Four seconds of a film.
-fn make_film(path: &Path) {
+pub(super) fn make_film(path: &Path) {
     let whole = library().join("countdown.mp4");
     let made = Command::new("ffmpeg").args(["-v", "error", "-y", "-t", "4", "-i"]).arg(whole).args(["-c", "copy"]).arg(path).status();
     assert!(made.expect("ffmpeg starts").success());

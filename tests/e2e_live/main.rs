@@ -4,4 +4,6 @@
 mod support;
 
 mod camera;
+mod codings;
 mod publish;
+mod reload;

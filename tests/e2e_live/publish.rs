@@ -19,11 +19,11 @@ use crate::support::viewer::{Carriage, Viewer, assert_contiguous};
 use crate::support::{SOON, wait_for};
 use serde_json::Value;
 
-const PATH: &str = "studio/live.mp4";
+pub(super) const PATH: &str = "studio/live.mp4";
 const SLACK: Duration = Duration::from_secs(12);
 
 /// Four seconds at 25 pictures a second, three B-pictures between others, and sound.
-fn film() -> &'static (PathBuf, Film) {
+pub(super) fn film() -> &'static (PathBuf, Film) {
     static MADE: OnceLock<(tempfile::TempDir, (PathBuf, Film))> = OnceLock::new();
     let (_, made) = MADE.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
@@ -40,12 +40,13 @@ fn film() -> &'static (PathBuf, Film) {
     made
 }
 
-struct Studio {
-    scene: Scene,
-    _folder: tempfile::TempDir,
+pub(super) struct Studio {
+    pub scene: Scene,
+    /// Where the configuration lies.
+    pub folder: tempfile::TempDir,
 }
 
-fn studio() -> Option<Studio> {
+pub(super) fn studio() -> Option<Studio> {
     let folder = tempfile::tempdir().expect("a folder");
     let configured = folder.path().join("flowsteer.toml");
     let text = "[[publish]]\npath = \"studio/*\"\nusername = \"anna\"\npassword = \"s3cret\"\n";
@@ -53,11 +54,11 @@ fn studio() -> Option<Studio> {
     let media = folder.path().join("media");
     std::fs::create_dir(&media).expect("a folder for media");
     let scene = Scene::set_with(&media, &["--config", configured.to_str().expect("a path")])?;
-    Some(Studio { scene, _folder: folder })
+    Some(Studio { scene, folder })
 }
 
 /// A publisher's process; killed when dropped.
-struct Publisher(Child);
+pub(super) struct Publisher(pub Child);
 
 impl Drop for Publisher {
     fn drop(&mut self) {
@@ -68,12 +69,12 @@ impl Drop for Publisher {
 
 impl Studio {
     /// The URL to publish at, with these credentials.
-    fn target(&self, family: Family, credentials: &str, path: &str) -> String {
+    pub fn target(&self, family: Family, credentials: &str, path: &str) -> String {
         format!("rtsp://{credentials}{}/{path}", rtsp_address(&self.scene.network.server, family))
     }
 
     /// ffmpeg, publishing the film once in real time from `host`; of a film that goes on, for ever.
-    fn publish(&self, host: &Host, url: &str, transport: &str, film: &Path, goes_on: bool) -> Publisher {
+    pub fn publish(&self, host: &Host, url: &str, transport: &str, film: &Path, goes_on: bool) -> Publisher {
         let mut command = host.command("ffmpeg");
         command.args(["-nostdin", "-loglevel", "error"]);
         if goes_on {
@@ -83,17 +84,22 @@ impl Studio {
         Publisher(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
     }
 
-    fn shown(&self) -> Option<Value> {
+    /// What the API says of the title of that path.
+    pub fn shown_at(&self, path: &str) -> Option<Value> {
         let titles = self.scene.operator().get("/api/v1/titles").json();
-        titles.as_array().expect("a list of titles").iter().find(|title| title["path"] == PATH).cloned()
+        titles.as_array().expect("a list of titles").iter().find(|title| title["path"] == path).cloned()
     }
 
-    fn wait_until_online(&self) {
+    fn shown(&self) -> Option<Value> {
+        self.shown_at(PATH)
+    }
+
+    pub fn wait_until_online(&self) {
         let is_there = |title: &Value| title["online"] == true && !title["tracks"].as_array().expect("tracks").is_empty();
         wait_for("the title to be online", SOON, || self.shown().filter(|title| is_there(title)));
     }
 
-    fn metric(&self, begin: &str) -> u64 {
+    pub fn metric(&self, begin: &str) -> u64 {
         let text = self.scene.operator().get("/metrics").text();
         let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum()
@@ -144,7 +150,7 @@ fn digests(viewer: &Viewer) -> Vec<Digest> {
 }
 
 #[track_caller]
-fn wait_for_packets(viewer: &Viewer, count: usize) {
+pub(super) fn wait_for_packets(viewer: &Viewer, count: usize) {
     viewer.video().recording.wait_for(&format!("{count} packets"), SOON, |arrived| (arrived.rtp.len() >= count).then_some(()));
 }
 
@@ -183,6 +189,7 @@ fn only_those_publish_who_may_and_one_at_a_time() {
         assert!(said.contains(says), "{url}: {said}");
     };
     failed(&studio.target(V4, "anna:wrong@", PATH), "401");
+    assert_eq!(studio.metric("flowsteer_rtsp_refused_total{limit=\"publish_password\"}"), 1);
     failed(&studio.target(V4, "", PATH), "401");
     failed(&studio.target(V4, "anna:s3cret@", "elsewhere"), "403");
     let first = studio.publish(&studio.scene.network.b, &studio.target(V4, "anna:s3cret@", PATH), "tcp", path, true);

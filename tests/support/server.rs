@@ -86,6 +86,13 @@ impl Server {
         wait_for("the server to end", SOON, || self.child.try_wait().expect("our child can be waited for"))
     }
 
+    /// Sends SIGHUP: the configuration is read again.
+    pub fn hang_up(&self) {
+        let id = libc::pid_t::try_from(self.child.id()).expect("a process id");
+        // SAFETY: no pointers; the process is our child and not yet waited for.
+        unsafe { libc::kill(id, libc::SIGHUP) };
+    }
+
     /// Panics if it ended by itself.
     #[track_caller]
     pub fn assert_alive(&mut self) {
