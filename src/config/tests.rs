@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Result<Loaded, ConfigErrors> {
@@ -292,4 +294,64 @@ fn cameras_are_read_and_their_passwords_told_nowhere() {
     assert_eq!(camera("name = \"a\"\nurl = \"http://camera/\""), ["f.toml:3: camera.url: is an rtsp:// URL with a host"]);
     let twice = wrong(&format!("[[camera]]\nname = \"a\"\n{url}\n[[camera]]\nname = \"a\"\n{url}\n"));
     assert_eq!(twice, ["f.toml:5: camera.name: two cameras have the same name"]);
+}
+
+/// Lines as they stand in a configuration, right and wrong.
+const LINES: [&str; 30] = [
+    "[rtp]",
+    "[rtsp]",
+    "[steering]",
+    "[[camera]]",
+    "[[home]]",
+    "[[publish]]",
+    "[[mobility.keys]]",
+    "[mobility]",
+    "port = 8000",
+    "port = 0x1f41",
+    "port = 99999999999999999999",
+    "mtu = 1e999",
+    "mtu = \"1200\"",
+    "listen = \"[::1]:8554\"",
+    "prime_rate = 1.5",
+    "join = \"aligned\"",
+    "home_prefix = \"fd00::/64\"",
+    "trusted_care_of = [\"::1/128\", 7]",
+    "rtp = { port = 2, mut = 3 }",
+    "home = [1, { name = \"wall\" }]",
+    "name = \"wall\"",
+    "name = \"../\\u0000\"",
+    "title = \"a.mp4\"",
+    "url = \"rtsp://camera/\"",
+    "path = \"studio/*\"",
+    "username = 'anna'",
+    "password = \"\"\"",
+    "spi = \"0x1234\"",
+    "key_file = \"secrets/tv.key\"",
+    "level.of = 2026-01-01",
+];
+
+proptest! {
+    /// Whatever the text, it is a configuration that can be shown and read again, or each error has its line in it.
+    #[test]
+    fn any_text_is_a_configuration_or_told_with_its_places(
+        lines in proptest::collection::vec(prop_oneof![6 => proptest::sample::select(&LINES[..]).prop_map(str::to_owned), 1 => "\\PC{0,20}"], 0..12),
+    ) {
+        let text = lines.join("\n");
+        match load(&text, &[], &[]) {
+            Ok(loaded) => {
+                let shown = loaded.shown();
+                if loaded.config.publish.is_empty() && loaded.config.mobility.keys.is_empty() && !text.contains("password") {
+                    let again = load(&shown, &[], &[]).map_err(|errors| TestCaseError::fail(format!("{errors}\n{shown}")))?;
+                    prop_assert_eq!(again.config, loaded.config);
+                }
+            }
+            Err(errors) => {
+                prop_assert!(!errors.0.is_empty());
+                for error in &errors.0 {
+                    let is_there = matches!(&error.origin, Origin::File { name, line } if name == "f.toml" && (1..=lines.len().max(1)).contains(line));
+                    prop_assert!(is_there, "{}\n{}", error, text);
+                }
+            }
+        }
+    }
 }
