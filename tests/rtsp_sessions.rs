@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flowsteer::library::TitlePath;
+use flowsteer::library::live::LiveSettings;
 use flowsteer::net::now;
 use flowsteer::playback::PresentationState;
 use flowsteer::quantities::FlowLabel;
@@ -217,6 +218,30 @@ fn players_that_stop_before_play_keep_nobody_from_starting() {
         .collect();
     let (player, url) = playing(&server, "short.mp4", [UDP, UDP_TWO]);
     drop((player, url, silent));
+}
+
+#[test]
+fn who_waits_for_a_source_lets_nobody_else_wait() {
+    let server = Server::start();
+    let live = server.service.library.live();
+    // Nobody writes it: who wants to watch it waits for ten seconds.
+    let path = TitlePath::new("door").expect("a path");
+    let _feed = live.add(path.clone(), LiveSettings::default()).expect("it is free");
+    let mut waiting: Vec<Player> = (0..8).map(|_| Player::connect(&server)).collect();
+    for player in &mut waiting {
+        player.post("DESCRIBE", &server.url("door"), &[]);
+        let start = Instant::now();
+        while !live.get(&path).expect("it is there").was_wanted() {
+            assert!(start.elapsed() < SOON, "nobody asks for it");
+            std::thread::yield_now();
+        }
+    }
+    // Each of these would wait for a tenth of a second for its turn.
+    let begun = Instant::now();
+    for _ in 0..10 {
+        Player::connect(&server).ask("DESCRIBE", &server.url("short.mp4"), &[]).ok();
+    }
+    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
 }
 
 #[test]
