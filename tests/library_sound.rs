@@ -53,7 +53,8 @@ fn each_file_plays_for_as_long_as_it_sounds() {
         let off = title.duration.as_seconds() - f64::from(LENGTH);
         let is_coded = !matches!(title.tracks[0].codec, Codec::Pcm(_) | Codec::G722(_));
         assert!(off.abs() < if is_coded { 0.11 } else { 1e-6 }, "{}: {off} s off", title.path);
-        if matches!(title.tracks[0].codec, Codec::Opus(_) | Codec::Vorbis(_)) {
+        // Of transport streams what is cut off at either end is not.
+        if matches!(title.tracks[0].codec, Codec::Opus(_) | Codec::Vorbis(_)) && !title.path.as_str().ends_with(".ts") {
             assert!(off.abs() < 0.008, "{}: the end is cut off where the file says: {off} s off", title.path);
         }
     }

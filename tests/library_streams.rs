@@ -59,6 +59,7 @@ fn transport_streams() -> Vec<PathBuf> {
         film("mpeg1.ts", "-c:v mpeg1video -g 12 -bf 2 -b:v 600k -c:a mp2"),
         film("interlaced.ts", "-c:v mpeg2video -flags +ildct+ilme -top 1 -g 12 -bf 2 -b:v 2M -c:a mp2"),
         film("mpeg4.ts", &format!("{MPEG4} -c:a ac3")),
+        film("opus.ts", &format!("{H264} -c:a libopus -b:a 64k -ac 2")),
         film("ac3.ts", &format!("{H264} -c:a ac3 -mpegts_flags resend_headers+system_b")),
     ]
 }

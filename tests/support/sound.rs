@@ -29,12 +29,13 @@ const fn sound(name: &'static str, coding: &'static [&'static str], sent: &'stat
 }
 
 /// All of them.
-pub const SOUNDS: [Sound; 21] = [
+pub const SOUNDS: [Sound; 22] = [
     sound("layer3.mp3", &["-c:a", "libmp3lame", "-b:a", "128k", "-ar", "44100"], "copy", "rtpmpadepay", 16_000),
     sound("variable.mp3", &["-c:a", "libmp3lame", "-q:a", "4", "-ar", "22050", "-ac", "1"], "copy", "rtpmpadepay", 0),
     sound("layer2.mp2", &["-c:a", "mp2", "-b:a", "192k", "-ar", "48000"], "copy", "rtpmpadepay", 24_000),
     sound("speech.opus", &["-c:a", "libopus", "-b:a", "96k"], "copy", "rtpopusdepay", 0),
     sound("mono.ogg", &["-c:a", "libopus", "-b:a", "24k", "-ac", "1", "-frame_duration", "60"], "copy", "rtpopusdepay", 0),
+    sound("speech.ts", &["-c:a", "libopus", "-b:a", "96k"], "copy", "rtpopusdepay", 0),
     sound("music.ogg", &["-c:a", "libvorbis", "-q:a", "9", "-ar", "44100"], "copy", "rtpvorbisdepay", 0),
     sound("cd.flac", &["-c:a", "flac", "-sample_fmt", "s16", "-ar", "44100"], "pcm_s16be", "rtpL16depay", 176_400),
     sound("studio.flac", &["-c:a", "flac", "-sample_fmt", "s32", "-ar", "96000"], "pcm_s24be", "rtpL24depay", 576_000),

@@ -13,6 +13,7 @@ pub mod mpeg4_visual;
 pub mod mpeg_audio;
 pub mod mpeg_video;
 pub mod opus;
+pub mod opus_stream;
 pub mod pictures;
 pub mod start_code;
 pub mod vorbis;

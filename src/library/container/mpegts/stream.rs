@@ -18,6 +18,8 @@ use crate::library::elementary::h265::{self, H265};
 use crate::library::elementary::loas::Loas;
 use crate::library::elementary::mpeg_video::{self, MpegVideo};
 use crate::library::elementary::mpeg4_visual::{self, Mpeg4Visual};
+use crate::library::elementary::opus;
+use crate::library::elementary::opus_stream::OpusStream;
 use crate::library::elementary::pictures::{Pictures, Unit};
 use crate::library::elementary::start_code::Place;
 use crate::library::title::Sample;
@@ -46,6 +48,8 @@ enum Splitter {
     Pictures(Pictures),
     Sound(Frames),
     Latm(Loas),
+    /// Of so many channels.
+    Opus(OpusStream, u8),
 }
 
 /// One PID of a program.
@@ -84,6 +88,7 @@ impl Stream {
             Kind::MpegVideo => Splitter::Pictures(Pictures::new(Box::new(MpegVideo::default()), mpeg_video::limit)),
             Kind::Mpeg4Visual => Splitter::Pictures(Pictures::new(Box::new(Mpeg4Visual::default()), mpeg4_visual::limit)),
             Kind::Adts => Splitter::Sound(Frames::new(Sound::Adts)),
+            Kind::Opus(channels) => Splitter::Opus(OpusStream::default(), channels),
             Kind::Latm => Splitter::Latm(Loas::default()),
             Kind::MpegAudio => Splitter::Sound(Frames::new(Sound::MpegAudio)),
             Kind::Ac3 => Splitter::Sound(Frames::new(Sound::Ac3)),
@@ -111,6 +116,7 @@ impl Stream {
                 Splitter::Pictures(pictures) => pictures.interrupt(),
                 Splitter::Sound(frames) => frames.interrupt(),
                 Splitter::Latm(latm) => latm.interrupt(),
+                Splitter::Opus(opus, _) => opus.interrupt(),
             }
         }
         if let Some(header) = taken.header {
@@ -125,6 +131,7 @@ impl Stream {
             Splitter::Pictures(pictures) => pictures.feed(taken.octets, place),
             Splitter::Sound(frames) => frames.feed(taken.octets, place),
             Splitter::Latm(latm) => latm.feed(taken.octets, place),
+            Splitter::Opus(opus, _) => opus.feed(taken.octets, place),
         }
         self.gather(timeline, place.offset);
     }
@@ -135,6 +142,7 @@ impl Stream {
             Splitter::Pictures(pictures) => pictures.finish(),
             Splitter::Sound(frames) => frames.finish(),
             Splitter::Latm(latm) => latm.finish(),
+            Splitter::Opus(opus, _) => opus.interrupt(),
         }
         self.gather(timeline, offset);
     }
@@ -157,7 +165,7 @@ impl Stream {
     /// Frames of sound that are left out as they are coded otherwise than the others.
     pub const fn refused(&self) -> u64 {
         match &self.splitter {
-            Splitter::Pictures(_) => 0,
+            Splitter::Pictures(_) | Splitter::Opus(..) => 0,
             Splitter::Sound(frames) => frames.refused(),
             Splitter::Latm(latm) => latm.refused(),
         }
@@ -174,6 +182,7 @@ impl Stream {
             Splitter::Pictures(pictures) => pictures.coding().codec(),
             Splitter::Sound(frames) => frames.codec(),
             Splitter::Latm(latm) => latm.config().cloned().map(Codec::Aac),
+            Splitter::Opus(_, channels) => Some(Codec::Opus(opus_format(*channels))),
         }
     }
 
@@ -183,6 +192,7 @@ impl Stream {
             Splitter::Pictures(_) => None,
             Splitter::Sound(frames) => frames.sound_format(),
             Splitter::Latm(latm) => latm.sound_format(),
+            Splitter::Opus(_, channels) => Some(opus_format(*channels)),
         };
         format.and_then(|format| ClockRate::new(format.sample_rate)).unwrap_or(ClockRate::VIDEO)
     }
@@ -215,6 +225,11 @@ impl Stream {
                     (offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN).then_some(frame.start.offset)
                 });
             }
+            Splitter::Opus(opus, channels) => {
+                clock.frames(opus.take(), Some(opus_format(*channels)), samples, marks, timeline, |frame| {
+                    (offset.saturating_sub(frame.start.offset) < MAX_SOUND_SPAN).then_some(frame.start.offset)
+                });
+            }
             Splitter::Latm(latm) => {
                 let format = latm.sound_format();
                 clock.frames(latm.take(), format, samples, marks, timeline, |frame| {
@@ -223,6 +238,10 @@ impl Stream {
             }
         }
     }
+}
+
+const fn opus_format(channels: u8) -> SoundFormat {
+    SoundFormat { sample_rate: opus::SAMPLE_RATE, channels }
 }
 
 /// Bits of the file before an access unit: what its offset is where any bit may be its first.

@@ -16,6 +16,9 @@ const PROGRAM_MAP: u8 = 2;
 const REGISTRATION: u8 = 0x05;
 const LANGUAGE: u8 = 0x0a;
 const DVB_AC3: u8 = 0x6a;
+/// Of DVB's extensions, the one about Opus (ETSI TS 103 491).
+const EXTENSION: u8 = 0x7f;
+const OF_OPUS: u8 = 0x80;
 
 /// Puts the sections of a PID together.
 #[derive(Debug, Default)]
@@ -105,6 +108,8 @@ pub enum Kind {
     MpegAudio,
     /// ETSI TS 102 366.
     Ac3,
+    /// RFC 6716 behind control headers, of so many channels: one or two.
+    Opus(u8),
     /// Something that is not sent.
     Other(&'static str),
     /// Something unknown, by its stream_type.
@@ -165,7 +170,10 @@ fn coding(stream_type: u8, descriptors: &[u8]) -> Kind {
         (0x81, _) | (0x06, Some(b"AC-3")) => Kind::Ac3,
         (0x06, Some(b"HEVC")) => Kind::H265,
         (0x06, _) if descriptor(descriptors, DVB_AC3).is_some() => Kind::Ac3,
-        (0x06, Some(b"Opus")) => Kind::Other("Opus"),
+        (0x06, Some(b"Opus")) => match descriptor(descriptors, EXTENSION) {
+            Some(&[OF_OPUS, channels @ 1..=2, ..]) => Kind::Opus(channels),
+            _ => Kind::Other("Opus of more than two channels"),
+        },
         (0x06, _) if descriptor(descriptors, 0x7a).is_some() => Kind::Other("E-AC-3"),
         (0x06, _) if descriptor(descriptors, 0x59).is_some() => Kind::Other("DVB subtitles"),
         (0x06, _) if descriptor(descriptors, 0x56).is_some() => Kind::Other("teletext"),
@@ -240,17 +248,26 @@ mod tests {
             &[0x02, 0xe1, 5, 0xf0, 0],
             &[0x10, 0xe1, 6, 0xf0, 0],
             &[0x11, 0xe1, 7, 0xf0, 0],
+            &[0x06, 0xe1, 8, 0xf0, 10, 5, 4, b'O', b'p', b'u', b's', 0x7f, 2, 0x80, 2],
+            &[0x06, 0xe1, 9, 0xf0, 10, 5, 4, b'O', b'p', b'u', b's', 0x7f, 2, 0x80, 6],
             &[0xc0, 0xe1, 4, 0xf0, 0],
         ]
         .concat();
         let streams = streams(2, &body).expect("a map");
         let kinds: Vec<_> = streams.iter().map(|stream| (stream.pid, stream.kind)).collect();
         let sound = [(0x101, Kind::Adts), (0x102, Kind::Ac3), (0x103, Kind::Ac3)];
-        let older = [(0x105, Kind::MpegVideo), (0x106, Kind::Mpeg4Visual), (0x107, Kind::Latm), (0x104, Kind::Unknown(0xc0))];
+        let older = [
+            (0x105, Kind::MpegVideo),
+            (0x106, Kind::Mpeg4Visual),
+            (0x107, Kind::Latm),
+            (0x108, Kind::Opus(2)),
+            (0x109, Kind::Other("Opus of more than two channels")),
+            (0x104, Kind::Unknown(0xc0)),
+        ];
         let expected = [&[(0x100, Kind::H264)][..], &sound, &older].concat();
         assert_eq!(kinds, expected);
         assert_eq!(streams[1].language.as_deref(), Some("deu"));
-        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..7].to_vec())));
+        assert_eq!(super::streams(2, &body[..body.len() - 1]), None.or(Some(streams[..9].to_vec())));
         assert_eq!(super::streams(2, &[0xe1, 0, 0xff, 0xff]), None);
     }
 
