@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use flowsteer::library::{Av1Config, Codec, Mpeg4VisualConfig, PictureSize};
+use flowsteer::library::{Av1Config, Codec, Mpeg4VisualConfig, PictureSize, Vp9Config};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use rtp::codecs::{vp8::Vp8Packet, vp9::Vp9Packet};
 use rtp::packetizer::Depacketizer;
@@ -109,7 +109,7 @@ fn vp9_is_put_together_by_another_reader() {
     let pass = |number| film(test, folder.path(), "ivf", &[&coded[..], &["-pass", number]].concat());
     let (Some(_), Some(file)) = (pass("1"), pass("2")) else { return };
     let (_, frames) = ivf(&file);
-    let payloader = Payloader::new(&Codec::Vp9(SIZE), 700).expect("sound");
+    let payloader = Payloader::new(&Codec::Vp9(Vp9Config { profile: 0, size: SIZE }), 700).expect("sound");
     let (mut keys, mut superframes) = (0, 0);
     for frame in frames {
         let frame = &frame[12..];
@@ -167,7 +167,7 @@ fn vp9_decodes_without_what_is_disposable() {
     let coded = [&["-c:v", "libvpx-vp9", "-g", "25", "-error-resilient", "1", "-ts-parameters", LAYERS][..], &REALTIME].concat();
     let Some(file) = film(test, folder.path(), "ivf", &coded) else { return };
     let (head, frames) = ivf(&file);
-    leaving_out_is_no_harm(&Codec::Vp9(SIZE), "ivf", &file, &frames, head, 12);
+    leaving_out_is_no_harm(&Codec::Vp9(Vp9Config { profile: 0, size: SIZE }), "ivf", &file, &frames, head, 12);
 }
 
 #[test]

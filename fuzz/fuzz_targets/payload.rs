@@ -2,7 +2,9 @@
 
 #![no_main]
 
-use flowsteer::library::{AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PictureSize};
+use flowsteer::library::{
+    AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PictureSize, Vp9Config,
+};
 use flowsteer::payload::{PacketBuffer, Payloader, RTP_HEADER_LEN};
 use libfuzzer_sys::fuzz_target;
 
@@ -13,7 +15,7 @@ fn video(which: u8) -> Codec {
     let sequence_header = vec![0x0a, 0x0b, 0, 0, 0, 0x04, 0x3c, 0xff, 0xbc, 0xfb, 0xf9, 0, 0x40];
     match which {
         0 => Codec::Vp8(size),
-        1 => Codec::Vp9(size),
+        1 => Codec::Vp9(Vp9Config { profile: 0, size }),
         2 => Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: vec![0, 0, 1, 0xb0, 1], width: 320, height: 240 }),
         3 => Codec::Mpeg2Video(size),
         4 => Codec::Jpeg(size),

@@ -17,7 +17,7 @@ pub enum Codec {
     /// RFC 6386, a frame each.
     Vp8(PictureSize),
     /// VP9 Bitstream & Decoding Process Specification, a (super)frame each.
-    Vp9(PictureSize),
+    Vp9(Vp9Config),
     /// ISO/IEC 14496-2, a VOP each.
     Mpeg4Visual(Mpeg4VisualConfig),
     /// ISO/IEC 13818-2 and 11172-2, a picture each with the headers before it.
@@ -77,7 +77,7 @@ impl Codec {
             Self::H265(config) => (config.width, config.height),
             Self::Av1(config) => (config.width, config.height),
             Self::Mpeg4Visual(config) => (config.width, config.height),
-            Self::Vp8(size) | Self::Vp9(size) | Self::Mpeg2Video(size) | Self::Jpeg(size) => return Some(*size),
+            Self::Vp8(size) | Self::Vp9(Vp9Config { size, .. }) | Self::Mpeg2Video(size) | Self::Jpeg(size) => return Some(*size),
             _ => return None,
         };
         Some(PictureSize { width, height })
@@ -103,6 +103,15 @@ pub struct PictureSize {
     pub width: u16,
     /// Down.
     pub height: u16,
+}
+
+/// Of a `vpcC` box, or of the stream itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vp9Config {
+    /// 0 to 3: what a decoder must be able to do (VP9 Bitstream & Decoding Process Specification section 7.2).
+    pub profile: u8,
+    /// As the file states it.
+    pub size: PictureSize,
 }
 
 /// What is heard.

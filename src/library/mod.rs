@@ -27,7 +27,7 @@ pub mod watch;
 pub use cache::CacheSettings;
 pub use codec::{
     AacConfig, Av1Config, Codec, H264Config, H265Config, H265Profile, Mpeg4VisualConfig, NalFraming, PcmConfig, PcmSample, PictureSize,
-    SoundFormat, VorbisConfig,
+    SoundFormat, VorbisConfig, Vp9Config,
 };
 pub use entry::{Entry, Form};
 pub use facts::{Facts, TrackFacts};

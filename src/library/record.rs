@@ -19,7 +19,7 @@ use crate::library::title::{Problem, ReadAt, Sample, SampleIndex, Title, TitlePa
 use crate::quantities::{ClockRate, MediaKind, MediaTime};
 
 /// What every record begins with; another number where the format changes.
-const WORD: &[u8; 8] = b"flowidx\x02";
+const WORD: &[u8; 8] = b"flowidx\x03";
 /// Octets of the checksum.
 const CHECKSUM: usize = 8;
 /// Octets of a record at most.

@@ -284,7 +284,7 @@ impl Payloader {
             Codec::H265(config) => Box::new(h265::H265Payloader::new(config, max_packet)?),
             Codec::Av1(config) => Box::new(av1::Av1Payloader::new(config, max_packet)),
             Codec::Vp8(_) => Box::new(vp8::Vp8Payloader::new(max_packet)),
-            Codec::Vp9(_) => Box::new(vp9::Vp9Payloader::new(max_packet)),
+            Codec::Vp9(config) => Box::new(vp9::Vp9Payloader::new(config, max_packet)),
             Codec::Mpeg4Visual(config) => Box::new(mpeg4_visual::Mpeg4VisualPayloader::new(config, max_packet)),
             Codec::Mpeg2Video(_) => Box::new(mpeg_video::MpegVideoPayloader::new(max_packet)),
             Codec::Jpeg(_) => Box::new(jpeg::JpegPayloader::new(max_packet)?),

@@ -4,6 +4,7 @@
 //! number would not lie in it, and a structure asks for numbers. A superframe is not split: its hidden frames have no time of their
 //! own. Read first: RFC 9628 section 4.2; VP9 Bitstream & Decoding Process Specification section 6.2 and annex B.
 
+use crate::library::Vp9Config;
 use crate::payload::bits::Bits;
 use crate::payload::{Format, PacketBuffer, PayloadError, RTP_HEADER_LEN, even_pieces};
 
@@ -16,12 +17,13 @@ const END_OF_FRAME: u8 = 0x04;
 /// Makes packets of VP9 superframes.
 #[derive(Debug)]
 pub struct Vp9Payloader {
+    profile: u8,
     max_payload: usize,
 }
 
 impl Vp9Payloader {
-    pub(super) const fn new(max_packet: usize) -> Self {
-        Self { max_payload: max_packet - RTP_HEADER_LEN }
+    pub(super) const fn new(config: &Vp9Config, max_packet: usize) -> Self {
+        Self { profile: config.profile, max_payload: max_packet - RTP_HEADER_LEN }
     }
 }
 
@@ -54,6 +56,11 @@ impl Format for Vp9Payloader {
 
     fn encoding_name(&self) -> String {
         "VP9/90000".into()
+    }
+
+    /// RFC 9628 section 7.1: what a decoder must be able to do.
+    fn format_parameters(&self) -> String {
+        format!("profile-id={}", self.profile)
     }
 }
 

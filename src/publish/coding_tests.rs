@@ -8,7 +8,7 @@ use super::depacketizer::{Depacketizer, Payload, PayloadFault, Received};
 use super::tests::payloads;
 use super::vorbis::unpack;
 use crate::library::elementary::vorbis::tests::{identification, setup};
-use crate::library::{Codec, Mpeg4VisualConfig, PictureSize, SoundFormat, VorbisConfig};
+use crate::library::{Codec, Mpeg4VisualConfig, PictureSize, SoundFormat, VorbisConfig, Vp9Config};
 use crate::payload::Payloader;
 
 const SIZE: PictureSize = PictureSize { width: 64, height: 36 };
@@ -35,7 +35,7 @@ impl Kind {
     fn codec(self) -> Codec {
         match self {
             Self::Vp8 => Codec::Vp8(SIZE),
-            Self::Vp9 => Codec::Vp9(SIZE),
+            Self::Vp9 => Codec::Vp9(Vp9Config { profile: 0, size: SIZE }),
             Self::Mpeg2 => Codec::Mpeg2Video(SIZE),
             Self::Mpeg4 => {
                 Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: MPEG4_HEADERS.to_vec(), width: SIZE.width, height: SIZE.height })

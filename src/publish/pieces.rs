@@ -11,7 +11,7 @@ use crate::library::elementary::mpeg_video::{self, MpegVideo};
 use crate::library::elementary::mpeg4_visual::{self, Mpeg4Visual};
 use crate::library::elementary::pictures::{Coding, Role};
 use crate::library::elementary::start_code;
-use crate::library::{Codec, PictureSize};
+use crate::library::{Codec, PictureSize, Vp9Config};
 use crate::publish::depacketizer::{MAX_UNIT, Payload, PayloadFault, Received};
 
 /// The payload descriptor of VP8: what follows, and what begins (RFC 7741 section 4.2).
@@ -50,7 +50,7 @@ const MPEG4_LAST_LAYER: u8 = 0x2f;
 #[derive(Debug)]
 enum PieceCoding {
     Vp8(Option<PictureSize>),
-    Vp9(Option<PictureSize>),
+    Vp9(Option<Vp9Config>),
     MpegVideo(Box<MpegVideo>),
     Mpeg4Visual(Box<Mpeg4Visual>),
 }
@@ -99,7 +99,7 @@ impl PiecedPictures {
     pub fn codec(&self) -> Option<Codec> {
         match &self.coding {
             PieceCoding::Vp8(size) => size.map(Codec::Vp8),
-            PieceCoding::Vp9(size) => size.map(Codec::Vp9),
+            PieceCoding::Vp9(config) => config.map(Codec::Vp9),
             PieceCoding::MpegVideo(stream) => stream.codec(),
             PieceCoding::Mpeg4Visual(stream) => stream.codec(),
         }
@@ -182,9 +182,9 @@ impl PieceCoding {
                 *size = size.or(key);
                 Some(key.is_some())
             }
-            Self::Vp9(size) => {
+            Self::Vp9(config) => {
                 let key = vp9_key(octets);
-                *size = size.or(key);
+                *config = config.or(key);
                 Some(key.is_some())
             }
             Self::MpegVideo(stream) => key(stream.as_mut(), sections(octets, mpeg_video::limit)),
@@ -292,7 +292,7 @@ fn vp8_key(frame: &[u8]) -> Option<PictureSize> {
 }
 
 /// The size of a key frame (VP9 Bitstream & Decoding Process Specification section 6.2); `None` of all others.
-fn vp9_key(frame: &[u8]) -> Option<PictureSize> {
+fn vp9_key(frame: &[u8]) -> Option<Vp9Config> {
     let mut bits = Bits::new(frame);
     if bits.take(2)? != 2 {
         return None;
@@ -326,5 +326,6 @@ fn vp9_key(frame: &[u8]) -> Option<PictureSize> {
             },
     )?;
     let mut size = || bits.take(16).and_then(|less_one| u16::try_from(less_one + 1).ok());
-    Some(PictureSize { width: size()?, height: size()? })
+    let size = PictureSize { width: size()?, height: size()? };
+    Some(Vp9Config { profile: profile as u8, size })
 }

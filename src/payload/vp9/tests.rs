@@ -1,9 +1,13 @@
 use super::*;
 use crate::payload::PacketBuffer;
 
+fn payloader(max_packet: usize) -> Vp9Payloader {
+    Vp9Payloader::new(&Vp9Config { profile: 2, size: crate::library::PictureSize { width: 320, height: 240 } }, max_packet)
+}
+
 fn sent(max_packet: usize, unit: &[u8]) -> PacketBuffer {
     let mut buffer = PacketBuffer::default();
-    Vp9Payloader::new(max_packet).payload(unit, false, &mut buffer).expect("a frame");
+    payloader(max_packet).payload(unit, false, &mut buffer).expect("a frame");
     buffer
 }
 
@@ -32,12 +36,12 @@ fn begin_end_and_prediction_are_told() {
     assert_eq!(buffer.packets().iter().map(|packet| packet.marker).collect::<Vec<_>>(), [false, false, true]);
     assert_eq!(descriptors(&sent(1_400, &octets("10 00 0 1 1 0 00"))), [0x4c], "an inter frame");
     assert_eq!(descriptors(&sent(1_400, &octets("10 00 1 010"))), [0x4c], "a picture that is there already");
-    assert_eq!(Vp9Payloader::new(1_400).payload(&[], false, &mut PacketBuffer::default()), Err(PayloadError::Empty));
+    assert_eq!(payloader(1_400).payload(&[], false, &mut PacketBuffer::default()), Err(PayloadError::Empty));
 }
 
 #[test]
 fn disposable_is_what_leaves_nothing_behind() {
-    let is = |unit: &[u8]| Vp9Payloader::new(1_400).is_disposable(unit);
+    let is = |unit: &[u8]| payloader(1_400).is_disposable(unit);
     let (kept, left) = (octets("10 00 0 1 1 1 00000100"), octets("10 00 0 1 1 1 00000000"));
     assert!(is(&left) && !is(&kept));
     assert!(!is(&octets("10 00 0 1 1 0 00 00000000")), "the next frame's motion vectors lean on it");
@@ -50,7 +54,12 @@ fn disposable_is_what_leaves_nothing_behind() {
 #[test]
 fn a_superframe_that_lies_about_its_sizes_is_no_harm() {
     for noise in [&[0xc0, 0xff, 0xff, 0xc0][..], &[0xdf; 40], &[0xc7; 9], &[0xc0, 0xc0], &[0xc0]] {
-        Vp9Payloader::new(1_400).is_disposable(noise);
+        payloader(1_400).is_disposable(noise);
         assert_eq!(sent(1_400, noise).packets().len(), 1);
     }
+}
+
+#[test]
+fn the_profile_is_told() {
+    assert_eq!(payloader(1_000).format_parameters(), "profile-id=2");
 }

@@ -1,7 +1,7 @@
 //! How a track is coded, out of its CodecID and private data. Read first: the Matroska codec specification
 //! (draft-ietf-cellar-codec) sections 6.1 to 6.4.
 
-use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PcmConfig, PcmSample, SoundFormat, VorbisConfig};
+use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PcmConfig, PcmSample, SoundFormat, VorbisConfig, Vp9Config};
 use crate::library::container::configuration;
 use crate::library::container::matroska::block::xiph_size;
 use crate::library::container::matroska::entry::{Entry, Kind, Sound};
@@ -43,7 +43,8 @@ fn video(entry: &Entry<'_>) -> Result<Codec, String> {
         "V_MPEGH/ISO/HEVC" => configuration::h265(entry.private, size),
         "V_AV1" => configuration::av1(entry.private, size),
         "V_VP8" => Ok(Codec::Vp8(size)),
-        "V_VP9" => Ok(Codec::Vp9(size)),
+        // Its profile is told by its frames.
+        "V_VP9" => Ok(Codec::Vp9(Vp9Config { profile: 0, size })),
         "V_MPEG4/ISO/SP" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/AP" => {
             configuration::within(entry.private.len(), configuration::MAX_HEADERS, "MPEG-4 video")?;
             Ok(Codec::Mpeg4Visual(Mpeg4VisualConfig { headers: entry.private.to_vec(), width: size.width, height: size.height }))

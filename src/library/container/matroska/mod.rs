@@ -91,13 +91,17 @@ fn draft(entry: &Entry<'_>, frames: &mut BTreeMap<u64, Vec<Frame>>, scale: u64) 
     };
     let left_out = |what: &str| format!("the {kind} track is left out: {what}");
     let prefix = entry.prefix.clone().map_err(left_out)?;
-    let codec = coding::codec(entry).map_err(|what| left_out(&what))?;
+    let mut codec = coding::codec(entry).map_err(|what| left_out(&what))?;
     let mut frames = frames.remove(&entry.number).unwrap_or_default();
     if prefix.is_empty() {
         frames.retain(|frame| frame.size > 0);
     }
     if frames.is_empty() {
         return Err(format!("the {kind} track is empty"));
+    }
+    if let Codec::Vp9(config) = &mut codec {
+        let first = prefix.first().copied().or_else(|| frames.first().map(|frame| frame.head[0]));
+        config.profile = first.map_or(0, vp9_profile);
     }
     let times = match codec.sound_format() {
         None => times::of_pictures(&frames, scale, entry.frame_duration),
@@ -109,6 +113,12 @@ fn draft(entry: &Entry<'_>, frames: &mut BTreeMap<u64, Vec<Frame>>, scale: u64) 
     };
     let delay = i64::try_from(entry.delay).unwrap_or(i64::MAX);
     Ok(Some(Draft { kind, codec, language: entry.language.clone(), delay, frames, times, prefix }))
+}
+
+/// The profile in a frame's first octet: frame_marker, then the lower and the higher bit of it (VP9 Bitstream & Decoding Process
+/// Specification section 6.2).
+const fn vp9_profile(first: u8) -> u8 {
+    first >> 5 & 1 | first >> 3 & 2
 }
 
 impl Draft {

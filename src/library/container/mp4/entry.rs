@@ -1,6 +1,6 @@
 //! Sample descriptions: how a track is coded (ISO/IEC 14496-12 section 8.5.2, 14496-14, 14496-15, QuickTime sound).
 
-use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PictureSize};
+use crate::library::codec::{AacConfig, Codec, Mpeg4VisualConfig, PictureSize, Vp9Config};
 use crate::library::container::configuration;
 use crate::library::container::mp4::audio_config::{self, AudioSpecificConfig};
 use crate::library::container::mp4::boxes::{Boxes, find};
@@ -37,7 +37,7 @@ fn one((kind, entry): ([u8; 4], &[u8])) -> Result<Codec, String> {
         b"dav1" => dolby_vision(entry).and_then(|()| av1(entry)),
         b"av01" => av1(entry),
         b"vp08" => picture_size(entry).map(Codec::Vp8),
-        b"vp09" => picture_size(entry).map(Codec::Vp9),
+        b"vp09" => vp9(entry),
         b"mp4v" => mpeg4_video(entry),
         b"m1v " | b"m1v1" | b"mp1v" | b"mpeg" | b"m2v1" | b"mp2v" | b"mpg2" => picture_size(entry).map(Codec::Mpeg2Video),
         // HDV, XDCAM and IMX.
@@ -63,6 +63,14 @@ fn name(kind: [u8; 4]) -> String {
 fn h264(entry: &[u8]) -> Result<Codec, String> {
     let boxes = entry.get(VISUAL_ENTRY..).ok_or("its sample description is cut short")?;
     configuration::h264(find(boxes, b"avcC").ok_or("its H.264 configuration is missing")?, size(entry))
+}
+
+/// The profile is behind version and flags of the box (VP Codec ISO Media File Format Binding section 2.2); without it, the one of most films.
+fn vp9(entry: &[u8]) -> Result<Codec, String> {
+    let size = picture_size(entry)?;
+    let record = entry.get(VISUAL_ENTRY..).and_then(|boxes| find(boxes, b"vpcC"));
+    let profile = record.and_then(|record| record.get(4)).copied().filter(|profile| *profile <= 3).unwrap_or(0);
+    Ok(Codec::Vp9(Vp9Config { profile, size }))
 }
 
 /// Whether the base layer can be shown by who knows nothing of Dolby Vision: dv_bl_signal_compatibility_id is not zero (Dolby Vision

@@ -1,6 +1,6 @@
 use super::*;
 use crate::library::codec::H265Profile;
-use crate::library::codec::{Av1Config, NalFraming};
+use crate::library::codec::{Av1Config, NalFraming, Vp9Config};
 use crate::library::container::mp4::boxes::decode;
 use crate::library::container::mp4::tests::{avc1, boxed, mp4a};
 
@@ -93,7 +93,10 @@ fn av1_is_read_with_what_is_told_beforehand() {
 #[test]
 fn codings_that_need_no_configuration_are_known_by_name() {
     assert_eq!(one_of(visual(b"vp08", &[])), Ok(Codec::Vp8(SIZE)));
-    assert_eq!(one_of(visual(b"vp09", &boxed(b"vpcC", [0; 12]))), Ok(Codec::Vp9(SIZE)));
+    let vp9 = |profile| Ok(Codec::Vp9(Vp9Config { profile, size: SIZE }));
+    assert_eq!(one_of(visual(b"vp09", &boxed(b"vpcC", [1, 0, 0, 0, 2, 10, 0x80, 0, 0, 0, 0, 0]))), vp9(2));
+    assert_eq!(one_of(visual(b"vp09", &boxed(b"vpcC", [1, 0, 0, 0, 4]))), vp9(0));
+    assert_eq!(one_of(visual(b"vp09", &[])), vp9(0));
     assert_eq!(one_of(visual(b"jpeg", &[])), Ok(Codec::Jpeg(SIZE)));
     for name in [b"m2v1", b"mp1v", b"hdv2", b"xdv4", b"xd5b", b"mx5p"] {
         assert_eq!(one_of(visual(name, &[])), Ok(Codec::Mpeg2Video(SIZE)));
