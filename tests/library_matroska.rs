@@ -447,3 +447,38 @@ fn frames_that_share_a_block_are_those_that_ffprobe_finds() {
         compare(&title, &folder.path().join(title.path.as_str()), 0.003);
     }
 }
+
+/// Behind what is damaged it goes on: every frame that lies outside of it and its cluster is there, at its time.
+#[test]
+fn a_damaged_file_plays_on_behind_the_damage() {
+    if !has_tools("a_damaged_file_plays_on_behind_the_damage") {
+        return;
+    }
+    let plain = std::fs::read(folder().join("film.mkv")).expect("it is there");
+    let parse =
+        |octets: Vec<u8>| flowsteer::library::container::parse(Arc::new(octets), TitlePath::new("film").expect("a path")).expect("plays");
+    let whole = parse(plain.clone());
+    let clusters: Vec<usize> = (0..plain.len() - 4).filter(|at| plain[*at..at + 4] == [0x1f, 0x43, 0xb6, 0x75]).collect();
+    assert!(clusters.len() >= 4, "{clusters:?}");
+    let from = clusters[1] + 5_000;
+    let mut damaged = plain.clone();
+    damaged[from..from + 5_000].fill(0);
+    let title = parse(damaged);
+    let told = title.remark.as_ref().map_or("", |remark| &remark.reason);
+    assert!(told.starts_with("the file is damaged in 1 place: "), "{told}");
+    let ends = clusters.iter().copied().find(|cluster| *cluster > from + 5_000).expect("another cluster") as u64;
+    for (track, whole) in title.tracks.iter().zip(&whole.tracks) {
+        let units = |track: &Track| (0..track.len()).filter_map(|position| track.access_unit(position)).collect::<Vec<_>>();
+        let place = |unit: &flowsteer::library::AccessUnit| (unit.offset, unit.size, unit.random_access);
+        let left: Vec<_> = units(track).iter().map(place).collect();
+        let sound: Vec<_> =
+            units(whole).iter().filter(|unit| unit.offset + u64::from(unit.size) < from as u64 || unit.offset >= ends).map(place).collect();
+        assert!(sound.iter().all(|unit| left.contains(unit)) && sound.len() * 10 > whole.len() * 5, "{} of {}", left.len(), whole.len());
+        // Times in the order of showing are those of the file, to within what it rounds.
+        let shown = |track: &Track, unit: &flowsteer::library::AccessUnit| track.presentation_time(unit).as_seconds();
+        for unit in units(track).iter().filter(|unit| unit.offset >= ends) {
+            let was = units(whole).into_iter().find(|known| known.offset == unit.offset).expect("it was there");
+            assert!((shown(track, unit) - shown(whole, &was)).abs() < 0.02, "{unit:?} {was:?}");
+        }
+    }
+}

@@ -40,6 +40,9 @@ pub fn sniff(head: &[u8]) -> bool {
 pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem> {
     let mut scanned = scan::scan(source.as_ref())?;
     let mut remarks: Vec<String> = scanned.remark.iter().map(|remark| (*remark).to_owned()).collect();
+    if scanned.damage.places > 0 {
+        remarks.push(scanned.damage.to_string());
+    }
     let mut drafts = Vec::new();
     for entry in entry::entries(&scanned.tracks) {
         match draft(&entry, &mut scanned.frames, scanned.scale) {

@@ -1,10 +1,11 @@
 //! The walk over a file: what describes the tracks, and where each frame lies.
 //!
 //! Segment and Cluster are stepped into and their ends are not looked at, so that sizes which are unknown (live recordings) or
-//! wrong make no difference; every other element is passed over by its size. What a frame carries is not read but for its first
-//! octets. Indices in the file (SeekHead, Cues) are not trusted and not needed. Read first: RFC 9559 sections 5.1.3 and 6.2.
+//! wrong make no difference; every other element is passed over by its size. Where one is damaged, the walk goes on behind it if another
+//! follows there, else at the next Cluster. What a frame carries is not read but for its first octets. Indices in the file (SeekHead, Cues) are not trusted and not needed. Read first: RFC 9559 sections 5.1.3 and 6.2.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::library::container::matroska::block::{self, Header};
 use crate::library::container::matroska::ebml::{Element, Elements, Id, Reader, Stop, unsigned};
@@ -22,6 +23,8 @@ const TIMESTAMP: Id = Id(0xe7);
 const SIMPLE_BLOCK: Id = Id(0xa3);
 const BLOCK_GROUP: Id = Id(0xa0);
 const BLOCK: Id = Id(0xa1);
+/// What else a cluster may have in it: CRC-32, Void, Position, PrevSize, SilentTracks, EncryptedBlock.
+const BESIDES: [Id; 6] = [Id(0xbf), Id(0xec), Id(0xa7), Id(0xab), Id(0x5854), Id(0xaf)];
 const REFERENCE: Id = Id(0xfb);
 
 /// The largest Info or Tracks element that is read.
@@ -34,6 +37,10 @@ const MAX_ELEMENTS: usize = 64 << 20;
 const MAX_IN_GROUP: usize = 64;
 /// The largest frame that is taken.
 const MAX_FRAME: u32 = 64 << 20;
+/// Octets that are searched for clusters behind what is damaged …
+const MAX_SEARCHED: u64 = 64 << 20;
+/// … so many at a time.
+const SEARCHED: usize = 64 << 10;
 /// Track numbers that are told apart.
 const MAX_NUMBERS: usize = 256;
 /// Nanoseconds of a tick where the file does not say.
@@ -74,6 +81,24 @@ pub struct Scan {
     pub frames: BTreeMap<u64, Vec<Frame>>,
     /// What is wrong with the file although it plays.
     pub remark: Option<&'static str>,
+    /// What was passed over as it is damaged.
+    pub damage: Damage,
+}
+
+/// What of a file is passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// In how many places.
+    pub places: u64,
+    /// Octets in all of them.
+    pub octets: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.places == 1 { "" } else { "s" };
+        write!(f, "the file is damaged in {} place{s}: {} octets are passed over", self.places, self.octets)
+    }
 }
 
 /// Walks over a file.
@@ -89,18 +114,24 @@ pub fn scan(source: &dyn ReadAt) -> Result<Scan, Problem> {
             Ok(next) => at = next,
             Err(End::Segment) => return walk.finish(),
             Err(End::TooMany) => return Err(problem("the file claims more access units than are taken")),
-            Err(End::Stop(Stop::CutShort)) => {
-                walk.scan.remark = Some(CUT_SHORT);
-                return walk.finish();
-            }
-            Err(End::Stop(Stop::Damaged)) => {
-                walk.scan.remark = Some("the file is damaged; it plays up to there");
-                return walk.finish();
-            }
-            Err(End::Stop(Stop::Unreadable(error))) => return Err(problem(format!("the file cannot be read: {error}"))),
+            Err(End::Stop(Stop::Unreadable(error))) => return Err(unreadable(&error)),
+            Err(End::Stop(stop)) => match walk.resume(at) {
+                Err(Stop::Unreadable(error)) => return Err(unreadable(&error)),
+                Ok(Some(next)) if next < source.size() => at = next,
+                Ok(Some(_)) => return walk.finish(),
+                Ok(None) | Err(_) => {
+                    walk.scan.remark =
+                        Some(if matches!(stop, Stop::CutShort) { CUT_SHORT } else { "the file is damaged; it plays up to there" });
+                    return walk.finish();
+                }
+            },
         }
     }
     Err(problem("the file has more elements than are looked at"))
+}
+
+fn unreadable(error: &std::io::Error) -> Problem {
+    problem(format!("the file cannot be read: {error}"))
 }
 
 const CUT_SHORT: &str = "the file is cut short";
@@ -125,15 +156,17 @@ struct Walk<'a> {
     in_segment: bool,
     cluster_time: i64,
     budget: usize,
+    /// Octets that may yet be searched.
+    search: u64,
     scan: Scan,
 }
 
 impl<'a> Walk<'a> {
     fn new(source: &'a dyn ReadAt) -> Self {
-        let scan = Scan { scale: DEFAULT_SCALE, tracks: Vec::new(), frames: BTreeMap::new(), remark: None };
+        let scan = Scan { scale: DEFAULT_SCALE, tracks: Vec::new(), frames: BTreeMap::new(), remark: None, damage: Damage::default() };
         // No frame is smaller than an octet with the header before it.
         let budget = MAX_FRAMES.min(usize::try_from(source.size()).unwrap_or(usize::MAX));
-        Self { reader: Reader::new(source), in_segment: false, cluster_time: 0, budget, scan }
+        Self { reader: Reader::new(source), in_segment: false, cluster_time: 0, budget, search: MAX_SEARCHED, scan }
     }
 
     fn finish(self) -> Result<Scan, Problem> {
@@ -142,6 +175,61 @@ impl<'a> Walk<'a> {
             (true, Some(CUT_SHORT)) => Err(problem("the file is cut short: it ends before its tracks are described")),
             (true, Some(_)) => Err(problem("the file is damaged before its tracks are described")),
             (true, None) => Err(problem("the file describes no tracks")),
+        }
+    }
+
+    /// Where the walk goes on where what begins at `at` is damaged, which is noted; `None` where nothing more is found.
+    fn resume(&mut self, at: u64) -> Result<Option<u64>, Stop> {
+        if self.scan.tracks.is_empty() {
+            return Ok(None);
+        }
+        let next = match self.behind_block(at)? {
+            Some(next) => Some(next),
+            None => self.next_cluster(at.saturating_add(1))?,
+        };
+        if let Some(next) = next {
+            self.scan.damage.places += 1;
+            self.scan.damage.octets += next.saturating_sub(at);
+        }
+        Ok(next)
+    }
+
+    /// The end of the block or group at `at`, where what follows in a cluster follows there, or nothing more.
+    fn behind_block(&mut self, at: u64) -> Result<Option<u64>, Stop> {
+        let size = self.reader.size();
+        let end = found(self.reader.element(at))?
+            .filter(|element| matches!(element.id, SIMPLE_BLOCK | BLOCK_GROUP))
+            .and_then(|element| element.start.checked_add(element.size?))
+            .filter(|end| *end <= size);
+        let Some(end) = end else { return Ok(None) };
+        let follows = end == size || found(self.reader.element(end))?.is_some_and(|next| next.id == CLUSTER || is_in_cluster(next.id));
+        Ok(follows.then_some(end))
+    }
+
+    /// Where the next cluster begins, from `at` on.
+    fn next_cluster(&mut self, mut at: u64) -> Result<Option<u64>, Stop> {
+        let id = CLUSTER.0.to_be_bytes();
+        loop {
+            let rest = self.reader.size().saturating_sub(at).min(self.search);
+            let len = usize::try_from(rest).unwrap_or(SEARCHED).min(SEARCHED);
+            if len < id.len() {
+                return Ok(None);
+            }
+            let place = self.reader.octets(at, len)?.windows(id.len()).position(|octets| octets == id);
+            // An identifier may lie on the border of two pieces.
+            let passed = place.map_or(len + 1 - id.len(), |place| place + 1) as u64;
+            self.search = self.search.saturating_sub(passed);
+            if let Some(place) = place {
+                let place = at.saturating_add(place as u64);
+                let begins = match found(self.reader.element(place))? {
+                    Some(cluster) => found(self.reader.element(cluster.start))?,
+                    None => None,
+                };
+                if begins.is_some_and(|first| is_in_cluster(first.id)) {
+                    return Ok(Some(place));
+                }
+            }
+            at = at.saturating_add(passed);
         }
     }
 
@@ -255,6 +343,19 @@ impl<'a> Walk<'a> {
             self.scan.frames.entry(track).or_default().push(frame);
         }
         Ok(())
+    }
+}
+
+fn is_in_cluster(id: Id) -> bool {
+    matches!(id, TIMESTAMP | SIMPLE_BLOCK | BLOCK_GROUP) || BESIDES.contains(&id)
+}
+
+/// An element if there is one.
+fn found(element: Result<Element, Stop>) -> Result<Option<Element>, Stop> {
+    match element {
+        Ok(element) => Ok(Some(element)),
+        Err(Stop::Unreadable(error)) => Err(Stop::Unreadable(error)),
+        Err(_) => Ok(None),
     }
 }
 

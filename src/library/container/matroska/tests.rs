@@ -192,7 +192,7 @@ fn frames_that_share_a_block_are_taken_apart() {
     );
     let broken = film(&[sound(&[])], &[cluster(0, &[simple(2, 0, 0x80, &[1; 4]), simple(2, 64, 0x82, &[9, 255, 255])])]);
     let title = read(broken).expect("plays");
-    assert_eq!((title.tracks[0].len(), remark(&title)), (1, "the file is damaged; it plays up to there"));
+    assert_eq!((title.tracks[0].len(), remark(&title)), (1, "the file is damaged in 1 place: 9 octets are passed over"));
 }
 
 fn encoding(kind: u64, scope: u64, algorithm: u64, settings: &[u8]) -> Vec<u8> {
@@ -266,6 +266,14 @@ fn codings_are_told_by_name_and_private_data() {
         let Codec::Pcm(config) = codec(track(2, 2, name, &[], &heard(44_100.0, 2, bits))) else { panic!("PCM") };
         assert_eq!((config.sample, config.sample_rate, config.channels), (sample, 44_100, 2));
     }
+    let vp9 = |first: u8| {
+        let size = element(0xe0, [number(0xb0, 16), number(0xba, 16)].concat());
+        let film = film(&[track(1, 1, "V_VP9", &[], &size)], &[cluster(0, &[simple(1, 0, 0x80, &[first, 0x49])])]);
+        let Codec::Vp9(config) = read(film).expect("plays").tracks[0].codec.clone() else { panic!("VP9") };
+        config.profile
+    };
+    // The lower bit of the profile comes first.
+    assert_eq!([0x82, 0xa2, 0x92, 0xb0].map(vp9), [0, 1, 2, 3]);
     let identification = [&b"\x01vorbis\0\0\0\0\x02"[..], &44_100u32.to_le_bytes(), &[0; 14]].concat();
     let comment = [&b"\x03vorbis"[..], &[7; 300]].concat();
     let setup = b"\x05vorbis...".to_vec();
@@ -315,12 +323,48 @@ fn files_that_end_early_or_are_damaged_say_so() {
     assert_eq!(reason(file[..60].to_vec()), "the file is cut short: it ends before its tracks are described");
     assert_eq!(reason(head()), "the file describes no tracks");
     assert_eq!(reason(film(&[], &clusters())), "the file describes no tracks");
-    let between =
-        film(&[sound(&[])], &[cluster(0, &[simple(2, 0, 0x80, &[1; 4])]), vec![0; 100], cluster(9, &[simple(2, 0, 0x80, &[1; 4])])]);
-    let title = read(between).expect("plays");
+    let behind = film(&[sound(&[])], &[cluster(0, &[simple(2, 0, 0x80, &[1; 4])]), vec![0; 100]]);
+    let title = read(behind).expect("plays");
     assert_eq!((title.tracks[0].len(), remark(&title)), (1, "the file is damaged; it plays up to there"));
     let title = read([whole(), whole()].concat()).expect("plays");
     assert_eq!((title.tracks[0].len(), remark(&title)), (5, "what follows the first segment is left out"));
+}
+
+/// What is damaged costs the rest of its cluster at most.
+#[test]
+fn behind_what_is_damaged_it_goes_on_with_the_next_cluster() {
+    let frame = |time: i16, fill: u8| simple(2, time, 0x80, &[fill; 4]);
+    let with = |damaged: Vec<Vec<u8>>| {
+        let clusters = [cluster(0, &[frame(0, 1)]), cluster(1_000, &damaged), cluster(2_000, &[frame(0, 3), frame(21, 4)])];
+        let title = read(film(&[sound(&[])], &clusters)).expect("plays");
+        let fills: Vec<u8> = octets(&title, 0).iter().map(|frame| frame[0]).collect();
+        let said = remark(&title).split(':').next().unwrap_or_default().to_owned();
+        assert_eq!(shown(&title, 0).last(), Some(&2_021));
+        (fills, said)
+    };
+    let one = "the file is damaged in 1 place";
+    assert_eq!(with(vec![frame(0, 2)]), (vec![1, 2, 3, 4], String::new()));
+    // No element, also where something like a cluster follows that is none.
+    for noise in [vec![0; 100], [&[0; 9][..], &identifier(0x1f43_b675), &[0x85, 1, 2, 3, 4, 5]].concat()] {
+        assert_eq!(with(vec![frame(0, 2), noise, frame(21, 9)]), (vec![1, 2, 3, 4], one.into()));
+    }
+    // An element that claims to be longer than the file, in a cluster and in a group.
+    assert_eq!(with(vec![frame(0, 2), vec![0xa3, 0x10, 0xff, 0xff, 0xff], frame(21, 9)]), (vec![1, 2, 3, 4], one.into()));
+    let group = element(0xa0, [0xa1, 0x10, 0xff, 0xff, 0xff]);
+    // Of a block that is damaged within, and is as long as it claims, only that is lost.
+    assert_eq!(
+        with(vec![group, frame(0, 2), simple(2, 0, 0x82, &[9, 255, 255]), frame(21, 8)]),
+        (vec![1, 2, 8, 3, 4], "the file is damaged in 2 places".into())
+    );
+}
+
+#[test]
+fn the_search_behind_damage_has_a_limit() {
+    let start = [head(), begun(0x1853_8067), described(&[picture(&[])]), cluster(0, &[simple(1, 0, 0x80, &[1; 5])])].concat();
+    let file = Arc::new(Hollow { pieces: vec![(0, start)], size: 8 << 30, octets_read: AtomicUsize::new(0) });
+    let title = parse(Arc::clone(&file) as Arc<dyn ReadAt>, TitlePath::new("a.mkv").expect("a path")).expect("plays");
+    assert_eq!((title.tracks[0].len(), remark(&title)), (1, "the file is damaged; it plays up to there"));
+    assert!(file.octets_read.load(Ordering::Relaxed) < 65 << 20, "{:?}", file.octets_read);
 }
 
 /// A file of which only some pieces are there: what is read between them is zero.
