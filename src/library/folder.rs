@@ -2,7 +2,8 @@
 //!
 //! Hidden files and folders are skipped, symbolic links that lead out of the folder are not followed, and what is told by
 //! its name to be no media (a README, a subtitle, a picture) is no title. A file that cannot be played is an entry with
-//! a problem; so is one of a container that is not served. A playlist is looked at after all that it may name. A
+//! a problem; so is one of a container that is not served. A playlist is looked at after all that it may name; TOML without
+//! items is none, and what HLS segments begin with (`EXT-X-MAP`) is no title beside them. A
 //! `slides.toml` is a title of the pictures that it shows. What is in a file is read when its turn comes
 //! ([`Library::index`]), or when somebody wants it.
 
@@ -211,11 +212,17 @@ impl Library {
             now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
         }
         // What these name is known by now.
+        let mut maps = Vec::new();
         for (path, own) in lists {
             let known = before.get(&path);
-            let found = self.list_looked_at(&path, own, known, &now);
-            now.insert(path.clone(), found.told(path, known, &mut changes));
+            let Some(found) = self.list_looked_at(&path, own, known, &now) else { continue };
+            let entry = found.told(path.clone(), known, &mut changes);
+            maps.extend(entry.list.as_ref().and_then(List::map).cloned());
+            now.insert(path, entry);
         }
+        // What segments begin with is no title.
+        now.retain(|path, _| !maps.contains(path));
+        changes.retain(|change| !maps.contains(&change.path));
         let vanished = before.keys().filter(|path| !now.contains_key(*path));
         changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
         if !changes.is_empty() {
@@ -264,14 +271,14 @@ impl Library {
         }
     }
 
-    /// What is to be known of a playlist that is there: `now` has what it may name.
-    fn list_looked_at(&self, path: &TitlePath, own: Stamp, known: Option<&Arc<Entry>>, now: &Entries) -> Found {
+    /// What is to be known of a playlist that is there: `now` has what it may name. `None` where it is only called like one.
+    fn list_looked_at(&self, path: &TitlePath, own: Stamp, known: Option<&Arc<Entry>>, now: &Entries) -> Option<Found> {
         let before = known.and_then(|known| known.list.as_ref());
         let list = List::look(self.root(), path, own, before, |item| now.get(item).map(Arc::clone));
-        match known.filter(|_| before.is_some_and(|before| before.is_same(&list))) {
+        list.is_one().then(|| match known.filter(|_| before.is_some_and(|before| before.is_same(&list))) {
             Some(known) => Found::AsBefore(Arc::clone(known)),
             None => Found::Anew(Arc::new(Entry::new(path.clone(), list.stamp(), Some(list), Arc::clone(&self.shelf)))),
-        }
+        })
     }
 
     /// Whether a link leads to a file in this folder.

@@ -81,6 +81,16 @@ impl List {
         Self { own, read, members }
     }
 
+    /// Whether it is a list at all: what is only called like one is no title.
+    pub(crate) const fn is_one(&self) -> bool {
+        !matches!(self.read, Err(ListError::Playlist(PlaylistError::NoList)))
+    }
+
+    /// The file with the beginning of its segments, which is no title by itself.
+    pub(crate) fn map(&self) -> Option<&TitlePath> {
+        self.read.as_ref().ok().and_then(|list| list.map())
+    }
+
     /// Whether it says the same, and what it names is the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         // One that could not be read is read again each time.

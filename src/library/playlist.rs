@@ -36,6 +36,9 @@ pub enum PlaylistError {
     /// It is no TOML, or has other keys than those of a list.
     #[error("the playlist is no TOML with an [[item]] for each file")]
     NotToml,
+    /// It is called like a list, but has no list of items: it is something else.
+    #[error("it is no playlist")]
+    NoList,
     /// It names nothing that could be played.
     #[error("the playlist names no file of the library")]
     Empty,
@@ -140,6 +143,8 @@ pub struct Playlist {
     kind: Kind,
     items: Vec<Item>,
     left_out: Vec<LeftOut>,
+    /// Whether the first item is that of `EXT-X-MAP`.
+    has_map: bool,
 }
 
 impl Playlist {
@@ -148,6 +153,9 @@ impl Playlist {
     /// # Errors
     /// Where nothing of it can be played.
     pub fn parse(octets: &[u8], list: &TitlePath) -> Result<Self, PlaylistError> {
+        if is_called(list, "toml") && !has_items(octets) {
+            return Err(PlaylistError::NoList);
+        }
         if octets.len() > MAX_OCTETS {
             return Err(PlaylistError::TooLarge);
         }
@@ -158,7 +166,7 @@ impl Playlist {
     }
 
     fn m3u(text: &str, list: &TitlePath) -> Result<Self, PlaylistError> {
-        let mut read = Self { kind: Kind::Titles, items: Vec::new(), left_out: Vec::new() };
+        let mut read = Self { kind: Kind::Titles, items: Vec::new(), left_out: Vec::new(), has_map: false };
         let mut map = None;
         for (place, text) in (1..).map(Place::Line).zip(text.lines()) {
             let text = text.trim();
@@ -169,6 +177,7 @@ impl Playlist {
                     match &map {
                         None => {
                             map = Some(uri.to_owned());
+                            read.has_map = read.items.is_empty();
                             read.add(uri, list, place, (None, None))?;
                         }
                         Some(map) if map == uri => {}
@@ -189,7 +198,7 @@ impl Playlist {
 
     fn toml(text: &str, list: &TitlePath) -> Result<Self, PlaylistError> {
         let said: TomlList = toml::from_str(text).map_err(|_| PlaylistError::NotToml)?;
-        let mut read = Self { kind: Kind::Titles, items: Vec::new(), left_out: Vec::new() };
+        let mut read = Self { kind: Kind::Titles, items: Vec::new(), left_out: Vec::new(), has_map: false };
         for (place, item) in (1..).map(Place::Item).zip(said.item) {
             read.add(&item.file, list, place, (item.start, item.end))?;
         }
@@ -221,6 +230,11 @@ impl Playlist {
         &self.items
     }
 
+    /// The beginning of segments that is none itself (`EXT-X-MAP`): no title.
+    pub fn map(&self) -> Option<&TitlePath> {
+        self.items.first().filter(|_| self.has_map && self.kind == Kind::Segments).map(|item| &item.path)
+    }
+
     /// The entries that are no items.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
@@ -241,6 +255,12 @@ struct TomlItem {
     file: String,
     start: Option<f64>,
     end: Option<f64>,
+}
+
+/// Whether TOML, or what is to be TOML, has a list of items: `[[item]]` on a line, or `item = [`. Also where the rest is broken.
+fn has_items(octets: &[u8]) -> bool {
+    let packed = |line: &[u8]| line.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).take(8).collect::<Vec<u8>>();
+    octets.split(|octet| *octet == b'\n').map(packed).any(|line| line.starts_with(b"[[item]]") || line.starts_with(b"item=["))
 }
 
 /// From where to where, out of seconds.
@@ -376,6 +396,8 @@ mod tests {
         let list = parse(text).expect("a list");
         assert_eq!(list.kind(), Kind::Segments);
         assert_eq!(names(&list), ["series/init.mp4", "series/a.m4s", "series/b.m4s"]);
+        assert_eq!(list.map(), Some(&list.items()[0].path));
+        assert_eq!(parse("a.ts\n#EXT-X-MAP:URI=\"b\"").expect("a list").map(), None);
         assert_eq!(parse("a.ts\n#EXT-X-ENDLIST").map(|list| list.kind()), Ok(Kind::Segments));
     }
 
@@ -424,10 +446,14 @@ mod tests {
         let expected = [(2, LeftOutReason::Nested), (3, times), (4, times), (5, times), (6, times)];
         assert_eq!(list.left_out(), expected.map(|(number, reason)| LeftOut { place: of(number), reason }));
         assert_eq!(list.left_out()[1].to_string(), "item 3: nothing lies between its start and its end");
-        for text in ["item = 1", "[[item]]", "[[item]]\nfile = \"a\"\nloop = true", "a.mp4", "title = \"x\""] {
+        for text in ["[[item]]", "[[item]]\nfile = \"a\"\nloop = true", " [[ item ]]\nfile = a", "item = [1]"] {
             assert_eq!(toml(text), Err(PlaylistError::NotToml), "{text}");
         }
-        assert_eq!(toml(""), Err(PlaylistError::Empty));
+        assert_eq!(toml("item = []"), Err(PlaylistError::Empty));
+        for text in ["", "item = 1", "a.mp4", "title = \"x\"", "[package]\nname = \"a\"", "[[items]]\nfile = \"a\"", "# [[item]]"] {
+            assert_eq!(toml(text), Err(PlaylistError::NoList), "{text}");
+        }
+        assert_eq!(toml(&"#\n".repeat(MAX_OCTETS)), Err(PlaylistError::NoList));
         assert_eq!(toml(&item("\"a.mp4\"").repeat(MAX_ITEMS + 1)), Err(PlaylistError::TooMany));
     }
 

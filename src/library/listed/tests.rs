@@ -69,6 +69,7 @@ fn what_is_left_out_is_told_by_its_place_and_bounded() {
     folder.write("more.m3u", "gone.mp4\n".repeat(20) + "short.mp4");
     folder.write("slides.toml", "[[item]]\nfile = \"short.mp4\"\n");
     folder.write("other.toml", "[listen]\nport = 1\n");
+    folder.write("wrong.toml", "[[item]]\nfiles = [\"short.mp4\"]\n");
     let library = folder.library();
     let told = "line 2: a URL is no file of the library; line 5: a playlist in a playlist is not played; \
                 line 1: there is no such file; line 3: not a media file of a known format";
@@ -77,7 +78,8 @@ fn what_is_left_out_is_told_by_its_place_and_bounded() {
     assert!(more.ends_with("line 8: there is no such file; and 12 more"), "{more}");
     let problem = |name| entry(&library, name).facts().expect_err("nothing plays").to_string();
     assert_eq!(problem("b.m3u"), "nothing of the playlist can be played: line 1: there is no such file");
-    assert_eq!(problem("other.toml"), "the playlist is no TOML with an [[item]] for each file");
+    assert_eq!(problem("wrong.toml"), "the playlist is no TOML with an [[item]] for each file");
+    assert!(library.entry(&TitlePath::new("other.toml").expect("a name")).is_none(), "it is no list");
     // That is a slide show.
     assert!(entry(&library, "slides.toml").list.is_none());
 }
@@ -192,4 +194,24 @@ fn what_is_known_of_a_list_is_kept_as_long_as_its_files_are_the_same() {
     assert!(known(&open()));
     fs::copy(media("aligned.mp4"), folder.at("short.mp4")).expect("copied");
     assert!(!known(&open()), "what it names has changed");
+}
+
+/// What segments begin with is no title beside the list that names it, and one again when it does not.
+#[test]
+fn the_beginning_of_segments_is_no_title() {
+    let folder = Folder::with(&["fragmented.mp4"]);
+    let whole = fs::read(media("fragmented.mp4")).expect("there");
+    let at = whole.windows(4).position(|kind| kind == b"moof").expect("fragments") - 4;
+    folder.write("init.mp4", &whole[..at]);
+    folder.write("1.m4s", &whole[at..]);
+    let library = folder.library();
+    let names = |library: &Library| library.entries().iter().map(|entry| entry.path.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&library), ["fragmented.mp4", "init.mp4"]);
+    folder.write("all.m3u8", "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:1,\n1.m4s\n");
+    let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change.path.to_string(), change.kind)).collect::<Vec<_>>();
+    assert_eq!(told(library.rescan()), [("all.m3u8".into(), ChangeKind::Appeared), ("init.mp4".into(), ChangeKind::Vanished)]);
+    assert_eq!((names(&library), library.rescan()), (vec!["all.m3u8".into(), "fragmented.mp4".into()], vec![]));
+    assert_eq!(duration(&library, "all.m3u8"), duration(&library, "fragmented.mp4"));
+    fs::remove_file(folder.at("all.m3u8")).expect("removed");
+    assert_eq!(told(library.rescan()), [("init.mp4".into(), ChangeKind::Appeared), ("all.m3u8".into(), ChangeKind::Vanished)]);
 }

@@ -467,6 +467,12 @@ fn fragments_take_what_they_do_not_say_from_their_track() {
 }
 
 #[test]
+fn the_beginning_of_segments_is_named_as_such() {
+    let why = read(fragmented(0)).expect_err("nothing plays").reason;
+    assert!(why.contains("it is what segments (HLS, DASH) begin with"), "{why}");
+}
+
+#[test]
 fn a_file_cut_within_its_last_fragment_plays_up_to_there() {
     let file = fragmented(3);
     for missing in [1, 9, 24, 28, 34, 60] {
