@@ -185,8 +185,10 @@ pub struct Presentation {
     looping: bool,
     /// Where in the title it starts when nothing else is asked.
     opened_at: MediaTime,
-    /// Where in the title it ends.
+    /// Where in the title it ends; opened backwards within a range, where it begins.
     closes_at: MediaTime,
+    /// Where in the title it ends backwards.
+    floor: MediaTime,
     /// What of the tracks is played when. Times of stretches and of access units are those of the view (see [`Pace`]).
     pace: Pace,
     phase: Phase,
@@ -231,8 +233,13 @@ impl Presentation {
         let opening = if opening.title.is_live() { Opening::whole(opening.title) } else { opening };
         let Opening { title, start, end, scale, speed, looping } = opening;
         let live = title.is_live().then(Live::new);
-        let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
         let scale = if title.tracks.iter().any(Track::has_scales) { scale } else { Scale::default() };
+        // Backwards a range ends before it begins.
+        let (end, floor) = match end {
+            Some(floor) if scale.is_backward() && floor < start => (Some(start), floor.clamp(MediaTime::ZERO, title.duration)),
+            end => (end, MediaTime::ZERO),
+        };
+        let closes_at = end.map_or(title.duration, |end| end.clamp(MediaTime::ZERO, title.duration));
         let opened_at = start.clamp(MediaTime::ZERO, closes_at);
         Self {
             id,
@@ -241,7 +248,8 @@ impl Presentation {
             looping,
             opened_at,
             closes_at,
-            pace: Pace::new(scale, closes_at),
+            floor,
+            pace: Pace::new(scale, closes_at).down_to(floor),
             phase: Phase::Unbound(now.mono + UNCLAIMED),
             wanted: false,
             claimed: false,
@@ -311,10 +319,15 @@ impl Presentation {
         match segment {
             Some(segment) => {
                 let at = segment.media_at(shown.max(segment.begins)).clamp(MediaTime::ZERO, segment.end);
-                self.pace.title_time(at).clamp(MediaTime::ZERO, self.closes_at)
+                self.pace.title_time(at).clamp(self.lowest(self.pace.scale()), self.closes_at)
             }
             None => self.opened_at,
         }
+    }
+
+    /// Where in the title it plays at the lowest.
+    const fn lowest(&self, scale: Scale) -> MediaTime {
+        if scale.is_backward() { self.floor } else { MediaTime::ZERO }
     }
 
     /// The next packet of a flow: of who is behind, where nobody else is left.
@@ -395,12 +408,13 @@ impl Presentation {
         let has_pictures = self.flows.iter().any(|flow| self.title.tracks.get(flow.facts.track).is_some_and(Track::has_scales));
         let scale = request.scale.unwrap_or(self.pace.scale());
         // Nothing would be left to be sent.
-        let pace = Pace::new(if has_pictures { scale } else { Scale::default() }, self.closes_at);
+        let pace = Pace::new(if has_pictures { scale } else { Scale::default() }, self.closes_at).down_to(self.floor);
         if range.start.is_some_and(|start| start > self.title.duration || start < MediaTime::ZERO) {
             return Err(PlaybackError::InvalidRange);
         }
         // From here on, times of the view.
-        let asked_start = range.start.map(|start| pace.view_time(start.min(self.closes_at)));
+        let lowest = self.lowest(pace.scale());
+        let asked_start = range.start.map(|start| pace.view_time(start.clamp(lowest, self.closes_at)));
         let asked_end = range.end.map(|end| pace.view_time(end));
         // Backwards a player may still say where the title ends.
         let asked_end = asked_end.filter(|end| !pace.scale().is_backward() || *end > asked_start.unwrap_or_default());
@@ -410,7 +424,7 @@ impl Presentation {
         };
         let asked_start = asked_start.filter(|start| request.style != SeekStyle::ConditionalRandomAccess || !leads_on(start));
         let length = pace.length();
-        let last = pace.view_time(if pace.scale().is_backward() { MediaTime::ZERO } else { self.closes_at });
+        let last = pace.view_time(if pace.scale().is_backward() { self.floor } else { self.closes_at });
         let end = asked_end.map_or(length, |end| if end.plus(END_TOLERANCE) >= last { length } else { end });
         if asked_end.is_some_and(|end| end <= asked_start.unwrap_or_default()) {
             return Err(PlaybackError::InvalidRange);
@@ -467,14 +481,14 @@ impl Presentation {
         let segment = *self.segments.back().ok_or(PlaybackError::Unknown)?;
         let joined = request.joining.filter(|_| fresh.is_none()).and_then(|update| self.joins.iter().find(|join| join.update == update));
         if let Some(join) = joined {
-            let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(MediaTime::ZERO));
+            let (start, end) = (pace.title_time(join.start), pace.title_time(segment.end).max(lowest));
             return Ok(Playing { start, end, scale: pace.scale(), style, speed: self.clock.speed(), flows: join.starts.clone() });
         }
         let is_deferred = request.joining.is_some_and(|update| self.deferred.iter().any(|(deferred, _)| *deferred == update));
         let start = if fresh.is_some() { segment.start } else { pace.view_time(position) };
         Ok(Playing {
             start: if fresh.is_some() { pace.title_time(start) } else { position },
-            end: pace.title_time(segment.end).max(MediaTime::ZERO),
+            end: pace.title_time(segment.end).max(lowest),
             scale: pace.scale(),
             style,
             speed: self.clock.speed(),
@@ -683,7 +697,8 @@ impl Presentation {
     /// Where in the view a further round begins: a part that was asked for is repeated as such.
     fn loop_start(&self) -> MediaTime {
         let is_part = self.closes_at < self.title.duration && !self.pace.scale().is_backward();
-        self.start_for(if is_part { self.pace.view_time(self.opened_at) } else { MediaTime::ZERO })
+        let part = if self.floor > MediaTime::ZERO { self.floor } else { self.opened_at };
+        self.start_for(if is_part { self.pace.view_time(part) } else { MediaTime::ZERO })
     }
 
     fn run(&mut self, now: Now) {

@@ -24,7 +24,7 @@ const FASTEST: i32 = 4_000;
 const SLOWEST_BACK: i32 = -1_000;
 /// … to 32 times.
 const FASTEST_BACK: i32 = -32_000;
-/// Backwards the title's first picture is the last one; so long it is shown.
+/// Backwards the first picture of what is played is the last one; so long it is shown.
 const AT_THE_BEGINNING: Duration = Duration::from_millis(40);
 /// The fastest scale at which all pictures are sent.
 const ALL_UNITS: i32 = 2_000;
@@ -107,12 +107,25 @@ pub struct Pace {
     scale: Scale,
     /// The end of what is played: the title's, or one that was asked for. Backwards the view begins there.
     end: MediaTime,
+    /// Where it ends backwards: the title's beginning, or what was asked for.
+    floor: MediaTime,
 }
 
 impl Pace {
     /// Playing up to `end` at a scale.
     pub const fn new(scale: Scale, end: MediaTime) -> Self {
-        Self { scale, end }
+        Self { scale, end, floor: MediaTime::ZERO }
+    }
+
+    /// The same, which ends at `floor` backwards.
+    #[must_use]
+    pub const fn down_to(self, floor: MediaTime) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// Where it ends backwards.
+    pub const fn floor(self) -> MediaTime {
+        self.floor
     }
 
     /// The scale.
@@ -122,7 +135,10 @@ impl Pace {
 
     /// The length of the view.
     pub fn length(self) -> MediaTime {
-        if self.scale.is_backward() { self.view_time(MediaTime::ZERO).plus(AT_THE_BEGINNING) } else { self.view_time(self.end) }
+        if !self.scale.is_backward() {
+            return self.view_time(self.end);
+        }
+        self.view_time(self.floor).plus(AT_THE_BEGINNING)
     }
 
     /// Where a time of the title lies in the view.
@@ -198,8 +214,19 @@ impl View<'_> {
         match self.selection() {
             _ if self.is_silent() => 0,
             Selection::All => self.track.len(),
-            Selection::Keys | Selection::KeysBackward => self.track.random_access_points(),
+            Selection::Keys => self.track.random_access_points(),
+            Selection::KeysBackward => self.track.random_access_points() - self.below_floor(),
         }
+    }
+
+    /// How many random access points lie before where it ends backwards.
+    fn below_floor(&self) -> usize {
+        if self.pace.floor <= MediaTime::ZERO {
+            return 0;
+        }
+        let floor = self.pace.floor.to_ticks(self.track.timescale);
+        let unit = |point: usize| self.track.random_access_point(point).and_then(|position| self.track.access_unit(position));
+        partition_point(self.track.random_access_points(), |point| unit(point).is_some_and(|unit| unit.presentation_time < floor))
     }
 
     /// Whether there is none.
@@ -213,7 +240,7 @@ impl View<'_> {
             _ if position >= self.len() => None,
             Selection::All => Some(position),
             Selection::Keys => self.track.random_access_point(position),
-            Selection::KeysBackward => self.track.random_access_point(self.len() - 1 - position),
+            Selection::KeysBackward => self.track.random_access_point(self.track.random_access_points() - 1 - position),
         }
     }
 
@@ -255,7 +282,11 @@ impl View<'_> {
         if self.pace.scale.is_normal() {
             return self.track.random_access_at_or_before(at);
         }
-        let points = if self.is_silent() { 0 } else { self.track.random_access_points() };
+        let points = match self.selection() {
+            _ if self.is_silent() => 0,
+            Selection::KeysBackward => self.len(),
+            _ => self.track.random_access_points(),
+        };
         let limit = at.to_ticks(self.track.timescale);
         let position = |point: usize| match self.selection() {
             Selection::All => self.track.random_access_point(point),

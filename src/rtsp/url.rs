@@ -61,6 +61,15 @@ pub struct Query {
     pub form: Form,
 }
 
+impl Query {
+    /// Where what was asked for ends in the title; backwards within a range, where it begins.
+    pub fn closes_at(&self) -> Option<MediaTime> {
+        let is_backward = self.scale.is_some_and(Scale::is_backward);
+        let start = self.start.filter(|start| is_backward && self.end.is_some_and(|end| end < *start));
+        start.or(self.end)
+    }
+}
+
 /// A URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RtspUrl {

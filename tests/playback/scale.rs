@@ -199,7 +199,7 @@ fn hands_over(factor: f64, way: JoinWay) {
 
 #[test]
 fn a_hand_over_at_any_scale_misses_nothing() {
-    for factor in [0.5, 1.0, 2.0, 4.0, -1.0, -8.0] {
+    for factor in [0.5, 1.0, 2.0, 4.0, -1.0, -4.0, -8.0] {
         for way in [JoinWay::Primed, JoinWay::Aligned] {
             hands_over(factor, way);
         }
@@ -312,4 +312,34 @@ fn a_loop_backwards_begins_again_at_the_end() {
     let round: Vec<u64> = (0..20).rev().map(|second| second * 25).collect();
     assert_eq!(pictures(&rig, 1)[..40], [round.clone(), round].concat()[..]);
     rig.assert_contiguous(1);
+}
+
+#[test]
+fn a_range_backwards_is_played_from_its_later_end_to_its_earlier() {
+    let mut rig = opened(Some(5.0), 12.0, -4.0, false);
+    let playing = rig.play(None, None);
+    assert!(is_near(playing.start.as_seconds(), 11.04) && is_near(playing.end.as_seconds(), 5.0), "{playing:?}");
+    rig.run(seconds(3.0));
+    let round: Vec<u64> = (5..12).rev().map(|second| second * 25).collect();
+    assert_eq!((pictures(&rig, 1), rig.byes.len(), position(&rig)), (round.clone(), 2, 5.0));
+    // What is asked for behind or before it lies in it.
+    for (asked, first) in [(18.0, 275), (8.5, 200), (2.0, 125)] {
+        let before = pictures(&rig, 1).len();
+        rig.play(Some((asked, None)), None);
+        rig.run(seconds(3.0));
+        let seen = pictures(&rig, 1).split_off(before);
+        assert_eq!((seen.first(), seen.last()), (Some(&first), Some(&125)), "{asked}");
+    }
+    rig.assert_contiguous(1);
+    let mut rig = opened(Some(5.0), 12.0, -4.0, true);
+    rig.play(None, None);
+    rig.run(seconds(4.5));
+    assert_eq!(pictures(&rig, 1)[..14], [round.clone(), round].concat()[..]);
+    rig.assert_contiguous(1);
+    // Forward it is the same range.
+    play(&mut rig, None, 1.0);
+    rig.run(seconds(9.0));
+    let seen = pictures(&rig, 1);
+    assert!(seen.contains(&299) && !seen.contains(&300), "up to 12 s");
+    assert_eq!(seen.last().map(|picture| *picture >= 125), Some(true));
 }

@@ -15,7 +15,7 @@ impl Service {
             return Err(Status(406).into());
         }
         let url = self.url(request, link)?;
-        let end = url.query.end;
+        let end = url.query.closes_at();
         let (title, tracks) = match self.find(&url, request, link).await? {
             Found::Title { title, .. } => {
                 let tracks = (0..title.tracks.len()).collect();

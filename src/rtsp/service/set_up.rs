@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::library::Track;
 use crate::net::{media_source, now};
 use crate::playback::{Awaited, FlowFacts, NewFlow, Opening, PresentationId};
 use crate::quantities::MediaTime;
@@ -213,7 +214,9 @@ impl Service {
                 }
                 let presentation = PresentationId(u64::from_be_bytes(random()?));
                 let (end, scale, speed) = (url.query.end, url.query.scale.unwrap_or_default(), url.query.speed.unwrap_or_default());
-                if end.is_some_and(|end| end <= start) {
+                // Only backwards may the end lie before the start.
+                let may_end_before = scale.is_backward() && title.tracks.iter().any(Track::has_scales);
+                if end.is_some_and(|end| if may_end_before { end == start } else { end <= start }) {
                     return Err(Refusal::because(457, "it ends where it begins"));
                 }
                 let opening = Opening { title: Arc::clone(&title), start, end, scale, speed, looping: url.query.looping };
