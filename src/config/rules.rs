@@ -25,7 +25,7 @@ impl Config {
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
         let table: [(&[&str], bool, &'static str); 31] = [
-            (&["rtp.mtu"], (64..=1500).contains(&rtp.mtu), "a packet has 64 to 1500 octets"),
+            (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
             (&["rtp.spread_ms"], rtp.spread_ms <= 18, "a picture takes 0 to 18 milliseconds: sound and pictures stay together"),

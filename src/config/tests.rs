@@ -71,7 +71,7 @@ fn variables_and_flags_are_told_by_name_and_unknown_variables_are_a_warning() {
     assert_eq!(
         told.lines().collect::<Vec<_>>(),
         [
-            "FLOWSTEER_RTP_MTU: rtp.mtu: a packet has 64 to 1500 octets",
+            "FLOWSTEER_RTP_MTU: rtp.mtu: a packet has 300 to 1500 octets",
             "FLOWSTEER_RTP_PORT: rtp.port: invalid type: string \"many\", expected u16",
             "--transition: steering.transition_ms: steering.transition_ms is at most steering.max_window_ms",
         ]

@@ -4,7 +4,7 @@
 //! access unit, pass it through filter and map, gather the messages, send them, wait. Nothing else touches its
 //! presentations; nothing here is shared but the address map.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -25,11 +25,13 @@ use crate::dataplane::units::{Near, Units};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
+use crate::library::TitlePath;
 use crate::net::bounced::Bounced;
 use crate::net::connection::Connections;
 use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
 use crate::now::{Mono, Now};
+use crate::payload::rtx::ORIGINAL_SEQUENCE_LEN;
 use crate::payload::{Payloader, payload_type};
 use crate::playback::flow::FlowIdentity;
 use crate::playback::presentation::{Audience, Presentation, PresentationSettings, Work};
@@ -63,6 +65,13 @@ pub struct DataPlaneSettings {
     pub spread: Duration,
     /// A test of the filter: the label that leaves the payload stage is changed by this before the filter sees it.
     pub corrupt_label: Option<u32>,
+}
+
+impl DataPlaneSettings {
+    /// Octets of an RTP packet at most that is sent for the first time: sent again it has its number too.
+    pub const fn first_packet(&self) -> usize {
+        if self.rtx.is_zero() { self.max_packet } else { self.max_packet.saturating_sub(ORIGINAL_SEQUENCE_LEN) }
+    }
 }
 
 impl Default for DataPlaneSettings {
@@ -186,6 +195,7 @@ impl Prepared {
                 resender: Resender::default(),
                 frames: Vec::new(),
                 units: Units::default(),
+                oversized: HashSet::new(),
                 numbered: 0,
                 neighbours: Neighbours::default(),
                 told: Mono::default(),
@@ -212,6 +222,7 @@ pub(super) struct Counters {
     pub(super) label_unavailable: metrics::Counter,
     pub(super) interleaved_full: metrics::Counter,
     pub(super) broken_units: metrics::Counter,
+    pub(super) oversized_units: metrics::Counter,
     pub(super) ports_learned: metrics::Counter,
     pub(super) datagrams_ignored: metrics::Counter,
     pub(super) bounced: metrics::Counter,
@@ -229,6 +240,7 @@ impl Default for Counters {
             label_unavailable: metrics::counter!("flowsteer_label_unavailable_total"),
             interleaved_full: metrics::counter!("flowsteer_dropped_packets_total", "reason" => "interleaved_full"),
             broken_units: metrics::counter!("flowsteer_broken_access_units_total"),
+            oversized_units: metrics::counter!("flowsteer_oversized_access_units_total"),
             ports_learned: metrics::counter!("flowsteer_ports_learned_total"),
             datagrams_ignored: metrics::counter!("flowsteer_datagrams_ignored_total"),
             bounced: metrics::counter!("flowsteer_datagrams_bounced_total"),
@@ -253,6 +265,8 @@ pub(super) struct Shard {
     pub(super) frames: Vec<u8>,
     /// Access units as packets.
     pub(super) units: Units,
+    /// Titles of which it was told that they have access units larger than a packet.
+    pub(super) oversized: HashSet<TitlePath>,
     /// Counts the access units.
     pub(super) numbered: u64,
     neighbours: Neighbours,
@@ -570,7 +584,7 @@ impl Shard {
         self.with(presentation, |slot| {
             let title = Arc::clone(slot.presentation.title());
             let found = title.tracks.get(track).ok_or(PlaybackError::Unknown)?;
-            let payloader = Payloader::new(&found.codec, settings.max_packet).map_err(|_| PlaybackError::Unplayable)?;
+            let payloader = Payloader::new(&found.codec, settings.first_packet()).map_err(|_| PlaybackError::Unplayable)?;
             let mut drawn = [0; 10];
             getrandom::fill(&mut drawn).map_err(|_| PlaybackError::Full)?;
             let [a, b, c, d, e, f, g, h, i, j] = drawn;

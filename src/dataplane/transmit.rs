@@ -31,6 +31,8 @@ const STEP: Duration = Duration::from_millis(1);
 /// Leading pictures have so many octets and packets at most that others take their numbers.
 const MAX_LEADING_OCTETS: u64 = 4 << 20;
 const MAX_FILLERS: usize = 512;
+/// Titles of which it is told that they have access units larger than a packet.
+const OVERSIZED: usize = 256;
 /// A priming branch waits while its connection has so much to send.
 const PRIMING_BACKLOG: usize = 64 * 1024;
 /// … and is asked again after this.
@@ -103,6 +105,13 @@ impl Shard {
                 return Some(unit);
             }
             Err(UnitError::Payload) => self.counters.broken_units.increment(1),
+            Err(UnitError::TooLarge(error)) => {
+                self.counters.oversized_units.increment(1);
+                let path = &slot.presentation.title().path;
+                if self.oversized.len() < OVERSIZED && self.oversized.insert(path.clone()) {
+                    tracing::warn!(title = %path, "an access unit is left out, and others like it: {error}");
+                }
+            }
             Err(UnitError::Read(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 slot.waits = Some(now.mono + READ_PAUSE);
                 return None;

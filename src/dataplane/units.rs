@@ -11,7 +11,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::library::{AccessUnit, ReadAt, Title, Track};
-use crate::payload::{PacketBuffer, Payloader};
+use crate::payload::{PacketBuffer, PayloadError, Payloader};
 
 /// The largest access unit that is read: an index that claims more is wrong.
 const MAX_UNIT: u32 = 64 << 20;
@@ -51,6 +51,8 @@ pub(crate) enum UnitError {
     Read(io::Error),
     /// It is malformed.
     Payload,
+    /// Its format cannot divide it, and it is larger than a packet.
+    TooLarge(PayloadError),
 }
 
 /// Whose access units are shared.
@@ -144,7 +146,10 @@ impl Units {
         let sizes: SmallVec<[usize; 2]> = wanted.units.iter().map(|unit| unit.size as usize).collect();
         let random_access = wanted.units.first().is_some_and(|unit| unit.random_access);
         let made = wanted.payloader.payload_together(octets, &sizes, random_access, &mut fresh.packets);
-        made.map_err(|_| UnitError::Payload)?;
+        made.map_err(|error| match error {
+            PayloadError::TooLarge { .. } => UnitError::TooLarge(error),
+            _ => UnitError::Payload,
+        })?;
         fresh.disposable = wanted.payloader.is_disposable(octets);
         if self.read.len() > SMALLEST << (SIZES - 1) {
             self.read = Vec::new();
@@ -352,7 +357,7 @@ mod tests {
     fn what_cannot_be_read_or_is_malformed_is_told_apart() {
         let (mut reader, title) = (Reader::new(), title());
         assert!(matches!(reader.fetch(&title, 1 << 30, 10, (true, true)), Err(UnitError::Read(_))));
-        assert!(matches!(reader.fetch(&title, 0, 9000, (true, true)), Err(UnitError::Payload)));
+        assert!(matches!(reader.fetch(&title, 0, 9000, (true, true)), Err(UnitError::TooLarge(_))));
         assert!(matches!(reader.fetch(&title, 0, MAX_UNIT + 1, (true, true)), Err(UnitError::Payload)));
         assert!(reader.units.kept.is_empty());
     }
