@@ -131,7 +131,7 @@ impl OpusStream {
             if !self.in_step && behind.len() < 2 && !is_end {
                 break;
             }
-            if !self.in_step && !is_prefix(behind) && !(is_end && behind.is_empty()) {
+            if !(self.in_step || is_prefix(behind) || is_end && behind.is_empty()) {
                 at += 1;
                 continue;
             }
