@@ -4,7 +4,9 @@
 mod support;
 
 mod controls;
+mod edges;
 mod h265;
+mod handover;
 mod matroska;
 mod playlist;
 mod slides;

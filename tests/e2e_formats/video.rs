@@ -20,28 +20,28 @@ use crate::support::viewer::{Viewer, assert_contiguous};
 const PICTURE: &str = "testsrc2=s=320x240:r=25,noise=alls=8:allf=t";
 
 /// A film and who plays it.
-struct Coding {
-    title: &'static str,
-    seconds: usize,
-    coded: &'static [&'static str],
+pub(super) struct Coding {
+    pub(super) title: &'static str,
+    pub(super) seconds: usize,
+    pub(super) coded: &'static [&'static str],
     /// GStreamer's elements; empty where it has none.
-    elements: [&'static str; 2],
+    pub(super) elements: [&'static str; 2],
 }
 
-const AV1: Coding = Coding {
+pub(super) const AV1: Coding = Coding {
     title: "av1.mp4",
     seconds: 4,
     coded: &["-c:v", "libsvtav1", "-preset", "12", "-g", "25", "-pix_fmt", "yuv420p"],
     elements: ["", ""],
 };
 /// ffmpeg does not put it into such a file, GStreamer does.
-const VP8: Coding = Coding {
+pub(super) const VP8: Coding = Coding {
     title: "vp8.mov",
     seconds: 4,
     coded: &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "500k", "-pix_fmt", "yuv420p"],
     elements: ["rtpvp8depay", "vp8dec"],
 };
-const VP9: Coding = Coding {
+pub(super) const VP9: Coding = Coding {
     title: "vp9.mp4",
     seconds: 4,
     coded: &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "500k", "-pix_fmt", "yuv420p"],
@@ -50,26 +50,26 @@ const VP9: Coding = Coding {
 /// Long enough for take-overs.
 const LONG_VP9: Coding = Coding { title: "long.mp4", seconds: 10, ..VP9 };
 const LONG_MPEG2: Coding = Coding { title: "long.mov", seconds: 10, ..MPEG2 };
-const MPEG4: Coding = Coding {
+pub(super) const MPEG4: Coding = Coding {
     title: "mpeg4.mp4",
     seconds: 4,
     coded: &["-c:v", "mpeg4", "-bf", "2", "-g", "25", "-b:v", "800k"],
     elements: ["rtpmp4vdepay", "mpeg4videoparse ! avdec_mpeg4"],
 };
 /// Open groups: two pictures behind each I-picture but the first lean on the group before. In QuickTime's table of partial sync samples.
-const MPEG2: Coding = Coding {
+pub(super) const MPEG2: Coding = Coding {
     title: "mpeg2.mov",
     seconds: 4,
     coded: &["-c:v", "mpeg2video", "-bf", "2", "-g", "13", "-b:v", "1500k"],
     elements: ["rtpmpvdepay", "mpegvideoparse ! avdec_mpeg2video"],
 };
-const MPEG1: Coding = Coding {
+pub(super) const MPEG1: Coding = Coding {
     title: "mpeg1.mp4",
     seconds: 4,
     coded: &["-c:v", "mpeg1video", "-bf", "2", "-g", "13", "-b:v", "1500k"],
     elements: ["rtpmpvdepay", "mpegvideoparse ! avdec_mpeg2video"],
 };
-const JPEG: Coding = Coding {
+pub(super) const JPEG: Coding = Coding {
     title: "jpeg.mov",
     seconds: 4,
     coded: &["-c:v", "mjpeg", "-huffman", "default", "-q:v", "5", "-pix_fmt", "yuvj420p"],
@@ -83,7 +83,7 @@ fn folder() -> &'static Path {
 }
 
 /// The folder of one film alone, and a hash of each of its pictures in order; `None` (having said so) where ffmpeg cannot code it.
-fn film(coding: &Coding) -> Option<(PathBuf, Vec<String>)> {
+pub(super) fn film(coding: &Coding) -> Option<(PathBuf, Vec<String>)> {
     static MADE: Mutex<Option<HashMap<&str, Vec<String>>>> = Mutex::new(None);
     let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let made = made.get_or_insert_default();
@@ -124,11 +124,11 @@ fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-const FRAMEHASH: [&str; 9] = ["-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"];
+pub(super) const FRAMEHASH: [&str; 9] = ["-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"];
 
 /// The last field of each line of a framehash; whole lines where they are hashes.
 #[track_caller]
-fn hashes(output: &Output) -> Vec<String> {
+pub(super) fn hashes(output: &Output) -> Vec<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::str::from_utf8(&output.stdout).expect("text");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -136,14 +136,14 @@ fn hashes(output: &Output) -> Vec<String> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Player {
+pub(super) enum Player {
     Ffmpeg,
     PyAv,
     GStreamer,
 }
 
 impl Player {
-    fn play(self, coding: &Coding, host: &Host, url: &str, carriage: Carriage) -> Vec<String> {
+    pub(super) fn play(self, coding: &Coding, host: &Host, url: &str, carriage: Carriage) -> Vec<String> {
         let transport = if matches!(carriage, Udp) { "udp" } else { "tcp" };
         let script = |player: &str| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
