@@ -47,21 +47,24 @@ fn set() -> Option<(Scene, &'static Path)> {
     let folder = MADE.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
+        let stream = "-f lavfi -i sine=r=48000 -t 1 -c:v libx264 -preset ultrafast -g 25 -bf 0 -c:a mp2";
+        let long = "-f lavfi -i testsrc2=s=64x48:r=1 -t 7200 -c:v libx264 -preset ultrafast -g 2 -bf 0 -muxdelay 0 -output_ts_offset 92000";
+        let opus = "-f lavfi -i sine=r=48000 -t 2 -c:v libx264 -preset ultrafast -c:a libopus -b:a 510k -vbr off -frame_duration 60 -ac 2";
+        let mut files = vec![
+            ("long.ts".to_owned(), long.to_owned()),
+            ("back.mp4".into(), format!("-f lavfi -i {PICTURE}:r=25 -t 14 -c:v libx264 -preset ultrafast -g 10 -pix_fmt yuv420p")),
+            ("round.ts".into(), format!("-f lavfi -i {PICTURE}:r=25 {stream}")),
+            ("loud.mkv".into(), format!("-f lavfi -i {PICTURE}:r=25 {opus}")),
+        ];
         for (coding, ending, items) in LISTS {
             let names = [0, 1].map(|number| format!("{coding}-{number}.{ending}"));
-            for (name, item) in names.iter().zip(items) {
-                ffmpeg(&format!("-f lavfi -i {PICTURE} -t 1 -pix_fmt yuv420p {item}"), &at(name));
-            }
             std::fs::write(at(&format!("{coding}.m3u")), names.join("\n")).expect("written");
+            let coded = items.map(|item| format!("-f lavfi -i {PICTURE} -t 1 -pix_fmt yuv420p {item}"));
+            files.extend(names.into_iter().zip(coded));
         }
-        ffmpeg(&format!("-f lavfi -i {PICTURE}:r=25 -t 14 -c:v libx264 -preset ultrafast -g 10 -pix_fmt yuv420p"), &at("back.mp4"));
-        let stream =
-            format!("-f lavfi -i {PICTURE}:r=25 -f lavfi -i sine=r=48000 -t 1 -c:v libx264 -preset ultrafast -g 25 -bf 0 -c:a mp2");
-        ffmpeg(&stream, &at("round.ts"));
-        let long = "-f lavfi -i testsrc2=s=64x48:r=1 -t 7200 -c:v libx264 -preset ultrafast -g 2 -bf 0 -muxdelay 0 -output_ts_offset 92000";
-        ffmpeg(long, &at("long.ts"));
-        let opus = "-c:a libopus -b:a 510k -vbr off -frame_duration 60 -ac 2";
-        ffmpeg(&format!("-f lavfi -i {PICTURE}:r=25 -f lavfi -i sine=r=48000 -t 2 -c:v libx264 -preset ultrafast {opus}"), &at("loud.mkv"));
+        std::thread::scope(|scope| {
+            files.iter().for_each(|(name, coded)| drop(scope.spawn(|| ffmpeg(coded, &at(name)))));
+        });
         folder
     });
     Some((Scene::set_with(folder.path(), &[])?, folder.path()))

@@ -105,23 +105,28 @@ fn pictures(path: &Path) -> (usize, Vec<f64>) {
 
 /// Everything in one folder; `None` (having said so) where a film cannot be made.
 fn library() -> Option<(tempfile::TempDir, Vec<Case>)> {
+    const FILMS: [&Coding; 9] = [&H264, &H265, &AV1, &VP8, &VP9, &MPEG4, &MPEG1, &MPEG2, &JPEG];
     let folder = tempfile::tempdir().expect("a folder");
+    let (films, sounds) = std::thread::scope(|scope| {
+        let sounds = scope.spawn(|| {
+            let fast = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25", "-t", "14", "-c:v", "libx264", "-preset", "ultrafast", "-g", "10"];
+            ffmpeg(&fast, &folder.path().join("back.mp4"));
+            SOUNDS.map(|sounds| make_sounds(folder.path(), sounds))
+        });
+        (FILMS.map(film), sounds.join().expect("no panic"))
+    });
     let mut cases = Vec::new();
     let mut add = |title: &'static str, query, tracks| {
         let (pictures, keys) = pictures(&folder.path().join(title));
         cases.push(Case { title, query, tracks, pictures, keys });
     };
-    for coding in [&H264, &H265, &AV1, &VP8, &VP9, &MPEG4, &MPEG1, &MPEG2, &JPEG] {
-        let (made, _) = film(coding)?;
-        std::fs::copy(made.join(coding.title), folder.path().join(coding.title)).expect("copied");
+    for (coding, made) in FILMS.into_iter().zip(films) {
+        std::fs::copy(made?.0.join(coding.title), folder.path().join(coding.title)).expect("copied");
         add(coding.title, "", 1);
     }
-    for sounds in SOUNDS {
-        let tracks = make_sounds(folder.path(), sounds);
-        add(sounds.0, "", tracks);
+    for ((title, _), tracks) in SOUNDS.into_iter().zip(sounds) {
+        add(title, "", tracks);
     }
-    let fast = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25", "-t", "14", "-c:v", "libx264", "-preset", "ultrafast", "-g", "10"];
-    ffmpeg(&fast, &folder.path().join("back.mp4"));
     add("back.mp4", "?scale=-4", 1);
     Some((folder, cases))
 }
