@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::playback_rig::{AUDIO, Rig, VIDEO, seconds};
+use crate::playback_rig::{AUDIO, Got, PACKETS, Rig, VIDEO, seconds};
 use flowsteer::library::TitlePath;
 use flowsteer::library::live::{Feed, LiveSettings, LiveTitles, LiveTrack, LiveUnit};
 use flowsteer::now::Now;
-use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, Scale};
+use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, Playing, Scale};
 use flowsteer::quantities::{ClockRate, MediaTime};
-use flowsteer::steering::JoinWay;
+use flowsteer::steering::{EndReason, JoinWay};
 
 /// Pictures of a group.
 const GROUP: i64 = 50;
+
+/// Octets of a picture and the sound beside it.
+const OCTETS: u64 = 1200;
 
 /// A source of 25 pictures and 50 frames of sound a second, whose clock may be wrong.
 struct Source {
@@ -23,13 +26,15 @@ struct Source {
     begun: Now,
     /// Its clock's fault, in millionths.
     fault: i64,
+    /// Pictures of a group.
+    group: i64,
 }
 
 impl Source {
     fn new(settings: LiveSettings, now: Now) -> Self {
         let titles = Arc::new(LiveTitles::default());
         let feed = titles.add(TitlePath::new("camera").expect("a path"), settings).expect("free");
-        Self { feed, count: 0, begun: now, fault: 0 }
+        Self { feed, count: 0, begun: now, fault: 0, group: GROUP }
     }
 
     fn begin(&mut self) {
@@ -53,12 +58,18 @@ impl Source {
             let unit = LiveUnit { track, octets: vec![7; size], decode_time: None, presentation_time: time, random_access };
             self.feed.push(unit, now).expect("it is taken");
         };
-        unit(VIDEO, 1000, self.count * 3600, self.count % GROUP == 0);
+        unit(VIDEO, 1000, self.count * 3600, self.count % self.group == 0);
         let rate = i64::from(ClockRate::new(48_000).expect("not zero").hertz());
         for half in 0..2 {
             unit(AUDIO, 100, self.count * rate / 25 + half * rate / 50, true);
         }
         self.count += 1;
+    }
+
+    /// How long after it was made at the source an access unit was sent to a branch.
+    fn age(&self, got: &Got) -> Duration {
+        let number = (got.offset / OCTETS) as u32;
+        got.at.since(self.begun.mono + Duration::from_millis(40) * number)
     }
 
     /// Lets time pass at the source alone.
@@ -85,17 +96,45 @@ impl Source {
 
 /// A source that has run for so long, and a viewer who begins then.
 fn begin(span: Duration, settings: LiveSettings) -> (Source, Rig) {
+    begin_with(span, settings, GROUP, 2000)
+}
+
+/// The same with groups of so many pictures, and a viewer who takes bursts at such a rate.
+fn begin_with(span: Duration, settings: LiveSettings, group: i64, rate: u16) -> (Source, Rig) {
     let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
     let mut source = Source::new(settings, rig.now);
+    source.group = group;
     source.begin();
     let now = source.run(span);
     let title = source.feed.title().ready().expect("its first random access point has come");
     assert!(title.is_live());
     rig = Rig::new(title, false);
     rig.now = now;
-    rig.bind(0, &[VIDEO, AUDIO], 2000);
+    rig.bind(0, &[VIDEO, AUDIO], rate);
     rig.play(None, None);
     (source, rig)
+}
+
+/// A device takes over primed, at such a rate.
+fn take_over(rig: &mut Rig, old: u64, rate: u16) -> Playing {
+    for branch in rig.routes.iter_mut().flat_map(|route| &mut route.branches).filter(|branch| branch.serial.0 / 2 == old) {
+        (branch.leaving, branch.until) = (true, Some(rig.now.mono));
+    }
+    let update = rig.bind(old + 1, &[VIDEO, AUDIO], rate);
+    rig.play(None, Some(update))
+}
+
+/// What a branch was sent of a flow has timestamps that rise with what was made; where it skips something they go on.
+#[track_caller]
+fn assert_in_time(rig: &Rig, branch: u64) {
+    rig.assert_contiguous(branch);
+    for pair in rig.got(branch, VIDEO).windows(2) {
+        let apart = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+        match (pair[1].offset - pair[0].offset) / OCTETS {
+            1 => assert_eq!(apart, 3600, "branch {branch}: {pair:?}"),
+            _ => assert!(pair[1].random_access && (1..90_000 * 12).contains(&apart), "branch {branch}: {pair:?}"),
+        }
+    }
 }
 
 #[test]
@@ -251,4 +290,49 @@ fn pictures_are_shown_although_their_times_stay_before_that_of_the_key_picture()
     source.run_with(&mut rig, seconds(1.2));
     assert!(rig.got(0, VIDEO).len() >= 25, "{} of {}", rig.got(0, VIDEO).len(), source.count);
     rig.assert_contiguous(0);
+}
+
+#[test]
+fn moves_in_a_row_do_not_lead_further_and_further_behind() {
+    // Where groups are longer than what is too far, one of them is.
+    for (group, rate, most) in [(50, 1000, 5.0), (50, 2000, 5.0), (50, 4000, 5.0), (200, 1000, 8.0), (200, 2000, 8.0), (200, 4000, 8.0)] {
+        let (mut source, mut rig) = begin_with(seconds(9.3), LiveSettings::default(), group, rate);
+        for device in 0..10 {
+            source.run_with(&mut rig, seconds(2.31 + 0.37 * device as f64));
+            let answer = take_over(&mut rig, device, rate);
+            source.run_with(&mut rig, seconds(0.2));
+            for flow in [VIDEO, AUDIO] {
+                let first = rig.got(device + 1, flow)[0];
+                assert_eq!(answer.flows[flow].sequence, first.sequence, "device {device}, flow {flow}");
+                let last = rig.got(device, flow).last().expect("it was served").sequence;
+                assert!(first.sequence.wrapping_sub(last) as i16 <= PACKETS[flow] as i16, "nothing is between them");
+            }
+            assert_eq!(answer.flows[VIDEO].rtptime, rig.got(device + 1, VIDEO)[0].timestamp);
+        }
+        source.run_with(&mut rig, seconds(12.0));
+        let ages: Vec<Duration> = (0..=10).map(|device| source.age(&rig.got(device, VIDEO)[0])).collect();
+        assert!(ages.iter().all(|age| *age <= seconds(most + 0.1)), "{group} at {rate}: {ages:?}");
+        assert!(ages.iter().any(|age| *age >= seconds(2.1)), "what lies behind the source is taken along: {ages:?}");
+        let now = source.age(rig.got(10, VIDEO).last().expect("it is served"));
+        assert!(now <= seconds(most + 0.1), "{group} at {rate}: {now:?}");
+        (0..=10).for_each(|device| assert_in_time(&rig, device));
+        assert!(rig.got(10, VIDEO).windows(2).all(|pair| pair[1].offset - pair[0].offset == OCTETS), "the last one is sent all");
+    }
+}
+
+#[test]
+fn who_is_left_far_behind_goes_on_nearer_to_the_source() {
+    // Eight seconds to a group: a device that takes no bursts stays seven behind those who are there.
+    let (mut source, mut rig) = begin_with(seconds(8.5), LiveSettings::default(), 200, 2000);
+    source.run_with(&mut rig, seconds(6.5));
+    rig.bind(1, &[VIDEO, AUDIO], 1000);
+    source.run_with(&mut rig, seconds(2.0));
+    let last = |source: &Source, rig: &Rig| source.age(rig.got(1, VIDEO).last().expect("it is served"));
+    assert!(last(&source, &rig) > seconds(6.9), "while somebody is live, nothing is done to that");
+    rig.unbind(0, EndReason::Released);
+    source.run_with(&mut rig, seconds(0.5));
+    assert!(last(&source, &rig) < seconds(2.0), "{:?}", last(&source, &rig));
+    source.run_with(&mut rig, seconds(5.0));
+    assert_in_time(&rig, 1);
+    assert!(rig.byes.iter().all(|(branch, ..)| *branch == 0));
 }

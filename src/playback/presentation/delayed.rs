@@ -62,6 +62,7 @@ impl Presentation {
         self.reached = false;
         self.finished = false;
         self.settle_primed();
+        self.come_nearer(now);
     }
 
     /// Where the live cursor of a flow is to be put: where those of its branches are that lie least behind, or for want of

@@ -98,6 +98,8 @@ impl Presentation {
                 next.or(point)
             }
         };
+        let begins_nearer = known.is_none() && point.as_ref().is_some_and(|point| self.begins_nearer(point));
+        point = point.filter(|_| !begins_nearer);
         for (index, branch) in arrivals {
             let Some(flow) = self.flows.get_mut(*index) else { continue };
             let mut state = BranchState {
@@ -136,6 +138,9 @@ impl Presentation {
                 }
             }
             flow.branches.push(state);
+        }
+        if begins_nearer {
+            point = self.begin_nearer(update, arrivals, now);
         }
         if let Some(point) = point {
             self.joins.push_back(point);
@@ -247,14 +252,18 @@ impl Presentation {
         flows().find(|flow| self.kind(flow) == Some(MediaKind::Video)).or_else(|| flows().next())
     }
 
-    /// The last random access point at or before what the branch that is left shows.
+    /// The last random access point at or before what the branch that is left shows; of a live title the last one that was sent, where
+    /// that is too far behind the source.
     fn join_point(&self, update: UpdateId, arrivals: &[(usize, Branch)], live: FlowTime) -> Option<JoinPoint> {
         let flows = || arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
         let lag = flows().map(|flow| lag_of(flow, update)).max().unwrap_or_default();
         let limit = live.minus(lag);
         let leading = self.leading(arrivals)?;
         let view = self.pace.view(&self.title, leading.facts.track)?;
-        let cursor = leading.checkpoint(view, &self.segments, limit)?;
+        let mut cursor = leading.checkpoint(view, &self.segments, limit)?;
+        if cursor.due(view).is_some_and(|due| self.is_far_from_live(due)) {
+            cursor = leading.checkpoint(view, &self.segments, live)?;
+        }
         let unit = view.access_unit(cursor.unit)?;
         let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
         let from = cursor.segment.due_at(view.decode_time(&unit));

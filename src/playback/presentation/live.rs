@@ -5,17 +5,21 @@
 //! not there when it is due is looked for again and again, and sent when it comes: it is not taken for the end, unless the source has
 //! ended or is silent for [`PATIENCE`]. Two clocks never run alike: where the source's is found to be ahead or behind, the flow clock is set.
 //! Who falls behind what is kept goes on with the last random access point, as after a jump.
+//!
+//! A device that takes over begins with a random access point that lies back, and is that much further behind than the one before. Where
+//! that would be more than [`FAR`], it begins with a nearer one, if there is one: no further back than that, or a group of pictures.
 
 use std::time::Duration;
 
 use super::exact::Beginning;
 use super::joining::pace;
-use super::{Phase, Presentation};
+use super::{INTERLEAVED_DELAY, JoinPoint, Phase, Presentation, live_start};
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::Flow;
 use crate::playback::scale::View;
 use crate::quantities::{MediaKind, MediaTime};
+use crate::steering::{Branch, Entered, UpdateId};
 
 /// So much later than it comes what is live is due.
 const CUSHION: Duration = Duration::from_millis(50);
@@ -31,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_LEADING: usize = 32;
 /// Who has been away for so long goes on with what is live.
 const AWAY: Duration = Duration::from_secs(1);
+/// So far behind the source devices take over at most, where random access points are not further apart.
+const FAR: Duration = Duration::from_secs(5);
 /// The clocks are compared over so long …
 const WATCHED: Duration = Duration::from_secs(10);
 /// … and may differ by so much beside the cushion.
@@ -117,8 +123,9 @@ impl Presentation {
         let begins = segment.begins;
         let reading = self.clock.read(now.mono);
         let edge = self.newest().map_or(begins, |newest| segment.due_at(newest)).minus(CUSHION);
-        let joins = self.flows.iter().flat_map(|flow| &flow.branches).map(|state| &state.branch.join);
-        let (rate, delay) = joins
+        let staying = self.flows.iter().flat_map(|flow| &flow.branches).filter(|state| !state.branch.leaving);
+        let (rate, delay) = staying
+            .map(|state| &state.branch.join)
             .map(|join| pace(join, edge.since(begins), self.clock.speed()))
             .reduce(|(rate, delay), (other_rate, other_delay)| (rate.min(other_rate), delay.max(other_delay)))
             .unwrap_or((1000, edge.since(begins)));
@@ -134,6 +141,57 @@ impl Presentation {
             live.delay += reading.max(begins).since(joined);
         }
         self.live = Some(live);
+    }
+
+    /// Whether what is due then lies further behind the source than a device is to begin.
+    pub(super) fn is_far_from_live(&self, due: FlowTime) -> bool {
+        let edge = || Some(self.segments.back()?.due_at(self.newest()?));
+        self.live.is_some() && edge().is_some_and(|edge| edge.since(due) > FAR)
+    }
+
+    /// Whether an update that would begin there, too far behind the source, begins anew with the last random access point: it has not
+    /// come to that, and nobody is there who stays.
+    pub(super) fn begins_nearer(&self, point: &JoinPoint) -> bool {
+        self.phase == Phase::Running
+            && point.aligned.is_none()
+            && self.is_far_from_live(point.from)
+            && self.last_point().is_some_and(|last| last > point.start)
+            && self.flows.iter().flat_map(|flow| &flow.branches).all(|state| state.branch.leaving)
+    }
+
+    /// Begins anew with the last random access point for the branches of an update, which have entered.
+    pub(super) fn begin_nearer(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) -> Option<JoinPoint> {
+        self.skip_to_live("a device takes over", now);
+        let mut waits = false;
+        for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches).filter(|state| state.branch.update == update) {
+            state.entered = Entered::Primed;
+            waits |= state.not_before > now.mono;
+        }
+        if waits {
+            self.clock.stop(now.mono);
+            self.clock.start(INTERLEAVED_DELAY, now);
+        }
+        let segment = *self.segments.back()?;
+        let flows = arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
+        let starts = flows.map(|flow| live_start(flow, &segment, segment.start)).collect();
+        let (joined, speed) = (self.clock.read(now.mono), self.clock.speed());
+        Some(JoinPoint { update, segment, start: segment.start, from: segment.begins, joined, speed, aligned: None, starts })
+    }
+
+    /// Those who are left lie behind: where that is too far, they go on with the last random access point, if that is still to come for
+    /// them.
+    pub(super) fn come_nearer(&mut self, now: Now) {
+        let is_far = self.live.is_some_and(|live| live.delay > FAR) && self.phase == Phase::Running;
+        let ahead = || Some(self.segments.back()?.due_at(self.last_point()?).since(self.clock.read(now.mono)));
+        if is_far && ahead().is_some_and(|ahead| ahead >= AWAY) {
+            self.skip_to_live("all lie too far behind", now);
+        }
+    }
+
+    fn skip_to_live(&mut self, why: &str, now: Now) {
+        metrics::counter!("flowsteer_live_skips_total").increment(1);
+        tracing::info!(title = %self.title.path, session = %self.id, "{why}: it goes on with what is live");
+        self.jump_to_live(now);
     }
 
     /// Up to which flow time media may have been sent.
@@ -163,9 +221,7 @@ impl Presentation {
         let Some(mut live) = self.live else { return };
         let is_gone = |flow: &Flow| flow.live.zip(self.view_of(flow)).is_some_and(|(cursor, view)| cursor.unit < view.track().first());
         if self.flows.iter().any(is_gone) && self.last_point().is_some() {
-            metrics::counter!("flowsteer_live_skips_total").increment(1);
-            tracing::info!(title = %self.title.path, session = %self.id, "what was to be sent is no longer kept: it goes on with what is live");
-            self.jump_to_live(now);
+            self.skip_to_live("what was to be sent is no longer kept", now);
             return;
         }
         for flow in &mut self.flows {
