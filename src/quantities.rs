@@ -180,6 +180,34 @@ impl MediaTime {
     }
 }
 
+/// A sender's clocks side by side, as its sender report has them (RFC 3550 section 6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderClocks {
+    ntp: u64,
+    rtp: u32,
+}
+
+impl SenderClocks {
+    /// The NTP timestamp and the RTP timestamp of the same moment; `None` where the sender has no clock, and says 0.
+    pub const fn new(ntp: u64, rtp: u32) -> Option<Self> {
+        if ntp == 0 { None } else { Some(Self { ntp, rtp }) }
+    }
+
+    /// The NTP timestamp.
+    pub const fn ntp(self) -> u64 {
+        self.ntp
+    }
+
+    /// When, in nanoseconds of the era, what bears an RTP timestamp was sampled, by the sender's clock; `None` out of range. The timestamp
+    /// lies less than 2^31 ticks from the report's.
+    pub fn sampled_at(self, timestamp: u32, clock: ClockRate) -> Option<i64> {
+        let nanos = (u128::from(self.ntp) * 1_000_000_000) >> 32;
+        let behind = i64::from(timestamp.wrapping_sub(self.rtp) as i32);
+        // The seconds of an era are 2^32; nanoseconds of that fit.
+        i64::try_from(nanos).ok()?.checked_add(MediaTime::from_ticks(behind, clock).as_nanos())
+    }
+}
+
 /// What a track carries, as in an SDP `m=` line (RFC 4566 section 5.14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,7 @@
 //! On demand, unless it is to be pulled always: from when somebody wants to watch until [`LINGER`] after the last one has left. A session
 //! that breaks is tried again, at once and then after pauses that grow; why it broke is in the log, and is the title's problem until it is back.
 
+mod placement;
 mod source;
 mod tracks;
 

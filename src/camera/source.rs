@@ -11,10 +11,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::StreamExt;
 use url::Url;
 
+use crate::camera::placement::{Placement, Unit};
 use crate::camera::tracks::{is_served, track};
 use crate::library::Problem;
 use crate::library::live::{Feed, FeedError, LiveTrack, LiveUnit};
 use crate::net::clock::now;
+use crate::quantities::{ClockRate, SenderClocks};
 
 /// How long a camera may take to say what it has and to begin.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -81,6 +83,11 @@ struct Playing {
     left_out: Vec<String>,
     /// What the feed was told.
     told: Vec<LiveTrack>,
+    /// Which of the feed's tracks a stream is, once that is known.
+    places: Option<[Option<usize>; MAX_STREAMS]>,
+    /// What the camera has said of each stream's clocks.
+    reports: [Option<SenderClocks>; MAX_STREAMS],
+    placement: Placement,
 }
 
 impl Source {
@@ -122,15 +129,15 @@ impl Source {
             return Err(Ended::NoTrack(left_out.first().map_or(String::new(), |first| format!(": {first}"))));
         }
         let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
-        Ok(Playing { demuxed: session.play(options).await?.demuxed()?, streams, left_out, told: Vec::new() })
+        let demuxed = session.play(options).await?.demuxed()?;
+        let placement = Placement::new([]);
+        Ok(Playing { demuxed, streams, left_out, told: Vec::new(), places: None, reports: [None; MAX_STREAMS], placement })
     }
 }
 
 impl Playing {
     async fn feed(mut self, feed: &mut Feed, is_wanted: &mut impl FnMut(&Feed) -> bool) -> Result<(), Ended> {
         let began = Instant::now();
-        // The tracks as they are fed: which of the feed's a stream is.
-        let mut places: Option<Vec<Option<usize>>> = None;
         let mut heard = Instant::now();
         let mut tick = Instant::now();
         loop {
@@ -140,7 +147,9 @@ impl Playing {
                     return Ok(());
                 }
             }
-            let item = match timeout_at(tick, self.demuxed.next()).await {
+            self.drain(feed);
+            let held = self.placement.poll_timeout().map(|until| Instant::now() + until.since(now().mono));
+            let item = match timeout_at(held.map_or(tick, |held| held.min(tick)), self.demuxed.next()).await {
                 Err(_) if heard.elapsed() >= SILENCE => return Err(Ended::Silent),
                 Err(_) => continue,
                 Ok(None) => return Err(Ended::Bye),
@@ -149,7 +158,10 @@ impl Playing {
             let (stream, timestamp, random_access, loss) = match &item {
                 CodecItem::VideoFrame(frame) => {
                     if frame.has_new_parameters() {
-                        places = None;
+                        // What came before is not of another title.
+                        self.placement.finish(now().mono);
+                        self.drain(feed);
+                        self.places = None;
                     }
                     (frame.stream_id(), frame.timestamp(), frame.is_random_access_point(), frame.loss())
                 }
@@ -157,6 +169,14 @@ impl Playing {
                 CodecItem::Rtcp(compound) => {
                     if compound.pkts().any(|packet| packet.payload_type() == BYE) {
                         return Err(Ended::Bye);
+                    }
+                    let clocks = compound.pkts().find_map(|packet| {
+                        let report = packet.as_sender_report().ok().flatten()?;
+                        SenderClocks::new(report.ntp_timestamp().0, report.rtp_timestamp())
+                    });
+                    if let (Some(clocks), Some(known)) = (clocks, self.reports.get_mut(compound.stream_id())) {
+                        *known = Some(clocks);
+                        self.placement.handle_report(compound.stream_id(), clocks);
                     }
                     continue;
                 }
@@ -166,16 +186,32 @@ impl Playing {
             if loss > 0 {
                 metrics::counter!("flowsteer_camera_lost_packets_total").increment(u64::from(loss));
             }
-            if places.is_none() {
-                places = self.begin(feed, began.elapsed() >= PARAMETERS)?;
+            if self.places.is_none() {
+                self.begin(feed, began.elapsed() >= PARAMETERS)?;
             }
-            let Some(track) = places.as_ref().and_then(|places| places.get(stream).copied().flatten()) else { continue };
+            if self.place(stream).is_none() {
+                continue;
+            }
             let octets = match item {
                 CodecItem::VideoFrame(frame) => frame.into_data(),
                 CodecItem::AudioFrame(frame) => frame.data().to_vec(),
                 _ => continue,
             };
-            let unit = LiveUnit { track, octets, decode_time: None, presentation_time: timestamp.elapsed(), random_access };
+            let (timestamp, elapsed) = (timestamp.timestamp(), timestamp.elapsed());
+            self.placement.handle_unit(Unit { stream, timestamp, elapsed, octets, random_access }, now().mono);
+        }
+    }
+
+    /// Which of the feed's tracks a stream is.
+    fn place(&self, stream: usize) -> Option<usize> {
+        self.places.as_ref()?.get(stream).copied().flatten()
+    }
+
+    /// Feeds what has its place on the timeline.
+    fn drain(&mut self, feed: &mut Feed) {
+        while let Some((Unit { stream, octets, random_access, .. }, presentation_time)) = self.placement.poll(now().mono) {
+            let Some(track) = self.place(stream) else { continue };
+            let unit = LiveUnit { track, octets, decode_time: None, presentation_time, random_access };
             if let Err(error) = feed.push(unit, now()) {
                 metrics::counter!("flowsteer_live_dropped_units_total", "reason" => "out_of_range").increment(1);
                 tracing::debug!(title = %feed.title().path, "an access unit is left out: {error}");
@@ -184,16 +220,18 @@ impl Playing {
     }
 
     /// Tells the feed what the tracks are, once that is known of all; of those that are known where it takes too long.
-    fn begin(&mut self, feed: &mut Feed, is_late: bool) -> Result<Option<Vec<Option<usize>>>, Ended> {
-        let (mut tracks, mut places, mut left_out) = (Vec::new(), vec![None; MAX_STREAMS], self.left_out.clone());
+    fn begin(&mut self, feed: &mut Feed, is_late: bool) -> Result<(), Ended> {
+        let (mut tracks, mut places, mut left_out) = (Vec::new(), [None; MAX_STREAMS], self.left_out.clone());
+        let mut clocks: Vec<(usize, ClockRate)> = Vec::new();
         for number in &self.streams {
             let (Some(stream), Some(place)) = (self.demuxed.streams().get(*number), places.get_mut(*number)) else { continue };
             match track(stream.encoding_name(), stream.clock_rate_hz(), stream.parameters()) {
                 Ok(Some(track)) => {
                     *place = Some(tracks.len());
+                    clocks.push((*number, track.timescale));
                     tracks.push(track);
                 }
-                Ok(None) if !is_late => return Ok(None),
+                Ok(None) if !is_late => return Ok(()),
                 Ok(None) => left_out.push(format!("{} {} is left out: it does not begin", stream.media(), stream.encoding_name())),
                 Err(reason) => left_out.push(format!("{} {} is left out: {reason}", stream.media(), stream.encoding_name())),
             }
@@ -201,13 +239,18 @@ impl Playing {
         if tracks.is_empty() {
             return Err(Ended::NoTrack(left_out.first().map_or(String::new(), |first| format!(": {first}"))));
         }
+        self.places = Some(places);
         // Told twice, its times would begin anew.
         if tracks == self.told {
-            return Ok(Some(places));
+            return Ok(());
+        }
+        self.placement = Placement::new(clocks);
+        for (number, report) in self.reports.iter().enumerate() {
+            report.iter().for_each(|report| self.placement.handle_report(number, *report));
         }
         let remark = (!left_out.is_empty()).then(|| Problem { reason: left_out.join("; ") });
         self.told.clone_from(&tracks);
         feed.begin(tracks, remark)?;
-        Ok(Some(places))
+        Ok(())
     }
 }

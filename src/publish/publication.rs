@@ -297,12 +297,7 @@ impl Publication {
 impl Track {
     /// When its first access unit was sampled by its sender's clock, in nanoseconds.
     fn sent_at(&self) -> Option<i64> {
-        let sender = self.receiver.sender()?;
         let (first, _) = self.first?;
-        let behind = i64::from((first as u32).wrapping_sub(sender.rtp) as i32);
-        let nanos = (u128::from(sender.ntp) * 1_000_000_000) >> 32;
-        let behind = MediaTime::from_ticks(behind, self.announced.clock_rate).as_nanos();
-        // The seconds of an era are 2^32; nanoseconds of that fit.
-        i64::try_from(nanos).ok()?.checked_add(behind)
+        self.receiver.sender()?.clocks.sampled_at(first as u32, self.announced.clock_rate)
     }
 }

@@ -15,7 +15,7 @@ use crate::now::Mono;
 use crate::publish::announced::AnnouncedTrack;
 use crate::publish::depacketizer::{Depacketizer, Payload, Received};
 use crate::publish::reorder::{self, Ordered, Reorder};
-use crate::quantities::{ClockRate, MediaTime};
+use crate::quantities::{ClockRate, MediaTime, SenderClocks};
 
 const SENDER_REPORT: u8 = 200;
 /// A sender report without blocks, in octets.
@@ -64,13 +64,11 @@ struct Held {
     payload: Bytes,
 }
 
-/// A sender's clocks side by side.
+/// What a sender has said of its clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderTime {
-    /// The NTP timestamp.
-    pub ntp: u64,
-    /// The RTP timestamp of the same moment, as the lower 32 bits of those of access units.
-    pub rtp: u32,
+    /// The RTP timestamp is as the lower 32 bits of those of access units.
+    pub clocks: SenderClocks,
     /// When the report came.
     pub came: Mono,
 }
@@ -119,7 +117,7 @@ impl Reception {
             total_lost: expected.saturating_sub(self.received).min(0x7f_ffff) as u32,
             last_sequence_number: self.highest,
             jitter: (self.jitter / 16).min(u64::from(u32::MAX)) as u32,
-            last_sender_report: sender.map_or(0, |sender| (sender.ntp >> 16) as u32),
+            last_sender_report: sender.map_or(0, |sender| (sender.clocks.ntp() >> 16) as u32),
             delay: sender.map_or(0, |sender| u32::try_from(delay(sender)).unwrap_or(u32::MAX)),
         }
     }
@@ -259,7 +257,7 @@ impl Receiver {
                 if self.source.is_none_or(|source| source == word(4)) {
                     let ntp = u64::from(word(8)) << 32 | u64::from(word(12));
                     let rtp = word(16).wrapping_add(self.moved);
-                    self.sender = (ntp != 0).then_some(SenderTime { ntp, rtp, came: now });
+                    self.sender = SenderClocks::new(ntp, rtp).map(|clocks| SenderTime { clocks, came: now });
                 }
             }
         }
