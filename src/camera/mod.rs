@@ -1,14 +1,14 @@
 //! Cameras as live titles: each is pulled once, for all who watch.
 //!
-//! On demand, unless it is to be pulled always: from when somebody wants to watch until [`LINGER`] after the last one has left. A session
+//! On demand, unless it is to be pulled always: from when somebody wants to watch until some seconds after the last one has left. A session
 //! that breaks is tried again, at once and then after pauses that grow; why it broke is in the log, and is the title's problem until it is back.
 
 mod placement;
+mod policy;
 mod source;
 mod tracks;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -16,18 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::library::Problem;
 use crate::library::live::Feed;
+use crate::net::clock::now;
 
+use policy::{FIRST_PAUSE, Interest, Pauses};
 use source::Ended;
 pub use source::Source;
-
-/// A camera that nobody watches is let go after this.
-pub const LINGER: Duration = Duration::from_secs(10);
-/// The first pause before a camera is tried again …
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// … and the longest: each is twice the one before.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A session that has lasted so long begins the pauses anew.
-const SOUND: Duration = Duration::from_secs(30);
 
 /// A password that is never shown.
 #[derive(Clone)]
@@ -81,7 +74,7 @@ impl Camera {
 
     async fn pull(&self, feed: &mut Feed) {
         let title = Arc::clone(feed.title());
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::new();
         loop {
             if !self.always && !title.is_watched() {
                 feed.stop();
@@ -90,31 +83,26 @@ impl Camera {
             // Whoever wants it from here on is told of what comes now.
             title.was_wanted();
             let began = Instant::now();
-            let mut watched = began;
+            let mut interest = Interest::new(self.always, now().mono);
             tracing::info!(title = %title.path, "the camera is asked");
             let is_wanted = |feed: &Feed| {
                 let was_wanted = feed.title().was_wanted();
-                if was_wanted || feed.title().is_watched() {
-                    watched = Instant::now();
-                }
-                self.always || watched.elapsed() < LINGER
+                interest.lasts(was_wanted || feed.title().is_watched(), now().mono)
             };
             let ended = self.source.play(feed, is_wanted).await;
             if matches!(ended, Ended::Unwatched) {
                 tracing::info!(title = %title.path, "nobody watches the camera any more");
-                pause = FIRST_PAUSE;
+                pauses = Pauses::new();
                 continue;
             }
-            if began.elapsed() >= SOUND {
-                pause = FIRST_PAUSE;
-            }
+            let pause = pauses.after(began.elapsed());
+            let until = Instant::now() + pause;
             tracing::warn!(title = %title.path, "the camera is away, it is tried again in {} s: {ended}", pause.as_secs());
             metrics::counter!("flowsteer_camera_losses_total").increment(1);
             feed.lost(Problem { reason: ended.to_string() });
             // Who wants to watch is not kept waiting, but once a second is enough.
             sleep(FIRST_PAUSE).await;
-            let _ = timeout_at(began + pause.max(FIRST_PAUSE), title.wanted()).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let _ = timeout_at(until, title.wanted()).await;
         }
     }
 }
