@@ -44,6 +44,11 @@ pub(super) fn make_film(path: &Path) {
 
 impl Cameras {
     fn set() -> Option<Self> {
+        Self::set_with(&[])
+    }
+
+    /// The server under test with more flags.
+    fn set_with(flags: &[&str]) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let films = folder.path().join("films");
         let own = folder.path().join("own");
@@ -57,7 +62,8 @@ impl Cameras {
             "[[camera]]\nname = \"front\"\nurl = \"{url}\"\n[[camera]]\nname = \"yard/side\"\nurl = \"{url}\"\ntransport = \"udp\"\n"
         );
         fs::write(&settings, cameras).expect("a file in a temporary folder");
-        let scene = Scene::set_with(&own, &["--config", settings.to_str().expect("a path that is text")])?;
+        let flags = [&["--config", settings.to_str().expect("a path that is text")], flags].concat();
+        let scene = Scene::set_with(&own, &flags)?;
         let camera = Server::start(&scene.network.server, &films, &CAMERA);
         let film = Film::at(&films.join(FILM), FILM, &["video", "audio"]);
         Some(Self { scene, camera: Some(camera), film, folder })
@@ -185,6 +191,31 @@ fn from_device_to_device_nothing_is_missing() {
     for (whose, viewer) in [("A", &a), ("B", &b)] {
         cameras.check(whose, &digests(viewer, "video"), &digests(viewer, "audio"), 60);
     }
+    assert_eq!(cameras.camera_sessions().len(), 1);
+}
+
+#[test]
+fn aligned_the_next_device_begins_right_where_the_one_before_ends() {
+    let Some(cameras) = Cameras::set_with(&["--transition", "0"]) else { return };
+    let scene = &cameras.scene;
+    let a = Viewer::watch(&scene.network.a, &scene.url(V6, "front"), Udp);
+    wait_for_pictures(&a, 40);
+    let url = scene.operator().takeover_url(&a.video().home, V6, "presentation") + "&join=aligned";
+    let b = Viewer::watch(&scene.network.b, &url, Udp);
+    for track in &a.tracks {
+        track.recording.wait_for("BYE to A", SOON, Arrived::bye_at);
+    }
+    wait_for_pictures(&b, 30);
+    let digests = |viewer: &Viewer, media| viewer.track(media).units().iter().map(|unit| unit.digest).collect::<Vec<_>>();
+    for (old, new) in a.tracks.iter().zip(&b.tracks) {
+        // Both together are one run of packets.
+        let all = [old.packets(), new.packets()].concat();
+        assert_contiguous(&old.media, &all);
+    }
+    assert!(b.video().units()[0].key);
+    cameras.check("B", &digests(&b, "video"), &digests(&b, "audio"), 30);
+    let both = |media| [digests(&a, media), digests(&b, media)].concat();
+    cameras.check("A and B", &both("video"), &both("audio"), 70);
     assert_eq!(cameras.camera_sessions().len(), 1);
 }
 

@@ -4,6 +4,8 @@
 mod support;
 
 mod camera;
+mod cameras_of_others;
 mod codings;
 mod publish;
 mod reload;
+mod responder;
