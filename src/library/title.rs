@@ -274,6 +274,13 @@ impl Track {
         first..first + (first..first.saturating_add(MAX_LEADING)).take_while(leads).count()
     }
 
+    /// Whether more leading pictures of a random access point may come: of a live track that has such, where nothing else has come behind it.
+    pub fn awaits_leading_pictures(&self, position: usize) -> bool {
+        let Some(live) = self.index.live.as_ref().filter(|live| live.has_leading_pictures() && !live.has_ended()) else { return false };
+        let leading = self.leading_pictures(position);
+        live.kept().contains(&position) && leading.len() < MAX_LEADING && self.access_unit(leading.end).is_none()
+    }
+
     /// The position of the first access unit in sending order that is still shown at `at`, that is, whose presentation
     /// time plus duration lies after it. For tracks in which every access unit is a random access point (audio).
     /// `len()` where all end before.

@@ -186,6 +186,8 @@ pub struct BranchState {
     pub awaits: Option<Entry>,
     /// Access units that it is not sent, for it has not had what they refer to: the stretch, and the positions.
     pub left_out: Option<(u32, Range<usize>)>,
+    /// Set while more may come of what leads the access unit with which it begins: that waits for it.
+    pub undecided: bool,
     /// Numbers that it has had ahead, as [`Flow::promise`] has them; set only while it has yet to catch up.
     pub promised: Option<(u32, usize, u64)>,
     /// The newest update when it began to leave: that which it leaves by.

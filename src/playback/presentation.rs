@@ -628,6 +628,7 @@ impl Presentation {
                 state.priming = None;
                 state.awaits = None;
                 state.left_out = None;
+                state.undecided = false;
                 state.promised = None;
                 state.newest = None;
                 state.lag = Duration::ZERO;

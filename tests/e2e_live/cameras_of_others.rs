@@ -37,7 +37,7 @@ fn shown(scene: &Scene) -> serde_json::Value {
 fn number(watched: &Watched, packet: &Packet) -> u32 {
     let payload = packet.payload();
     let octets = if watched.media == "video" { &payload[payload.len() - 4..] } else { &payload[..4] };
-    u32::from_be_bytes(octets.try_into().expect("four octets"))
+    octets.iter().fold(0, |number, octet| number << 7 | u32::from(octet & 0x7f))
 }
 
 /// When, by the server's reports, what is in a track's packet was sampled, in seconds; and its number.

@@ -37,6 +37,11 @@ const BASES: [u32; 2] = [u32::MAX - 70_000, u32::MAX - 900];
 /// Its clock says 2026; it need not be right.
 const NTP_SECONDS: u64 = 3_990_000_000;
 
+/// A number that may stand in a NAL unit: it has no zeros.
+pub fn encoded(number: u32) -> [u8; 4] {
+    [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift) as u8)
+}
+
 /// What it was asked: method, URL, and what `Authorization` said.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -180,7 +185,7 @@ fn play(writer: &mut TcpStream, is_over: &dyn Fn() -> bool) -> io::Result<()> {
         while PICTURE * picture <= began.elapsed() {
             let timestamp = BASES[0].wrapping_add(picture.wrapping_mul(3600));
             let nal = if picture % GROUP == 0 { 0x65 } else { 0x41 };
-            let slice = [&[nal, 0x88, 0x84][..], &[0x55; 200], &picture.to_be_bytes()].concat();
+            let slice = [&[nal, 0x88, 0x84][..], &[0x55; 200], &encoded(picture)].concat();
             frame(0, &rtp(0x80 | 96, picture as u16, timestamp, 7, &slice))?;
             if picture % GROUP == 0 {
                 frame(1, &report(PICTURE * picture, timestamp, 7))?;
@@ -189,7 +194,7 @@ fn play(writer: &mut TcpStream, is_over: &dyn Fn() -> bool) -> io::Result<()> {
         }
         while FRAME * sound + SOUND_LATE <= began.elapsed() {
             let timestamp = BASES[1].wrapping_add(sound.wrapping_mul(160));
-            frame(2, &rtp(0, sound as u16, timestamp, 9, &[&sound.to_be_bytes()[..], &[0xd5; 156]].concat()))?;
+            frame(2, &rtp(0, sound as u16, timestamp, 9, &[&encoded(sound)[..], &[0xd5; 156]].concat()))?;
             if sound % 50 == 0 {
                 // It was sampled before the pictures that come with it.
                 let before = FRAME * SOUND_BEFORE;

@@ -28,13 +28,15 @@ struct Source {
     fault: i64,
     /// Pictures of a group.
     group: i64,
+    /// Whether groups are open: each third picture is shown behind the next two, also the first of a group.
+    open: bool,
 }
 
 impl Source {
     fn new(settings: LiveSettings, now: Now) -> Self {
         let titles = Arc::new(LiveTitles::default());
         let feed = titles.add(TitlePath::new("camera").expect("a path"), settings).expect("free");
-        Self { feed, count: 0, begun: now, fault: 0, group: GROUP }
+        Self { feed, count: 0, begun: now, fault: 0, group: GROUP, open: false }
     }
 
     fn begin(&mut self) {
@@ -58,7 +60,8 @@ impl Source {
             let unit = LiveUnit { track, octets: vec![7; size], decode_time: None, presentation_time: time, random_access };
             self.feed.push(unit, now).expect("it is taken");
         };
-        unit(VIDEO, 1000, self.count * 3600, self.count % self.group == 0);
+        let shown = if self.open && self.count % 3 == 0 { self.count + 3 } else { self.count };
+        unit(VIDEO, 1000, shown * 3600, self.count % self.group == 0);
         let rate = i64::from(ClockRate::new(48_000).expect("not zero").hertz());
         for half in 0..2 {
             unit(AUDIO, 100, self.count * rate / 25 + half * rate / 50, true);
@@ -335,4 +338,50 @@ fn who_is_left_far_behind_goes_on_nearer_to_the_source() {
     source.run_with(&mut rig, seconds(5.0));
     assert_in_time(&rig, 1);
     assert!(rig.byes.iter().all(|(branch, ..)| *branch == 0));
+}
+
+#[test]
+fn leading_pictures_that_have_yet_to_come_are_left_out_for_who_begins_with_their_key_picture() {
+    for way in [JoinWay::Primed, JoinWay::Aligned] {
+        // Before, while and after what leads a key picture comes.
+        for after in (0..320).step_by(20) {
+            let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
+            let mut source = Source::new(LiveSettings::default(), rig.now);
+            (source.group, source.open) = (51, true);
+            source.begin();
+            let now = source.run(seconds(5.0));
+            rig = Rig::new(source.feed.title().ready().expect("it has begun"), false);
+            rig.now = now;
+            rig.bind(0, &[VIDEO, AUDIO], 2000);
+            rig.play(None, None);
+            // What it began with has its leading pictures without numbers.
+            while source.count % 51 != 1 || source.count < 200 {
+                source.run_with(&mut rig, seconds(0.02));
+            }
+            source.run_with(&mut rig, Duration::from_millis(after));
+            let asked = rig.now.mono;
+            let update = rig.hand_over(0, 1, &[VIDEO, AUDIO], way, Duration::ZERO);
+            rig.play(None, Some(update));
+            source.run_with(&mut rig, seconds(4.0));
+            let numbers: Vec<u64> = rig.got(1, VIDEO).iter().map(|got| got.offset / OCTETS).collect();
+            assert!(rig.got(1, VIDEO)[0].random_access);
+            assert_eq!(numbers[1], numbers[0] + 3, "{way:?} {after} ms after: {numbers:?}");
+            assert!(numbers[1..].windows(2).all(|pair| pair[1] == pair[0] + 1), "no other picture is: {numbers:?}");
+            let behind = numbers.last().zip(rig.got(0, VIDEO).last()).map(|(new, old)| (*new, old.offset / OCTETS));
+            let (newest, last) = behind.expect("both were served");
+            if way == JoinWay::Aligned {
+                assert!(source.count as u64 - newest <= 5, "it is with the source");
+                assert_eq!(numbers[0], last + 1, "{after} ms after: nothing comes twice and nothing is missing");
+            } else {
+                let waited = rig.got(1, VIDEO)[0].at.since(asked);
+                assert!(waited <= seconds(0.2), "{after} ms after: it waited {waited:?}");
+            }
+            rig.assert_contiguous(0);
+            for got in rig.got(1, VIDEO) {
+                let number = got.sequence.wrapping_sub(rig.got(1, VIDEO)[0].sequence);
+                assert_eq!(u64::from(number), (got.offset / OCTETS - numbers[0]) * PACKETS[VIDEO], "all keep their numbers");
+            }
+            assert!(rig.got(1, AUDIO).len() > 50);
+        }
+    }
 }

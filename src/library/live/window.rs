@@ -40,6 +40,8 @@ struct Row {
     first: usize,
     /// Positions of random access points; empty where every access unit is one (sound).
     points: VecDeque<usize>,
+    /// Whether a random access point has had leading pictures: shown before it, and sent behind it.
+    has_leading_pictures: bool,
     /// How long the newest one lasts: as long as the one before, until the next comes.
     last_duration: u32,
     /// Octets of the samples that are there.
@@ -81,8 +83,12 @@ impl Row {
             let lasts = u32::try_from(sample.decode_time().saturating_sub(last.decode_time())).unwrap_or(0);
             self.last_duration = if lasts > 0 { lasts } else { self.last_duration };
         }
-        if self.kind == MediaKind::Video && sample.is_random_access() {
-            self.points.push_back(self.len());
+        if self.kind == MediaKind::Video {
+            let point = self.points.back().and_then(|point| self.sample(*point));
+            self.has_leading_pictures |= point.is_some_and(|point| sample.presentation_time() < point.presentation_time());
+            if sample.is_random_access() {
+                self.points.push_back(self.len());
+            }
         }
         self.octets += u64::from(sample.size());
         self.samples.push_back(sample);
@@ -133,6 +139,7 @@ impl Window {
             samples: VecDeque::new(),
             first: 0,
             points: VecDeque::new(),
+            has_leading_pictures: false,
             last_duration: 0,
             octets: 0,
         };
@@ -267,6 +274,11 @@ impl LiveIndex {
     /// Whether nothing more will come.
     pub(in crate::library) fn has_ended(&self) -> bool {
         self.window.read().has_ended
+    }
+
+    /// Whether random access points have leading pictures.
+    pub(in crate::library) fn has_leading_pictures(&self) -> bool {
+        self.look(|row| row.has_leading_pictures).unwrap_or(false)
     }
 
     pub(in crate::library) fn get(&self, position: usize) -> Option<AccessUnit> {

@@ -107,6 +107,7 @@ impl Presentation {
                 priming: None,
                 awaits: None,
                 left_out: None,
+                undecided: false,
                 promised: None,
                 left_by: None,
                 succeeded: false,
@@ -191,6 +192,7 @@ impl Presentation {
             state.awaits = None;
             state.priming = None;
             state.left_out = None;
+            state.undecided = false;
             state.promised = None;
             state.entered = Entered::AtOnce;
             (state.behind, state.lag) = (Duration::ZERO, Duration::ZERO);
@@ -232,8 +234,8 @@ impl Presentation {
                 let is_ahead = |flow: &Flow| {
                     let Some(view) = self.pace.view(&self.title, flow.facts.track) else { return false };
                     let Some(entry) = point.entry(flow, view) else { return false };
-                    // Where a range ends between pictures and sound, one of them is not sent.
-                    let is_sent = Cursor { unit: entry.unit, ..cursor }.access_unit(view).is_some();
+                    // Where a range ends between pictures and sound, one of them is not sent. What is live may have yet to come.
+                    let is_sent = view.track().is_open() || Cursor { unit: entry.unit, ..cursor }.access_unit(view).is_some();
                     let next = predecessor(flow, update).and_then(|old| flow.next_of(old));
                     is_sent && next.is_some_and(|next| !next.is_beyond(&entry))
                 };
@@ -322,6 +324,7 @@ fn prime(state: &mut BranchState, flow: &Flow, view: View<'_>, segments: &VecDeq
     state.behind = delay;
     state.lag = joined.since(shown);
     state.left_out = left_out(&cursor, view);
+    state.undecided = view.track().awaits_leading_pictures(cursor.unit);
     // Pictures may have to begin further back than sound that came first.
     let from = cursor.due(view).map_or(point.from, |due| due.min(point.from));
     state.priming = Some(Priming { cursor, from, joined, rate_milli, delay });
@@ -362,9 +365,9 @@ fn align(
 ) -> Option<Cursor> {
     let delay = entry.delay;
     let next = Cursor { segment: point.segment, unit: entry.unit, sequence: flow.sequence };
-    let due = flow.due(&next, view)?;
     let mut cursor = None;
     if flow.is_beyond(entry) {
+        let due = flow.due(&next, view)?;
         let unit = next.access_unit(view)?;
         let shown = point.segment.shown_at(view.presentation_time(&unit));
         let sent = flow.checkpoint(view, segments, shown).filter(|sent| sent.is_at(entry))?;
@@ -378,6 +381,7 @@ fn align(
     state.entered = Entered::Aligned;
     (state.behind, state.lag) = (delay, delay);
     state.left_out = left_out(&next, view);
+    state.undecided = view.track().awaits_leading_pictures(next.unit);
     cursor
 }
 

@@ -1,5 +1,7 @@
 //! What is to be done when: the media that are due, those that new branches are caught up with, reports, BYE.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::exact::Beginning;
@@ -13,6 +15,11 @@ use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
 use crate::playback::flow::{BranchState, Cursor, Flow, Priming, Sent, duration};
 use crate::steering::{BranchSerial, CareOf, HandedOver, UpdateId};
+
+/// So long a branch waits at most for the leading pictures of what it begins with, from when that is due …
+const LEADING_WAIT: Duration = Duration::from_millis(500);
+/// … and so often it is looked for them.
+const LEADING_LOOK: Duration = Duration::from_millis(5);
 
 impl Presentation {
     /// The next thing to do; `None` when all is done until [`Presentation::next_deadline`].
@@ -152,6 +159,16 @@ impl Presentation {
                 if due > priming.reach(live) || is_over(flow, &flow.branches[position], self.clock.when(priming.reaches(due))) {
                     continue;
                 }
+                let state = &mut flow.branches[position];
+                if state.undecided {
+                    let awaits = view.track().awaits_leading_pictures(priming.cursor.unit) && live.since(due) < LEADING_WAIT;
+                    if awaits {
+                        state.not_before = now.mono + LEADING_LOOK;
+                        continue;
+                    }
+                    state.undecided = false;
+                    state.left_out = left_out(&priming.cursor, view);
+                }
                 return Some(Work::Unit {
                     flow: index,
                     unit,
@@ -272,6 +289,8 @@ impl Presentation {
                     Some(_) if packets == 0 => spoilt.push(state.branch.update),
                     // Its numbers are known now.
                     Some(entry) if !entry.delay.is_zero() => state.follow(cursor, due, entry.delay),
+                    // It waits for what leads that, and then has what has come since.
+                    Some(_) if state.undecided => state.follow(cursor, due, Duration::ZERO),
                     _ => {}
                 }
             }
@@ -323,6 +342,7 @@ impl Presentation {
         let Some(flow) = self.flows.get(flow) else { return false };
         let Some(state) = flow.branches.iter().find(|state| state.branch.serial == serial) else { return false };
         state.priming.is_none()
+            && !(state.undecided && state.awaits.is_some())
             && (state.not_before <= now.mono || state.packets > 0)
             && !flow.is_waiting(state)
             && !flow.live.is_some_and(|live| state.leaves_out(&live))

@@ -18,6 +18,18 @@ fn octets(number: usize, size: usize) -> Vec<u8> {
 }
 
 #[test]
+fn pictures_that_are_shown_before_their_random_access_point_are_seen() {
+    for (shown, expected) in [([0, 1, 2, 3, 4], false), ([0, 2, 1, 4, 3], false), ([0, 1, 3, 2, 4], true)] {
+        let shared = window(LiveSettings::default());
+        let index = LiveIndex::new(shared.clone(), 0);
+        for (number, shown) in shown.into_iter().enumerate() {
+            assert!(shared.write().push(0, octets(number, 50), number as i64 * 40, shown * 40, number % 2 == 0));
+        }
+        assert_eq!(index.has_leading_pictures(), expected, "{shown:?}");
+    }
+}
+
+#[test]
 fn what_is_kept_begins_with_a_random_access_point_and_positions_stay() {
     let shared = window(small());
     for number in 0..100 {
