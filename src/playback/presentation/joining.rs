@@ -226,7 +226,8 @@ impl Presentation {
             if begins > latest {
                 return None;
             }
-            if unit.random_access && begins >= earliest {
+            // Of a live title it may be due already, and not sent.
+            if unit.random_access && (begins >= earliest || wait.is_zero() && self.is_open()) {
                 let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
                 let speed = self.clock.speed();

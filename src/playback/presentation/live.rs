@@ -188,6 +188,15 @@ impl Presentation {
         }
     }
 
+    /// Whether pictures are to go on with a random access point, which has come.
+    pub(super) fn is_at_point(&self) -> bool {
+        let next = |flow: &Flow| {
+            let view = self.view_of(flow).filter(|view| view.kind() == MediaKind::Video)?;
+            flow.live?.access_unit(view)
+        };
+        self.flows.iter().filter_map(next).any(|unit| unit.random_access)
+    }
+
     fn skip_to_live(&mut self, why: &str, now: Now) {
         metrics::counter!("flowsteer_live_skips_total").increment(1);
         tracing::info!(title = %self.title.path, session = %self.id, "{why}: it goes on with what is live");

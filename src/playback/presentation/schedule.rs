@@ -40,7 +40,8 @@ impl Presentation {
             let routes = std::mem::take(&mut self.routes);
             self.sync(&routes, now);
         }
-        if !self.deferred.is_empty() && now.mono >= self.deferred_until {
+        // What comes late leaves at once: it is looked at before.
+        if !self.deferred.is_empty() && (now.mono >= self.deferred_until || self.is_at_point()) {
             let routes = std::mem::take(&mut self.routes);
             self.sync(&routes, now);
         }
