@@ -205,7 +205,7 @@ fn aligned_the_next_device_begins_right_where_the_one_before_ends() {
     for track in &a.tracks {
         track.recording.wait_for("BYE to A", SOON, Arrived::bye_at);
     }
-    wait_for_pictures(&b, 30);
+    wait_for_pictures(&b, 40);
     let digests = |viewer: &Viewer, media| viewer.track(media).units().iter().map(|unit| unit.digest).collect::<Vec<_>>();
     for (old, new) in a.tracks.iter().zip(&b.tracks) {
         // Both together are one run of packets.
