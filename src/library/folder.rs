@@ -7,7 +7,7 @@
 //! `slides.toml` is a title of the pictures that it shows. What is in a file is read when its turn comes
 //! ([`Library::index`]), or when somebody wants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -212,7 +212,7 @@ impl Library {
             now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
         }
         // What these name is known by now.
-        let mut maps = Vec::new();
+        let mut maps = HashSet::new();
         for (path, own) in lists {
             let known = before.get(&path);
             let Some(found) = self.list_looked_at(&path, own, known, &now) else { continue };
