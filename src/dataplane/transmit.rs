@@ -108,7 +108,8 @@ impl Shard {
             Err(UnitError::TooLarge(error)) => {
                 self.counters.oversized_units.increment(1);
                 let path = &slot.presentation.title().path;
-                if self.oversized.len() < OVERSIZED && self.oversized.insert(path.clone()) {
+                if self.oversized.len() < OVERSIZED && !self.oversized.contains(path) {
+                    self.oversized.insert(path.clone());
                     tracing::warn!(title = %path, "an access unit is left out, and others like it: {error}");
                 }
             }
