@@ -38,7 +38,10 @@ pub const fn limit(code: u8) -> usize {
 #[derive(Debug, Default)]
 pub struct MpegVideo {
     size: Option<PictureSize>,
+    /// That of the sequence header.
     frame_rate: Option<(u32, u32)>,
+    /// By what its extension multiplies pictures and seconds, each less one.
+    rate_extension: (u32, u32),
     /// A sequence header came, and no picture since.
     is_described: bool,
     /// temporal_reference of the last picture.
@@ -61,6 +64,7 @@ impl MpegVideo {
         let code = bits.take(4)?;
         self.size = Some(PictureSize { width: u16::try_from(width).ok()?, height: u16::try_from(height).ok()? });
         self.frame_rate = usize::try_from(code).ok()?.checked_sub(1).and_then(|code| RATES.get(code)).copied();
+        self.rate_extension = (0, 0);
         self.is_described = true;
         Some(())
     }
@@ -77,8 +81,7 @@ impl MpegVideo {
                 size.height = size.height & 0xfff | u16::try_from(height << 12).ok()?;
                 // bit_rate_extension, a marker, vbv_buffer_size_extension and low_delay.
                 bits.skip(12 + 1 + 8 + 1)?;
-                let (more, fewer) = (bits.take(2)? + 1, bits.take(5)? + 1);
-                self.frame_rate = self.frame_rate.map(|(pictures, seconds)| (pictures * more, seconds * fewer));
+                self.rate_extension = (bits.take(2)?, bits.take(5)?);
             }
             // Four f_codes and intra_dc_precision are before the structure.
             PICTURE_CODING_EXTENSION => {
@@ -138,7 +141,8 @@ impl Coding for MpegVideo {
     }
 
     fn frame_rate(&self) -> Option<(u32, u32)> {
-        self.frame_rate
+        let (more, fewer) = self.rate_extension;
+        self.frame_rate.map(|(pictures, seconds)| (pictures * (more + 1), seconds * (fewer + 1)))
     }
 
     /// The last octet of a slice may be zero: it is none of the next start code.

@@ -80,6 +80,11 @@ fn extensions_say_more_of_size_and_rate() {
     let (_, codec, rate) = read(&[&HEADER[..], &extension, &picture(0, 1), &SLICE].concat());
     assert_eq!(codec, Some(Codec::Mpeg2Video(PictureSize { width: 720 + 4_096, height: 576 })));
     assert_eq!(rate, Some((50, 2)));
+    // Those of 4/32 again and again: each is of the header, not of the one before. Another header begins without.
+    let extension = [0, 0, 1, 0xb5, 0x14, 0x8a, 0x80, 1, 0, 0b0111_1111];
+    let again = extension.repeat(100);
+    assert_eq!(read(&[&HEADER[..], &again, &picture(0, 1), &SLICE].concat()).2, Some((100, 32)));
+    assert_eq!(read(&[&HEADER[..], &again, &HEADER, &picture(0, 1), &SLICE].concat()).2, Some((25, 1)));
 }
 
 #[test]
