@@ -101,8 +101,8 @@ fn is_gone(error: &io::Error) -> bool {
 pub struct Library {
     shelf: Arc<Shelf>,
     entries: ArcSwap<Entries>,
-    /// One scan at a time.
-    scanning: Mutex<()>,
+    /// One scan at a time. What it found that is no title, as segments begin with it: lists may name it.
+    scanning: Mutex<Entries>,
     /// Whether what is known is on the disk too.
     is_kept: AtomicBool,
     pub(crate) opening: Arc<Opening>,
@@ -131,7 +131,7 @@ impl Library {
             shelf: Arc::new(Shelf::new(root, cache)),
             is_kept: AtomicBool::new(false),
             entries: ArcSwap::default(),
-            scanning: Mutex::new(()),
+            scanning: Mutex::default(),
             opening: Arc::default(),
             turns: Turns::default(),
             live: Arc::default(),
@@ -181,7 +181,7 @@ impl Library {
     /// Looks at the folder again: what has appeared, changed or vanished. What cannot be looked at just now (no descriptor is
     /// left, the disk fails) stays as it was known: only what is certainly gone has vanished.
     pub fn rescan(&self) -> Vec<Change> {
-        let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hidden = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.entries.load_full();
         let mut listing = Listing::default();
         self.list(self.root(), 0, &mut listing);
@@ -189,7 +189,7 @@ impl Library {
         let mut changes = Vec::new();
         let mut lists = Vec::new();
         for (path, file) in listing.found {
-            let known = before.get(&path);
+            let known = before.get(&path).or_else(|| hidden.get(&path));
             let stamp = match self.stamp(&file) {
                 Ok(stamp) => stamp,
                 Err(error) if is_gone(&error) => continue,
@@ -206,23 +206,24 @@ impl Library {
             let found = self.looked_at(&path, stamp, known);
             now.insert(path.clone(), found.told(path, known, &mut changes));
         }
-        for (path, known) in
-            before.iter().filter(|(path, _)| listing.unread.iter().any(|folder| self.root().join(path.as_str()).starts_with(folder)))
-        {
+        let is_unread = |path: &TitlePath| listing.unread.iter().any(|folder| self.root().join(path.as_str()).starts_with(folder));
+        for (path, known) in before.iter().chain(&*hidden).filter(|(path, _)| is_unread(path)) {
             now.entry(path.clone()).or_insert_with(|| Arc::clone(known));
         }
         // What these name is known by now.
-        let mut maps = HashSet::new();
         for (path, own) in lists {
             let known = before.get(&path);
             let Some(found) = self.list_looked_at(&path, own, known, &now) else { continue };
             let entry = found.told(path.clone(), known, &mut changes);
-            maps.extend(entry.list.as_ref().and_then(List::map).cloned());
             now.insert(path, entry);
         }
         // What segments begin with is no title.
-        now.retain(|path, _| !maps.contains(path));
-        changes.retain(|change| !maps.contains(&change.path));
+        let maps: HashSet<TitlePath> = now.values().filter_map(|entry| entry.list.as_ref().and_then(List::map).cloned()).collect();
+        changes.retain(|change| !maps.contains(&change.path) && !hidden.contains_key(&change.path));
+        let shown = hidden.keys().filter(|path| !maps.contains(*path) && now.contains_key(*path));
+        changes.extend(shown.map(|path| Change { path: path.clone(), kind: ChangeKind::Appeared }));
+        let (of_segments, now): (Entries, Entries) = now.into_iter().partition(|(path, _)| maps.contains(path));
+        *hidden = of_segments;
         let vanished = before.keys().filter(|path| !now.contains_key(*path));
         changes.extend(vanished.map(|path| Change { path: path.clone(), kind: ChangeKind::Vanished }));
         if !changes.is_empty() {

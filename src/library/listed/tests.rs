@@ -215,3 +215,37 @@ fn the_beginning_of_segments_is_no_title() {
     fs::remove_file(folder.at("all.m3u8")).expect("removed");
     assert_eq!(told(library.rescan()), [("init.mp4".into(), ChangeKind::Appeared), ("all.m3u8".into(), ChangeKind::Vanished)]);
 }
+
+/// A list that names what segments begin with too is as it was as long as that is, whichever of the lists is looked at first.
+#[test]
+fn lists_that_name_the_beginning_of_segments_stay_as_they_are() {
+    let folder = Folder::with(&["fragmented.mp4", "short.mp4"]);
+    let whole = fs::read(media("fragmented.mp4")).expect("there");
+    let at = whole.windows(4).position(|kind| kind == b"moof").expect("fragments") - 4;
+    folder.write("init.mp4", &whole[..at]);
+    folder.write("1.m4s", &whole[at..]);
+    for name in ["a.m3u", "z.m3u"] {
+        folder.write(name, "init.mp4\nshort.mp4\n");
+    }
+    folder.write("b.toml", "[[item]]\nfile = \"init.mp4\"\n[[item]]\nfile = \"short.mp4\"\n");
+    folder.write("all.m3u8", "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:1,\n1.m4s\n");
+    let library = folder.library();
+    let names = |library: &Library| library.entries().iter().map(|entry| entry.path.to_string()).collect::<Vec<_>>();
+    let shown = ["a.m3u", "all.m3u8", "b.toml", "fragmented.mp4", "short.mp4", "z.m3u"];
+    for _ in 0..3 {
+        assert_eq!((library.rescan(), names(&library)), (vec![], shown.map(str::to_owned).to_vec()));
+    }
+    let told = |library: &Library| {
+        let mut told: Vec<_> = library.rescan().into_iter().map(|change| (change.path.to_string(), change.kind)).collect();
+        told.sort_by(|one, other| one.0.cmp(&other.0));
+        told
+    };
+    // It changes, and all that name it do.
+    folder.write("init.mp4", [&whole[..at], &[0, 0, 0, 8, b'f', b'r', b'e', b'e']].concat());
+    let changed = ["a.m3u", "all.m3u8", "b.toml", "z.m3u"].map(|name| (name.to_owned(), ChangeKind::Changed));
+    assert_eq!((told(&library), told(&library)), (changed.to_vec(), vec![]));
+    // It is a title again, the same one for those.
+    fs::remove_file(folder.at("all.m3u8")).expect("removed");
+    let gone = [("all.m3u8".to_owned(), ChangeKind::Vanished), ("init.mp4".to_owned(), ChangeKind::Appeared)];
+    assert_eq!((told(&library), told(&library)), (gone.to_vec(), vec![]));
+}
