@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::library::cache::Cache;
 use crate::library::chain::Chain;
-use crate::library::container;
+use crate::library::container::{self, mp4};
 use crate::library::entry::Entry;
 use crate::library::file::{Stamp, TitleFile};
 use crate::library::joined::{JoinError, Joining};
@@ -29,6 +29,8 @@ pub(crate) struct List {
     read: Result<Arc<Playlist>, ListError>,
     /// The files that it names, in its order.
     members: Vec<Member>,
+    /// Whether the one of `EXT-X-MAP` is what segments begin with, and nothing more; `None` where none is named, or it cannot be read.
+    is_beginning: Option<bool>,
 }
 
 /// Why a list has no files.
@@ -72,13 +74,34 @@ impl List {
             Some(Self { own: known, read: Ok(read), .. }) if *known == own => Ok(Arc::clone(read)),
             _ => read(&root.join(path.as_str())).map_err(ListError::from).and_then(|octets| Ok(Arc::new(Playlist::parse(&octets, path)?))),
         };
+        let mut list = Self { own, read, members: Vec::new(), is_beginning: None };
         let member = |kind, path: &TitlePath| match kind {
             Kind::Titles => title(path).map_or(Member::Missing, Member::Title),
             Kind::Segments => segment(root, path).map_or(Member::Missing, Member::Segment),
         };
-        let members =
-            read.as_ref().map_or_else(|_| Vec::new(), |list| list.items().iter().map(|item| member(list.kind(), &item.path)).collect());
-        Self { own, read, members }
+        if let Ok(read) = &list.read {
+            list.members = read.items().iter().map(|item| member(read.kind(), &item.path)).collect();
+            list.is_beginning = list.beginning(root, before);
+        }
+        list
+    }
+
+    /// Whether the file of `EXT-X-MAP` is a beginning alone: looked at where it has changed since `before`.
+    fn beginning(&self, root: &Path, before: Option<&Self>) -> Option<bool> {
+        let path = self.named_map()?;
+        let Some(Member::Segment(stamp)) = self.members.first() else { return None };
+        let is_known = |known: &Self| {
+            known.named_map() == Some(path) && matches!(known.members.first(), Some(Member::Segment(known)) if known == stamp)
+        };
+        let known = before.filter(|before| is_known(before)).and_then(|before| before.is_beginning);
+        known.or_else(|| {
+            let file = TitleFile::new(root.join(path.as_str()), *stamp).open().ok()?;
+            mp4::is_beginning(file.as_ref()).ok()
+        })
+    }
+
+    fn named_map(&self) -> Option<&TitlePath> {
+        self.read.as_ref().ok().and_then(|list| list.map())
     }
 
     /// Whether it is a list at all: what is only called like one is no title.
@@ -86,9 +109,9 @@ impl List {
         !matches!(self.read, Err(ListError::Playlist(PlaylistError::NoList)))
     }
 
-    /// The file with the beginning of its segments, which is no title by itself.
+    /// The file with the beginning of its segments, where it is no title by itself.
     pub(crate) fn map(&self) -> Option<&TitlePath> {
-        self.read.as_ref().ok().and_then(|list| list.map())
+        self.named_map().filter(|_| self.is_beginning == Some(true))
     }
 
     /// Whether it says the same, and what it names is the same.
@@ -96,6 +119,7 @@ impl List {
         // One that could not be read is read again each time.
         self.own == other.own
             && !matches!((&self.read, &other.read), (Ok(_), Err(_)) | (Err(_), Ok(_)))
+            && self.is_beginning == other.is_beginning
             && self.members.len() == other.members.len()
             && self.members.iter().zip(&other.members).all(|(one, other)| one.is_same(other))
     }

@@ -249,3 +249,35 @@ fn lists_that_name_the_beginning_of_segments_stay_as_they_are() {
     let gone = [("all.m3u8".to_owned(), ChangeKind::Vanished), ("init.mp4".to_owned(), ChangeKind::Appeared)];
     assert_eq!((told(&library), told(&library)), (gone.to_vec(), vec![]));
 }
+
+/// A file with pictures or sound is a title, whichever list calls it a beginning.
+#[test]
+fn a_whole_film_is_hidden_by_no_list() {
+    let folder = Folder::with(&["fragmented.mp4", "short.mp4"]);
+    folder.write("noise.mp4", "noise");
+    let fragments = fs::read(media("fragmented.mp4")).expect("there");
+    let at = fragments.windows(4).position(|kind| kind == b"moof").expect("fragments") - 4;
+    folder.write("1.m4s", &fragments[at..]);
+    let library = folder.library();
+    let before = library.entries();
+    for name in ["fragmented.mp4", "short.mp4", "noise.mp4", "missing.mp4"] {
+        folder.write(&format!("{name}.m3u8"), format!("#EXTM3U\n#EXT-X-MAP:URI=\"{name}\"\n#EXTINF:1,\n1.m4s\n"));
+    }
+    let appeared = library.rescan();
+    assert!(appeared.len() == 4 && appeared.iter().all(|change| change.kind == ChangeKind::Appeared), "{appeared:?}");
+    assert_eq!(library.rescan(), []);
+    for entry in &before {
+        assert!(library.entry(&entry.path).is_some_and(|now| Arc::ptr_eq(&now, entry)), "{}", entry.path);
+    }
+    // It becomes a beginning, and a film again.
+    fs::copy(media("short.mp4"), folder.at("noise.mp4")).expect("copied");
+    library.rescan();
+    let noise = TitlePath::new("noise.mp4").expect("a name");
+    assert!(library.entry(&noise).is_some());
+    folder.write("noise.mp4", &fragments[..at]);
+    library.rescan();
+    assert!(library.entry(&noise).is_none());
+    folder.write("noise.mp4", &fragments);
+    library.rescan();
+    assert!(library.entry(&noise).is_some_and(|entry| entry.facts().is_ok()));
+}

@@ -30,6 +30,8 @@ const MAX_MOVIE_BOX: u64 = 256 << 20;
 const MAX_FRAGMENT_BOX: u64 = 16 << 20;
 /// Boxes at the top level that are looked at.
 const MAX_TOP_LEVEL: usize = 1 << 20;
+/// The same of what segments begin with: a handful are there.
+const MAX_BEFORE_SEGMENTS: usize = 64;
 /// Access units all tracks together may have: 70 hours of picture and sound, 200 MB of index.
 const MAX_SAMPLES: usize = 8 << 20;
 /// Tracks that are looked at: as many as there are dynamic payload types.
@@ -38,6 +40,29 @@ const MAX_TRACKS: usize = 32;
 /// Whether the file begins like one of this family.
 pub fn sniff(head: &[u8]) -> bool {
     matches!(head.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"free" | b"skip" | b"wide" | b"styp" | b"pnot" | b"moof" | b"sidx"))
+}
+
+/// Whether a file is what segments begin with: it describes tracks, and has nothing of them.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_beginning(source: &dyn ReadAt) -> Result<bool, Problem> {
+    let (mut offset, mut has_movie) = (0, false);
+    for _ in 0..MAX_BEFORE_SEGMENTS {
+        let rest = source.size().saturating_sub(offset);
+        if rest < 8 {
+            return Ok(has_movie);
+        }
+        match top_level_box(source, offset, rest)? {
+            Some((kind, header, len)) if matches!(&kind, b"moof" | b"mdat") && len > header => return Ok(false),
+            Some((kind, _, len)) => {
+                has_movie |= &kind == b"moov";
+                offset += len;
+            }
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
 }
 
 /// A track as the movie box describes it, before edits.
