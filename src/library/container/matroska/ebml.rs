@@ -8,7 +8,7 @@ use std::io;
 use crate::library::title::ReadAt;
 
 /// The longest header: four octets of identifier, eight of size.
-const MAX_HEADER: usize = 12;
+pub const MAX_HEADER: usize = 12;
 /// What is read where a jump led: a header, and most often a whole frame of sound behind it.
 const SMALLEST_WINDOW: usize = 512;
 /// What is read at once where elements follow each other closely.
@@ -40,6 +40,15 @@ pub enum Stop {
     Unreadable(io::Error),
 }
 
+impl Stop {
+    fn of(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::CutShort,
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
 /// Reads elements of a file where they lie.
 pub struct Reader<'a> {
     source: &'a dyn ReadAt,
@@ -48,17 +57,24 @@ pub struct Reader<'a> {
     at: u64,
     /// How much the next window has.
     next_window: usize,
+    /// Octets that were read.
+    octets_read: u64,
 }
 
 impl<'a> Reader<'a> {
     /// Of that file.
     pub fn new(source: &'a dyn ReadAt) -> Self {
-        Self { source, window: Vec::new(), at: 0, next_window: SMALLEST_WINDOW }
+        Self { source, window: Vec::new(), at: 0, next_window: SMALLEST_WINDOW, octets_read: 0 }
     }
 
     /// The file's size in octets.
     pub fn size(&self) -> u64 {
         self.source.size()
+    }
+
+    /// How many octets were read, those twice that were read again.
+    pub const fn octets_read(&self) -> u64 {
+        self.octets_read
     }
 
     /// The element whose header begins at `at`.
@@ -104,8 +120,17 @@ impl<'a> Reader<'a> {
         }
         let size = usize::try_from(size).ok().filter(|size| *size <= most).ok_or(Stop::Damaged)?;
         let mut content = vec![0; size];
-        self.source.read_exact_at(&mut content, element.start).map_err(Stop::Unreadable)?;
+        self.read(&mut content, element.start)?;
         Ok(content)
+    }
+
+    /// Fills `octets` with those from `at` on, whatever the window has.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read(&mut self, octets: &mut [u8], at: u64) -> Result<(), Stop> {
+        self.octets_read = self.octets_read.saturating_add(octets.len() as u64);
+        self.source.read_exact_at(octets, at).map_err(Stop::of)
     }
 
     /// Moves the window: a longer one where it goes on from the last, the shortest where it jumps.
@@ -118,12 +143,10 @@ impl<'a> Reader<'a> {
         self.next_window = if goes_on { (self.next_window * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
         self.window.resize(self.next_window.max(len).min(rest), 0);
         self.at = at;
+        self.octets_read = self.octets_read.saturating_add(self.window.len() as u64);
         self.source.read_exact_at(&mut self.window, at).map_err(|error| {
             self.window.clear();
-            match error.kind() {
-                io::ErrorKind::UnexpectedEof => Stop::CutShort,
-                _ => Stop::Unreadable(error),
-            }
+            Stop::of(error)
         })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::library::container::matroska::block::{self, Header};
-use crate::library::container::matroska::ebml::{Element, Elements, Id, Reader, Stop, unsigned};
+use crate::library::container::matroska::ebml::{Element, Elements, Id, MAX_HEADER, Reader, Stop, unsigned};
 use crate::library::container::problem;
 use crate::library::title::{Problem, ReadAt};
 
@@ -39,8 +39,12 @@ const MAX_IN_GROUP: usize = 64;
 const MAX_FRAME: u32 = 64 << 20;
 /// Octets that are searched for clusters behind what is damaged …
 const MAX_SEARCHED: u64 = 64 << 20;
-/// … so many at a time.
+/// … so many at first, for most often the next one is near …
+const FIRST_SEARCHED: usize = 4 << 10;
+/// … and then so many at a time.
 const SEARCHED: usize = 64 << 10;
+/// So much more than a file has is read of it where it is damaged in many places: no further one is passed over then.
+const MAX_READ_AGAIN: u64 = 64 << 20;
 /// Track numbers that are told apart.
 const MAX_NUMBERS: usize = 256;
 /// Nanoseconds of a tick where the file does not say.
@@ -158,6 +162,9 @@ struct Walk<'a> {
     budget: usize,
     /// Octets that may yet be searched.
     search: u64,
+    /// The piece that is searched, and where it begins.
+    piece: Vec<u8>,
+    piece_at: u64,
     scan: Scan,
 }
 
@@ -166,7 +173,16 @@ impl<'a> Walk<'a> {
         let scan = Scan { scale: DEFAULT_SCALE, tracks: Vec::new(), frames: BTreeMap::new(), remark: None, damage: Damage::default() };
         // No frame is smaller than an octet with the header before it.
         let budget = MAX_FRAMES.min(usize::try_from(source.size()).unwrap_or(usize::MAX));
-        Self { reader: Reader::new(source), in_segment: false, cluster_time: 0, budget, search: MAX_SEARCHED, scan }
+        Self {
+            reader: Reader::new(source),
+            in_segment: false,
+            cluster_time: 0,
+            budget,
+            search: MAX_SEARCHED,
+            piece: Vec::new(),
+            piece_at: 0,
+            scan,
+        }
     }
 
     fn finish(self) -> Result<Scan, Problem> {
@@ -180,7 +196,8 @@ impl<'a> Walk<'a> {
 
     /// Where the walk goes on where what begins at `at` is damaged, which is noted; `None` where nothing more is found.
     fn resume(&mut self, at: u64) -> Result<Option<u64>, Stop> {
-        if self.scan.tracks.is_empty() {
+        let read_again = self.reader.octets_read().saturating_sub(self.reader.size());
+        if self.scan.tracks.is_empty() || read_again > MAX_READ_AGAIN {
             return Ok(None);
         }
         let next = match self.behind_block(at)? {
@@ -208,28 +225,47 @@ impl<'a> Walk<'a> {
 
     /// Where the next cluster begins, from `at` on.
     fn next_cluster(&mut self, mut at: u64) -> Result<Option<u64>, Stop> {
+        while let Some(place) = self.cluster_id(at)? {
+            // Both headers at once, for the window does not step back.
+            let rest = usize::try_from(self.reader.size().saturating_sub(place)).unwrap_or(usize::MAX);
+            self.reader.octets(place, rest.min(2 * MAX_HEADER))?;
+            let begins = match found(self.reader.element(place))? {
+                Some(cluster) => found(self.reader.element(cluster.start))?,
+                None => None,
+            };
+            if begins.is_some_and(|first| is_in_cluster(first.id)) {
+                return Ok(Some(place));
+            }
+            at = place.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// Where the identifier of a cluster is next, from `at` on. What a search has read is kept for the next one.
+    fn cluster_id(&mut self, mut at: u64) -> Result<Option<u64>, Stop> {
         let id = CLUSTER.0.to_be_bytes();
+        let mut most = FIRST_SEARCHED;
         loop {
-            let rest = self.reader.size().saturating_sub(at).min(self.search);
-            let len = usize::try_from(rest).unwrap_or(SEARCHED).min(SEARCHED);
-            if len < id.len() {
-                return Ok(None);
-            }
-            let place = self.reader.octets(at, len)?.windows(id.len()).position(|octets| octets == id);
-            // An identifier may lie on the border of two pieces.
-            let passed = place.map_or(len + 1 - id.len(), |place| place + 1) as u64;
-            self.search = self.search.saturating_sub(passed);
-            if let Some(place) = place {
-                let place = at.saturating_add(place as u64);
-                let begins = match found(self.reader.element(place))? {
-                    Some(cluster) => found(self.reader.element(cluster.start))?,
-                    None => None,
-                };
-                if begins.is_some_and(|first| is_in_cluster(first.id)) {
-                    return Ok(Some(place));
+            let held = at.checked_sub(self.piece_at).and_then(|skip| self.piece.get(usize::try_from(skip).ok()?..));
+            if held.is_none_or(|held| held.len() < id.len()) {
+                let rest = self.reader.size().saturating_sub(at).min(self.search);
+                let len = usize::try_from(rest).unwrap_or(most).min(most);
+                if len < id.len() {
+                    return Ok(None);
                 }
+                self.search = self.search.saturating_sub(len as u64);
+                self.piece.resize(len, 0);
+                self.piece_at = at;
+                self.reader.read(&mut self.piece, at)?;
+                most = SEARCHED;
             }
-            at = at.saturating_add(passed);
+            let skip = usize::try_from(at.saturating_sub(self.piece_at)).unwrap_or(usize::MAX);
+            let held = self.piece.get(skip..).unwrap_or_default();
+            match held.windows(id.len()).position(|octets| octets == id) {
+                Some(place) => return Ok(Some(at.saturating_add(place as u64))),
+                // It may lie on the border of two pieces.
+                None => at = at.saturating_add((held.len() + 1).saturating_sub(id.len()) as u64),
+            }
         }
     }
 

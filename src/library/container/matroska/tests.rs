@@ -367,6 +367,26 @@ fn the_search_behind_damage_has_a_limit() {
     assert!(file.octets_read.load(Ordering::Relaxed) < 65 << 20, "{:?}", file.octets_read);
 }
 
+/// However often something like a cluster comes, and whatever it leads to, a file is read little more than once.
+#[test]
+fn what_only_looks_like_clusters_costs_no_more_than_the_file() {
+    let start = [head(), begun(0x1853_8067), described(&[picture(&[])]), cluster(0, &[simple(1, 0, 0x80, &[1; 5])])].concat();
+    let id = identifier(0x1f43_b675);
+    // A time of nine octets; blocks that claim a frame of more octets than they have, and to be as long as the file.
+    let no_time = [&id[..], &[0xff, 0xe7, 0x89]].concat();
+    let laced = [&id[..], &[0xff, 0xa3, 0x10, 0x20, 0, 0, 0x81, 0, 0, 0x02, 0xff]].concat();
+    for (what, hostile, most) in [("no content", id, 3), ("no time", no_time, 6), ("laced", laced, 40)] {
+        let noise = [vec![0; 9], hostile.repeat((4 << 20) / hostile.len())].concat();
+        let size = (start.len() + noise.len()) as u64;
+        let pieces = vec![(0, [&start[..], &noise].concat())];
+        let file = Arc::new(Hollow { pieces, size, octets_read: AtomicUsize::new(0) });
+        let title = parse(Arc::clone(&file) as Arc<dyn ReadAt>, TitlePath::new("a.mkv").expect("a path")).expect("plays");
+        assert!(remark(&title).contains("damaged"), "{what}: {}", remark(&title));
+        let octets_read = file.octets_read.load(Ordering::Relaxed) as u64;
+        assert!(octets_read < size * most, "{what}: {octets_read} of {size}");
+    }
+}
+
 /// A file of which only some pieces are there: what is read between them is zero.
 struct Hollow {
     pieces: Vec<(u64, Vec<u8>)>,
