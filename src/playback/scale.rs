@@ -158,7 +158,19 @@ impl Pace {
 
     /// A track as it is played.
     pub fn view(self, title: &Title, track: usize) -> Option<View<'_>> {
-        title.tracks.get(track).map(|track| View { track, pace: self })
+        title.tracks.get(track).map(|track| View { track, pace: self, below: self.below(track) })
+    }
+
+    /// How many random access points of a track are left out, as it ends before them backwards. Where none lies in what is played, the
+    /// last one before is left in: it shows that.
+    fn below(self, track: &Track) -> usize {
+        if self.scale.selection() != Selection::KeysBackward || self.floor <= MediaTime::ZERO {
+            return 0;
+        }
+        let (floor, end) = (self.floor.to_ticks(track.timescale), self.end.to_ticks(track.timescale));
+        let shown = |point: usize| track.random_access_point(point).and_then(|at| track.access_unit(at)).map(|unit| unit.presentation_time);
+        let below = partition_point(track.random_access_points(), |point| shown(point).is_some_and(|at| at < floor));
+        if shown(below).is_some_and(|at| at <= end) { below } else { below.saturating_sub(1) }
     }
 
     /// How much has been watched at `at`, both in the same unit, `end` being that of what is played.
@@ -183,6 +195,8 @@ fn times(value: i64, numerator: i32, denominator: i32) -> i64 {
 pub struct View<'a> {
     track: &'a Track,
     pace: Pace,
+    /// How many of its random access points lie below where it ends backwards.
+    below: usize,
 }
 
 impl View<'_> {
@@ -215,18 +229,8 @@ impl View<'_> {
             _ if self.is_silent() => 0,
             Selection::All => self.track.len(),
             Selection::Keys => self.track.random_access_points(),
-            Selection::KeysBackward => self.track.random_access_points() - self.below_floor(),
+            Selection::KeysBackward => self.track.random_access_points().saturating_sub(self.below),
         }
-    }
-
-    /// How many random access points lie before where it ends backwards.
-    fn below_floor(&self) -> usize {
-        if self.pace.floor <= MediaTime::ZERO {
-            return 0;
-        }
-        let floor = self.pace.floor.to_ticks(self.track.timescale);
-        let unit = |point: usize| self.track.random_access_point(point).and_then(|position| self.track.access_unit(position));
-        partition_point(self.track.random_access_points(), |point| unit(point).is_some_and(|unit| unit.presentation_time < floor))
     }
 
     /// Whether there is none.
@@ -252,7 +256,10 @@ impl View<'_> {
         let place = self.place(position)?;
         let unit = self.track.access_unit(place)?;
         let end = self.pace.end.to_ticks(self.track.timescale);
-        let watched = |at: i64| self.pace.watched(at, end);
+        // What lies before the end of what is played backwards is shown there.
+        let floor =
+            if self.is_backward() && self.pace.floor > MediaTime::ZERO { self.pace.floor.to_ticks(self.track.timescale) } else { i64::MIN };
+        let watched = |at: i64| self.pace.watched(at.max(floor), end);
         let shown = watched(unit.presentation_time);
         let decode_time = if self.selection() == Selection::All { watched(unit.decode_time) } else { shown };
         let next = match self.selection() {

@@ -1,9 +1,10 @@
 //! Trick play under a simulated clock: what is sent when at a scale, and what becomes of positions, numbers and hand-overs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::playback_rig::{AUDIO, Rig, VIDEO, seconds, title};
-use flowsteer::library::{Sample, SampleIndex};
+use flowsteer::library::{Sample, SampleIndex, Title};
 use flowsteer::playback::presentation::{Presentation, PresentationSettings};
 use flowsteer::playback::{NptRange, Opening, PlayRequest, Playing, PresentationId, PresentationState, Scale};
 use flowsteer::quantities::MediaTime;
@@ -207,7 +208,10 @@ fn a_hand_over_at_any_scale_misses_nothing() {
 }
 
 fn opened(end: Option<f64>, start: f64, factor: f64, looping: bool) -> Rig {
-    let film = title(20, 25);
+    opened_of(title(20, 25), end, start, factor, looping)
+}
+
+fn opened_of(film: Arc<Title>, end: Option<f64>, start: f64, factor: f64, looping: bool) -> Rig {
     let mut rig = Rig::new(film.clone(), looping);
     let opening = Opening {
         start: MediaTime::from_seconds(start),
@@ -342,4 +346,21 @@ fn a_range_backwards_is_played_from_its_later_end_to_its_earlier() {
     let seen = pictures(&rig, 1);
     assert!(seen.contains(&299) && !seen.contains(&300), "up to 12 s");
     assert_eq!(seen.last().map(|picture| *picture >= 125), Some(true));
+}
+
+#[test]
+fn a_range_backwards_between_key_pictures_shows_the_one_before() {
+    // Key pictures at 0, 12, 24 and 36 seconds, and a little.
+    for (start, end, first) in [(30.0, 25.0, 600), (23.0, 13.0, 300), (35.0, 26.0, 600)] {
+        let mut rig = opened_of(title(40, 300), Some(end), start, -1.0, false);
+        let playing = rig.play(None, None);
+        assert!(is_near(playing.start.as_seconds(), end) && is_near(playing.end.as_seconds(), end), "{playing:?}");
+        rig.run(seconds(2.0));
+        assert_eq!((pictures(&rig, 1), rig.byes.len(), position(&rig)), (vec![first], 2, end));
+    }
+    // One lies in it.
+    let mut rig = opened_of(title(40, 300), Some(20.0), 30.0, -4.0, false);
+    rig.play(None, None);
+    rig.run(seconds(3.0));
+    assert_eq!((pictures(&rig, 1), position(&rig)), (vec![600], 20.0));
 }
