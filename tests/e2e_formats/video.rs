@@ -105,7 +105,7 @@ pub(super) fn film(coding: &Coding) -> Option<(PathBuf, Vec<String>)> {
 }
 
 fn make(coding: &Coding, path: &Path) -> bool {
-    let is_vp8 = coding.title == VP8.title;
+    let is_vp8 = coding.title.ends_with(VP8.title);
     let out = if is_vp8 { folder().join("vp8.webm") } else { path.to_owned() };
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", PICTURE, "-t"]);
