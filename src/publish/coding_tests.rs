@@ -232,6 +232,30 @@ fn payload_descriptors_of_others_are_read() {
 }
 
 #[test]
+fn fields_of_a_frame_come_together_or_each_by_itself() {
+    // The picture header, and the picture coding extension that says which field it is.
+    let first = [&MPEG2_SEQUENCE[..], &[0, 0, 1, 0, 0, 0x0f, 0xff, 0xf8, 0, 0, 1, 0xb5, 0x8f, 0xff, 0xf1, 0x80, 0, 0, 0, 1, 1, 7]].concat();
+    let second = [0, 0, 1, 0, 0, 0x17, 0xff, 0xf8, 0x80, 0, 0, 1, 0xb5, 0x8f, 0xff, 0xf2, 0x80, 0, 0, 0, 1, 1, 9];
+    let packet = |octets: &[u8]| [&[0; 4], octets].concat();
+    for (behind, is_marked) in [(1_800, true), (1_800, false), (0, true), (0, false)] {
+        let mut depacketizer = Depacketizer::new(&track(&Kind::Mpeg2.codec()));
+        for frame in 0..3 {
+            let at = frame * 3_600;
+            depacketizer.handle_payload(&payload(at, is_marked, &packet(&first))).expect("a field");
+            depacketizer.handle_payload(&payload(at + behind, true, &packet(&second))).expect("a field");
+            let got = drain(&mut depacketizer);
+            let got: Vec<_> = got.iter().map(|unit| (unit.timestamp, unit.random_access, &unit.octets[..])).collect();
+            if is_marked || behind > 0 {
+                assert_eq!(got, [(at, true, &first[..]), (at + behind, false, &second[..])], "{behind} {is_marked}");
+            } else {
+                assert_eq!(got, [(at, true, &[&first[..], &second].concat()[..])]);
+            }
+        }
+        assert_eq!(depacketizer.damaged(), 0);
+    }
+}
+
+#[test]
 fn packed_headers_are_read_as_others_write_them() {
     let (head, body) = (identification(), setup(&[(true, 0)], 0));
     // As FFmpeg: no comment header.

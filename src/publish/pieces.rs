@@ -196,7 +196,9 @@ impl PieceCoding {
 fn key<'a>(stream: &mut dyn Coding, heads: impl Iterator<Item = &'a [u8]>) -> Option<bool> {
     heads.fold(None, |key, head| match stream.section(head) {
         Role::Picture(picture) => Some(key.unwrap_or(false) || picture.is_key),
-        _ => key,
+        // It comes by itself where it has a timestamp or a marker of its own.
+        Role::SecondField => Some(key.unwrap_or(false)),
+        Role::Before | Role::SamePicture | Role::Behind => key,
     })
 }
 
