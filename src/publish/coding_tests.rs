@@ -256,6 +256,23 @@ fn fields_of_a_frame_come_together_or_each_by_itself() {
 }
 
 #[test]
+fn nothing_is_joined_over_a_fragment_that_is_none() {
+    let track = track(&Kind::Vorbis.codec());
+    let Coding::Vorbis { ident: [a, b, c], .. } = track.coding else { panic!("{track:?}") };
+    let fragment = |kind: u8, octets: &[u8]| [&[a, b, c, kind << 6, 0, octets.len() as u8], octets].concat();
+    let broken = [fragment(2, &[]), fragment(2, &[1, 2])[..7].to_vec(), vec![a, b, c]];
+    for broken in broken {
+        let mut depacketizer = Depacketizer::new(&track);
+        let mut feed = |octets: &[u8]| depacketizer.handle_payload(&payload(0, false, octets));
+        feed(&fragment(1, &[2, 3])).expect("it begins");
+        assert_eq!(feed(&broken), Err(PayloadFault::Malformed), "{broken:?}");
+        assert_eq!(feed(&fragment(3, &[4])), Err(PayloadFault::NoBeginning), "{broken:?}");
+        feed(&fragment(1, &[2, 3])).and_then(|()| feed(&fragment(3, &[4]))).expect("both fragments");
+        assert_eq!((drain(&mut depacketizer).len(), depacketizer.damaged()), (1, 1), "{broken:?}");
+    }
+}
+
+#[test]
 fn packed_headers_are_read_as_others_write_them() {
     let (head, body) = (identification(), setup(&[(true, 0)], 0));
     // As FFmpeg: no comment header.

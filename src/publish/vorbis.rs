@@ -76,6 +76,15 @@ impl VorbisUnits {
     }
 
     pub(super) fn handle(&mut self, payload: &Payload<'_>, ready: &mut VecDeque<Received>, damaged: &mut u64) -> Result<(), PayloadFault> {
+        let outcome = self.take(payload, ready, damaged);
+        if outcome.is_err() {
+            // What it was to go on with has a hole.
+            self.handle_loss(damaged);
+        }
+        outcome
+    }
+
+    fn take(&mut self, payload: &Payload<'_>, ready: &mut VecDeque<Received>, damaged: &mut u64) -> Result<(), PayloadFault> {
         let (&[a, b, c, what], rest) = payload.octets.split_first_chunk::<HEADER>().ok_or(PayloadFault::Malformed)?;
         let (fragment, kind, count) = (what >> 6, what >> 4 & 3, what & 15);
         if kind != RAW || [a, b, c] != self.ident {
