@@ -236,12 +236,12 @@ fn who_waits_for_a_source_lets_nobody_else_wait() {
             std::thread::yield_now();
         }
     }
-    // Each of these would wait for a tenth of a second for its turn.
+    // Each of these would wait for a tenth of a second for its turn: five seconds in all.
     let begun = Instant::now();
-    for _ in 0..10 {
+    for _ in 0..50 {
         Player::connect(&server).ask("DESCRIBE", &server.url("short.mp4"), &[]).ok();
     }
-    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[test]
