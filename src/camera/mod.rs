@@ -10,6 +10,7 @@ mod tracks;
 
 use std::sync::Arc;
 
+use retina::client::SessionGroup;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
@@ -19,8 +20,8 @@ use crate::library::live::Feed;
 use crate::net::clock::now;
 
 use policy::{FIRST_PAUSE, Interest, Pauses};
-use source::Ended;
 pub use source::Source;
+use source::{Ended, take_leave};
 
 /// A password that is never shown.
 #[derive(Clone)]
@@ -56,10 +57,13 @@ impl Camera {
     /// Pulls into `feed` the camera that `told` names, until it names none. Where it comes to name another, those who watch wait for that one;
     /// where this has other tracks, their title has ended.
     pub async fn run(mut feed: Feed, mut told: watch::Receiver<Option<Self>>) {
+        let group = Arc::new(SessionGroup::default());
         loop {
             let Some(camera) = told.borrow_and_update().clone() else { return };
+            // Both may be the same device, with room for one session.
+            take_leave(&group).await;
             tokio::select! {
-                () = camera.pull(&mut feed) => {}
+                () = camera.pull(&mut feed, &group) => {}
                 changed = told.changed() => {
                     if changed.is_err() {
                         return;
@@ -67,12 +71,13 @@ impl Camera {
                     if feed.title().is_online() {
                         feed.lost(Problem { reason: "the camera's configuration has changed".into() });
                     }
+                    feed.title().ask_again();
                 }
             }
         }
     }
 
-    async fn pull(&self, feed: &mut Feed) {
+    async fn pull(&self, feed: &mut Feed, group: &Arc<SessionGroup>) {
         let title = Arc::clone(feed.title());
         let mut pauses = Pauses::new();
         loop {
@@ -89,7 +94,7 @@ impl Camera {
                 let was_wanted = feed.title().was_wanted();
                 interest.lasts(was_wanted || feed.title().is_watched(), now().mono)
             };
-            let ended = self.source.play(feed, is_wanted).await;
+            let ended = self.source.play(feed, group, is_wanted).await;
             if matches!(ended, Ended::Unwatched) {
                 tracing::info!(title = %title.path, "nobody watches the camera any more");
                 pauses = Pauses::new();
@@ -106,3 +111,6 @@ impl Camera {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,11 +90,15 @@ struct Playing {
     placement: Placement,
 }
 
+/// Waits until the sessions of a group that are no longer there have been torn down, but not for long.
+pub(super) async fn take_leave(group: &SessionGroup) {
+    let _ = timeout(FAREWELL, group.await_teardown()).await;
+}
+
 impl Source {
-    /// Plays into `feed` until the session ends; `is_wanted` says from time to time whether to go on.
-    pub(super) async fn play(&self, feed: &mut Feed, mut is_wanted: impl FnMut(&Feed) -> bool) -> Ended {
-        let group = Arc::new(SessionGroup::default());
-        let ended = match timeout(BEGIN, self.begin(Arc::clone(&group))).await {
+    /// Plays into `feed` until the session, one of `group`, ends; `is_wanted` says from time to time whether to go on.
+    pub(super) async fn play(&self, feed: &mut Feed, group: &Arc<SessionGroup>, mut is_wanted: impl FnMut(&Feed) -> bool) -> Ended {
+        let ended = match timeout(BEGIN, self.begin(Arc::clone(group))).await {
             Err(_) => Ended::NoAnswer,
             Ok(Err(ended)) => ended,
             Ok(Ok(playing)) => match playing.feed(feed, &mut is_wanted).await {
@@ -102,7 +106,7 @@ impl Source {
                 Err(ended) => ended,
             },
         };
-        let _ = timeout(FAREWELL, group.await_teardown()).await;
+        take_leave(group).await;
         ended
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,24 @@ pub struct LiveTitle {
     stand: watch::Sender<Stand>,
     wanted: Notify,
     asked: AtomicBool,
+    /// How many wait in [`LiveTitle::open`].
+    waiting: AtomicUsize,
+}
+
+/// Counts somebody who waits, for as long as it is there.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for LiveTitle {
@@ -46,7 +64,8 @@ impl fmt::Debug for LiveTitle {
 
 impl LiveTitle {
     fn new(path: TitlePath) -> Self {
-        Self { path, stand: watch::Sender::default(), wanted: Notify::new(), asked: AtomicBool::new(false) }
+        let (asked, waiting) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { path, stand: watch::Sender::default(), wanted: Notify::new(), asked, waiting }
     }
 
     /// The title, once somebody can begin; the source is asked for. In the runtime only.
@@ -56,6 +75,7 @@ impl LiveTitle {
     pub async fn open(&self) -> Result<Arc<Title>, Problem> {
         let mut told = self.stand.subscribe();
         let losses = told.borrow().losses;
+        let _waits = Waits::new(&self.waiting);
         self.asked.store(true, Ordering::Relaxed);
         self.wanted.notify_one();
         let waited =
@@ -97,6 +117,14 @@ impl LiveTitle {
         self.asked.swap(false, Ordering::Relaxed)
     }
 
+    /// Who still waits in [`LiveTitle::open`] is told of as if it had come now: another source is to answer.
+    pub fn ask_again(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.asked.store(true, Ordering::Relaxed);
+            self.wanted.notify_one();
+        }
+    }
+
     /// Waits until somebody wants to watch, or did since [`LiveTitle::was_wanted`] was asked last.
     pub async fn wanted(&self) {
         // A notice may be left over from somebody of whom that has told.
@@ -135,6 +163,8 @@ impl LiveTitle {
 #[derive(Debug, Default)]
 pub struct LiveTitles {
     titles: Mutex<BTreeMap<TitlePath, Arc<LiveTitle>>>,
+    /// A path has become free.
+    freed: Notify,
 }
 
 impl LiveTitles {
@@ -153,6 +183,18 @@ impl LiveTitles {
         Ok(Feed::new(Arc::clone(self), title, settings))
     }
 
+    /// Reserves a path once nobody feeds a title there.
+    pub async fn add_when_free(self: &Arc<Self>, path: TitlePath, settings: LiveSettings) -> Feed {
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Ok(feed) = self.add(path.clone(), settings) {
+                return feed;
+            }
+            freed.await;
+        }
+    }
+
     /// The live title of that path.
     pub fn get(&self, path: &TitlePath) -> Option<Arc<LiveTitle>> {
         self.titles.lock().unwrap_or_else(PoisonError::into_inner).get(path).map(Arc::clone)
@@ -168,6 +210,8 @@ impl LiveTitles {
         if titles.get(&title.path).is_some_and(|known| Arc::ptr_eq(known, title)) {
             titles.remove(&title.path);
         }
+        drop(titles);
+        self.freed.notify_waiters();
     }
 }
 
@@ -184,5 +228,33 @@ mod tests {
         assert!(is_wanted().await && is_wanted().await, "it has not been asked for");
         assert!(title.was_wanted() && !title.was_wanted());
         assert!(!is_wanted().await, "a notice was left over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_of_again_and_who_has_gone_is_not() {
+        let title = LiveTitle::new(TitlePath::new("a").expect("a path"));
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, title.open()).await.is_err() && title.was_wanted());
+        title.ask_again();
+        assert!(!title.was_wanted(), "nobody waits any more");
+        tokio::join!(title.open(), async {
+            tokio::time::sleep(second).await;
+            assert!(title.was_wanted() && !title.was_wanted());
+            title.ask_again();
+            assert!(title.was_wanted());
+        })
+        .0
+        .expect_err("nobody feeds it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_that_is_taken_is_waited_for() {
+        let (titles, path) = (Arc::new(LiveTitles::default()), TitlePath::new("a").expect("a path"));
+        let feed = titles.add(path.clone(), LiveSettings::default()).expect("it is free");
+        let mut next = std::pin::pin!(titles.add_when_free(path.clone(), LiveSettings::default()));
+        assert!(tokio::time::timeout(Duration::from_secs(60), next.as_mut()).await.is_err(), "it is taken");
+        feed.end();
+        let next = tokio::time::timeout(Duration::from_secs(1), next).await.expect("it is free");
+        assert!(titles.get(&path).is_some_and(|title| Arc::ptr_eq(&title, next.title())));
     }
 }
