@@ -15,9 +15,10 @@ const SLACK: Duration = Duration::from_secs(15);
 const LEAST: usize = 20;
 /// Octets that ffmpeg waits to send with others, and keeps to itself at the end: a packet.
 const KEPT: usize = 1500;
-/// Four seconds of pictures, and of noise, of which no part is like another.
+/// Pictures, and noise of which no part is like another …
 const SOURCES: &str = "-f lavfi -i testsrc2=s=160x90:r=25 -f lavfi -i anoisesrc=r=48000:a=0.3:seed=7";
-const SECONDS: &str = "4";
+/// … for so long: players that start together with all others have time to begin.
+const SECONDS: &str = "8";
 
 /// What is published under a name.
 struct Coding {
@@ -141,9 +142,6 @@ impl Coding {
     }
 
     fn is_published_and_watched(&self, studio: &Studio, folder: &Path) {
-        if !self.at_once {
-            self.make(folder);
-        }
         let outs = ["in", "got"].map(|what| folder.join(format!("{}-{what}", self.name)));
         outs.iter().for_each(|out| fs::create_dir(out).expect("a new folder"));
         let mut publisher = self.publish(studio, folder);
@@ -181,6 +179,12 @@ impl Coding {
 fn each_coding_is_watched_as_it_was_published() {
     let Some(studio) = studio() else { return };
     let folder = tempfile::tempdir().expect("a folder");
+    // All are there before one is played: nothing else is coded meanwhile but what has to be.
+    std::thread::scope(|scope| {
+        for coding in CODINGS.iter().filter(|coding| !coding.at_once) {
+            scope.spawn(|| coding.make(folder.path()));
+        }
+    });
     std::thread::scope(|scope| {
         for coding in &CODINGS {
             scope.spawn(|| coding.is_published_and_watched(&studio, folder.path()));
