@@ -385,3 +385,27 @@ fn leading_pictures_that_have_yet_to_come_are_left_out_for_who_begins_with_their
         }
     }
 }
+
+#[test]
+fn of_those_who_are_left_far_behind_nobody_loses_what_others_have_had() {
+    let (mut source, mut rig) = begin_with(seconds(8.5), LiveSettings::default(), 200, 2000);
+    source.run_with(&mut rig, seconds(6.0));
+    rig.bind(1, &[VIDEO, AUDIO], 1000);
+    source.run_with(&mut rig, seconds(1.0));
+    rig.bind(2, &[VIDEO, AUDIO], 1000);
+    // The next key picture has come.
+    source.run_with(&mut rig, seconds(1.5));
+    let last = |source: &Source, rig: &Rig, branch| source.age(rig.got(branch, VIDEO).last().expect("it is served"));
+    let apart = last(&source, &rig, 2).saturating_sub(last(&source, &rig, 1));
+    assert!(apart > seconds(0.9), "they lie apart: {apart:?}");
+    rig.unbind(0, EndReason::Released);
+    source.run_with(&mut rig, seconds(1.0));
+    for branch in [1, 2] {
+        assert_in_time(&rig, branch);
+        assert!(rig.got(branch, VIDEO).windows(2).all(|pair| pair[1].offset - pair[0].offset == OCTETS), "{branch} is sent all");
+    }
+    rig.unbind(1, EndReason::Released);
+    source.run_with(&mut rig, seconds(0.5));
+    assert!(last(&source, &rig, 2) < seconds(3.0), "who is alone comes nearer: {:?}", last(&source, &rig, 2));
+    assert_in_time(&rig, 2);
+}

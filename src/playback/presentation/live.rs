@@ -16,7 +16,7 @@ use super::joining::pace;
 use super::{INTERLEAVED_DELAY, JoinPoint, Phase, Presentation, live_start};
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::Flow;
+use crate::playback::flow::{BranchState, Flow};
 use crate::playback::scale::View;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Branch, Entered, UpdateId};
@@ -179,9 +179,11 @@ impl Presentation {
     }
 
     /// Those who are left lie behind: where that is too far, they go on with the last random access point, if that is still to come for
-    /// them.
+    /// them, and all of them are at one place: who lies further behind has not had all numbers before.
     pub(super) fn come_nearer(&mut self, now: Now) {
+        let is_elsewhere = |state: &BranchState| state.priming.is_some() || state.awaits.is_some();
         let is_far = self.live.is_some_and(|live| live.delay > FAR) && self.phase == Phase::Running;
+        let is_far = is_far && !self.flows.iter().flat_map(|flow| &flow.branches).any(is_elsewhere);
         let ahead = || Some(self.segments.back()?.due_at(self.last_point()?).since(self.clock.read(now.mono)));
         if is_far && ahead().is_some_and(|ahead| ahead >= AWAY) {
             self.skip_to_live("all lie too far behind", now);
