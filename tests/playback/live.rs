@@ -9,7 +9,7 @@ use flowsteer::library::live::{Feed, LiveSettings, LiveTitles, LiveTrack, LiveUn
 use flowsteer::now::Now;
 use flowsteer::playback::{NptRange, PlayRequest, PlaybackError, Playing, Scale};
 use flowsteer::quantities::{ClockRate, MediaTime};
-use flowsteer::steering::{EndReason, JoinWay};
+use flowsteer::steering::{BranchSerial, EndReason, JoinWay};
 
 /// Pictures of a group.
 const GROUP: i64 = 50;
@@ -408,4 +408,35 @@ fn of_those_who_are_left_far_behind_nobody_loses_what_others_have_had() {
     source.run_with(&mut rig, seconds(0.5));
     assert!(last(&source, &rig, 2) < seconds(3.0), "who is alone comes nearer: {:?}", last(&source, &rig, 2));
     assert_in_time(&rig, 2);
+}
+
+#[test]
+fn behind_one_whose_key_picture_is_overdue_sound_and_pictures_lie_as_far_behind() {
+    for late in (40..240).step_by(10) {
+        let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
+        let mut source = Source::new(LiveSettings::default(), rig.now);
+        (source.group, source.open) = (51, true);
+        source.begin();
+        let now = source.run(seconds(5.4));
+        rig = Rig::new(source.feed.title().ready().expect("it has begun"), false);
+        rig.now = now;
+        rig.bind(0, &[VIDEO, AUDIO], 2000);
+        rig.play(None, None);
+        source.run_with(&mut rig, seconds(0.5));
+        // This one stays behind.
+        rig.bind(1, &[VIDEO, AUDIO], 1000);
+        let number = |got: &Got| got.offset / OCTETS;
+        while rig.got(1, VIDEO).last().is_none_or(|last| number(last) % 51 != 50) {
+            source.run_with(&mut rig, seconds(0.01));
+        }
+        // Its pictures are held up, its sound is not.
+        rig.presentation.defer(VIDEO, BranchSerial(2 + VIDEO as u64), rig.now.mono + seconds(0.3));
+        source.run_with(&mut rig, Duration::from_millis(late));
+        let update = rig.hand_over(1, 2, &[VIDEO, AUDIO], JoinWay::Aligned, Duration::ZERO);
+        rig.play(None, Some(update));
+        source.run_with(&mut rig, seconds(5.0));
+        let ages = [VIDEO, AUDIO].map(|flow| source.age(rig.got(2, flow).last().expect("it is served")));
+        let apart = ages[0].max(ages[1]) - ages[0].min(ages[1]);
+        assert!(apart < seconds(0.3), "{late} ms late: pictures and sound are {ages:?} behind");
+    }
 }

@@ -226,8 +226,9 @@ impl Presentation {
             if begins > latest {
                 return None;
             }
-            // Of a live title it may be due already, and not sent.
-            if unit.random_access && (begins >= earliest || wait.is_zero() && self.is_open()) {
+            // Of a live title it may be due already, and not sent: to nobody, or all flows would not lie as far behind.
+            let is_due = begins < earliest;
+            if unit.random_access && (!is_due || wait.is_zero() && self.is_open()) {
                 let start = view.presentation_time(&unit).max(MediaTime::ZERO).max(cursor.segment.start);
                 let aligned = Some(Aligned { track: leading.facts.track, unit: cursor.unit, delay });
                 let speed = self.clock.speed();
@@ -238,7 +239,8 @@ impl Presentation {
                     // Where a range ends between pictures and sound, one of them is not sent. What is live may have yet to come.
                     let is_sent = view.track().is_open() || Cursor { unit: entry.unit, ..cursor }.access_unit(view).is_some();
                     let next = predecessor(flow, update).and_then(|old| flow.next_of(old));
-                    is_sent && next.is_some_and(|next| !next.is_beyond(&entry))
+                    let is_late = is_due && flow.is_beyond(&entry);
+                    is_sent && !is_late && next.is_some_and(|next| !next.is_beyond(&entry))
                 };
                 if flows().all(is_ahead) {
                     return Some(point);
