@@ -239,6 +239,11 @@ impl BranchState {
         self.left_out.as_ref().is_some_and(|(segment, units)| *segment == cursor.segment.serial && units.contains(&cursor.unit))
     }
 
+    /// Lets it go on with what goes to the live audience, wherever it was and whatever it waited for.
+    pub fn join_the_live(&mut self) {
+        (self.priming, self.awaits, self.undecided) = (None, None, false);
+    }
+
     /// Its cursor has moved: behind what it has had the numbers of ahead, they go on behind these.
     pub fn keep_promise(&mut self) {
         if let (Some(priming), Some((segment, unit, sequence))) = (&mut self.priming, self.promised)

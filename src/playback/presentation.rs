@@ -625,10 +625,8 @@ impl Presentation {
             flow.left = None;
             for state in &mut flow.branches {
                 // Whoever was still catching up, behind, or waiting is where all are now.
-                state.priming = None;
-                state.awaits = None;
+                state.join_the_live();
                 state.left_out = None;
-                state.undecided = false;
                 state.promised = None;
                 state.newest = None;
                 state.lag = Duration::ZERO;

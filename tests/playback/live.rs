@@ -440,3 +440,34 @@ fn behind_one_whose_key_picture_is_overdue_sound_and_pictures_lie_as_far_behind(
         assert!(apart < seconds(0.3), "{late} ms late: pictures and sound are {ages:?} behind");
     }
 }
+
+#[test]
+fn who_waits_for_leading_pictures_until_its_key_picture_is_gone_goes_on_with_all() {
+    let mut rig = Rig::new(crate::playback_rig::title(1, 25), false);
+    let settings = LiveSettings { span: seconds(4.0), ..LiveSettings::default() };
+    let mut source = Source::new(settings, rig.now);
+    (source.group, source.open) = (51, true);
+    source.begin();
+    let now = source.run(seconds(5.0));
+    rig = Rig::new(source.feed.title().ready().expect("it has begun"), false);
+    rig.now = now;
+    rig.bind(0, &[VIDEO, AUDIO], 2000);
+    rig.play(None, None);
+    while source.count % 51 != 0 {
+        let wait = source.due().mono.since(rig.now.mono);
+        source.run_with(&mut rig, wait);
+    }
+    rig.way = JoinWay::Aligned;
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.run(source.due().mono.since(rig.now.mono));
+    source.push(rig.now);
+    // It enters; its connection is full from then on.
+    rig.sync();
+    rig.stall_until(1, rig.now.mono + seconds(9.0));
+    source.run_with(&mut rig, seconds(8.9));
+    assert_eq!(rig.got(1, VIDEO), []);
+    source.run_with(&mut rig, seconds(3.0));
+    for flow in [VIDEO, AUDIO] {
+        assert!(rig.got(1, flow).len() > 60, "of flow {flow} it is sent {}", rig.got(1, flow).len());
+    }
+}

@@ -238,10 +238,9 @@ impl Presentation {
         for flow in &mut self.flows {
             let Some(view) = self.pace.view(&self.title, flow.facts.track) else { continue };
             let first = view.track().first();
-            for state in &mut flow.branches {
-                // So far behind that it is gone: it goes on with all.
-                state.priming = state.priming.filter(|priming| priming.cursor.unit >= first);
-            }
+            // So far behind that it is gone: it goes on with all.
+            let is_gone = |state: &&mut BranchState| state.priming.is_some_and(|priming| priming.cursor.unit < first);
+            flow.branches.iter_mut().filter(is_gone).for_each(BranchState::join_the_live);
             while let Some(cursor) = flow.live
                 && let Some((serial, left)) = live.begun.filter(|(serial, _)| *serial == cursor.segment.serial)
                 && view.kind() == MediaKind::Video

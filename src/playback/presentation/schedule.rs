@@ -148,7 +148,7 @@ impl Presentation {
                     let Some(&segment) = next else {
                         // So far behind that the way is forgotten: it goes on with all.
                         if flow.live.is_some_and(|live| live.segment.serial != priming.cursor.segment.serial) {
-                            flow.branches[position].priming = None;
+                            flow.branches[position].join_the_live();
                         }
                         continue;
                     };
