@@ -163,15 +163,14 @@ impl Placement {
             return Some(shift);
         }
         let (first, came) = *stream.first.get_or_insert((unit.timestamp, now));
-        let begins = match (origin, stream.sampled_at(first)) {
-            (Some(origin), Some(sampled)) => {
-                stream.is_settled = true;
-                Some(MediaTime::from_nanos(sampled.saturating_sub(origin)))
-            }
+        let arrived = MediaTime::ZERO.plus(came.since(began));
+        let is_credible = |said: &i64| said.abs_diff(arrived.as_nanos()) <= INCREDIBLE.unsigned_abs();
+        let begins = origin.map(|origin| {
+            let said = stream.sampled_at(first).map(|sampled| sampled.saturating_sub(origin)).filter(is_credible);
+            stream.is_settled = said.is_some();
             // Beside streams with reports it lies where it came.
-            (Some(_), None) => Some(MediaTime::ZERO.plus(came.since(began))),
-            (None, _) => None,
-        };
+            said.map_or(arrived, MediaTime::from_nanos)
+        });
         let shift =
             begins.map_or(unit.elapsed.saturating_sub(unit.timestamp), |begins| begins.to_ticks(stream.clock).saturating_sub(first));
         stream.shift = Some(shift);
@@ -290,6 +289,19 @@ mod tests {
         placement.handle_report(SOUND, CAMERA.report(SOUND, 900));
         placement.handle_unit(CAMERA.unit(SOUND, 1700, 1700), at(1200));
         assert_eq!(shown(&mut placement, at(1200)), [(SOUND, 700)]);
+    }
+
+    #[test]
+    fn a_stream_that_begins_late_and_has_another_clock_is_put_where_it_came() {
+        let mut placement = Placement::new(CLOCKS);
+        placement.handle_report(VIDEO, CAMERA.report(VIDEO, 900));
+        placement.handle_unit(CAMERA.unit(VIDEO, 1000, 1000), at(0));
+        assert_eq!(shown(&mut placement, at(600)), [(VIDEO, 0)]);
+        for ntp in [5, CAMERA.ntp + 60] {
+            placement.handle_report(SOUND, Camera { ntp, ..CAMERA }.report(SOUND, 900));
+            placement.handle_unit(CAMERA.unit(SOUND, 1700, 1700), at(1200));
+            assert_eq!(shown(&mut placement, at(1200)), [(SOUND, 1200)], "of a clock at {ntp}");
+        }
     }
 
     #[test]
