@@ -185,7 +185,12 @@ impl Placement {
         }
         let faults = || self.streams.iter().filter(|stream| stream.shift.is_some()).map(Stream::fault);
         let (Some(least), Some(most)) = (faults().min().flatten(), faults().max().flatten()) else { return };
-        let is_off = (TOLERANCE..=INCREDIBLE).contains(&most.saturating_sub(least));
+        let spread = most.saturating_sub(least);
+        if spread > INCREDIBLE {
+            // They may become one: cameras begin with a clock that is not set.
+            return;
+        }
+        let is_off = spread >= TOLERANCE;
         for stream in self.streams.iter_mut().filter(is_placed) {
             stream.is_settled = true;
             let ahead = stream.fault().unwrap_or(least).saturating_sub(least);
@@ -328,6 +333,21 @@ mod tests {
         placement.handle_report(SOUND, Camera { ntp: 5, ..CAMERA }.report(SOUND, 1000));
         placement.handle_unit(CAMERA.unit(SOUND, 1500, 1000), at(600));
         assert_eq!(shown(&mut placement, at(600)), [(SOUND, 500)]);
+    }
+
+    #[test]
+    fn clocks_that_become_one_are_believed_from_then_on() {
+        let mut placement = Placement::new(CLOCKS);
+        placement.handle_unit(CAMERA.unit(VIDEO, 1000, 1000), at(0));
+        placement.handle_unit(CAMERA.unit(SOUND, 1500, 1500), at(0));
+        assert_eq!(shown(&mut placement, at(500)), [(VIDEO, 0), (SOUND, 0)]);
+        placement.handle_report(VIDEO, CAMERA.report(VIDEO, 1000));
+        placement.handle_report(SOUND, Camera { ntp: 5, ..CAMERA }.report(SOUND, 1000));
+        placement.handle_unit(CAMERA.unit(SOUND, 2000, 1500), at(600));
+        assert_eq!(shown(&mut placement, at(600)), [(SOUND, 500)]);
+        placement.handle_report(SOUND, CAMERA.report(SOUND, 2400));
+        placement.handle_unit(CAMERA.unit(SOUND, 2500, 1500), at(1100));
+        assert_eq!(shown(&mut placement, at(1100)), [(SOUND, 1500)]);
     }
 
     proptest! {
