@@ -18,8 +18,9 @@ const MAX_HELD: usize = 1024;
 const MAX_HELD_OCTETS: usize = 16 << 20;
 /// Reports that come late and say that streams are off by less than this move nothing, in nanoseconds …
 const TOLERANCE: i64 = 20_000_000;
-/// … and those that say more than this are not believed: the clocks are not one.
-const INCREDIBLE: i64 = 5_000_000_000;
+/// … and those that say more than this are not believed: the clocks are not one. Well below what is a jump to a
+/// [`Feed`](crate::library::live::Feed), which would undo it: access units come unevenly.
+const INCREDIBLE: i64 = 3_000_000_000;
 
 /// An access unit as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,8 +203,14 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::library::live::{LiveSettings, LiveTitles, LiveTrack, LiveUnit};
+    use crate::library::{Codec, PcmConfig, PcmSample, TitlePath};
+    use crate::now::{Now, Utc};
 
     const VIDEO: usize = 0;
     const SOUND: usize = 2;
@@ -348,6 +355,42 @@ mod tests {
         placement.handle_report(SOUND, CAMERA.report(SOUND, 2400));
         placement.handle_unit(CAMERA.unit(SOUND, 2500, 1500), at(1100));
         assert_eq!(shown(&mut placement, at(1100)), [(SOUND, 1500)]);
+    }
+
+    #[test]
+    fn what_is_believed_is_no_jump_to_the_title() {
+        let track = |codec, stream: usize| LiveTrack { codec, timescale: CLOCKS[stream / 2].1, language: None };
+        let sound = PcmConfig { sample: PcmSample::MuLaw, sample_rate: 8000, channels: 1 };
+        for (off, taken) in [(2900, 2900), (4800, 0)] {
+            let path = TitlePath::new("door").expect("a path");
+            let mut feed = Arc::new(LiveTitles::default()).add(path, LiveSettings::default()).expect("free");
+            feed.begin(vec![track(Codec::Jpeg(Default::default()), VIDEO), track(Codec::Pcm(sound), SOUND)], None).expect("two tracks");
+            let mut placement = Placement::new(CLOCKS);
+            let (mut moved, mut newest) = (Vec::new(), [0; 2]);
+            for step in 0..60 {
+                // Four at once: unevenly.
+                let now = at(step / 4 * 400);
+                if step == 20 {
+                    placement.handle_report(VIDEO, CAMERA.report(VIDEO, 2000));
+                    placement.handle_report(SOUND, CAMERA.report(SOUND, 2000));
+                }
+                let millis = step as i64 * 100;
+                placement.handle_unit(CAMERA.unit(VIDEO, millis, 0), now);
+                placement.handle_unit(CAMERA.unit(SOUND, millis + off, off), now);
+                while let Some((unit, shown)) = placement.poll(now) {
+                    let (stream, number) = (unit.stream, unit.stream / 2);
+                    let unit =
+                        LiveUnit { track: number, octets: unit.octets, decode_time: None, presentation_time: shown, random_access: true };
+                    feed.push(unit, Now { mono: now, utc: Utc::from_unix_seconds(0) }).expect("it is taken");
+                    let title = feed.title().ready().expect("the first was a picture");
+                    let last = title.tracks[number].access_unit(title.tracks[number].len() - 1).expect("it is kept");
+                    newest[number] = shown * 1000 / hertz(stream);
+                    moved.push(last.presentation_time * 1000 / hertz(stream) - newest[number]);
+                }
+            }
+            assert_eq!(newest[1] - newest[0], taken, "{off} ms");
+            assert!(moved.iter().all(|by| by.abs_diff(moved[0]) <= 1), "{off} ms: {moved:?}");
+        }
     }
 
     proptest! {
