@@ -1,7 +1,7 @@
 //! Cameras that are no flowsteer: one that asks for a password, one that dies while nobody watches, one whose sound comes late.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,6 +15,9 @@ use crate::support::server::rtsp_address;
 use crate::support::viewer::Carriage::{Interleaved, Udp};
 use crate::support::viewer::{Viewer, Watched, assert_contiguous};
 use crate::support::{SOON, wait_for};
+
+/// What the camera sends from then on lies where it is to, also where its first sound came late to a machine that is busy.
+const SETTLED: Duration = Duration::from_millis(600);
 
 /// A server with one camera, at `path` of ours, with more settings of it.
 fn set(path: &str, settings: &str) -> Option<(Scene, Responder, TempDir)> {
@@ -64,7 +67,12 @@ fn sound_and_picture_lie_apart_as_the_camera_says_and_not_as_they_come() {
     for (track, arrived) in [(video, &pictures), (audio, &sound)] {
         assert_contiguous(&track.media, &arrived.rtp);
     }
-    let (pictures, sound) = (sampled(video, &pictures), sampled(audio, &sound));
+    let settled = |mut units: Vec<(u32, f64)>, length: Duration| {
+        units.retain(|(number, _)| length * *number >= SETTLED);
+        units
+    };
+    let (pictures, sound) = (settled(sampled(video, &pictures), PICTURE), settled(sampled(audio, &sound), FRAME));
+    assert!(pictures.len() >= 25 && sound.len() >= 35, "{} pictures, {} frames", pictures.len(), sound.len());
     let ((first_picture, seen), (first_sound, heard)) = (pictures[0], sound[0]);
     // By the camera's clock.
     let expected =
@@ -116,12 +124,14 @@ fn a_camera_that_is_always_pulled_is_so_with_nobody_there_and_again_after_its_de
         wait_for("the title to be online", SOON, || (shown(&scene)["online"] == json!(true)).then_some(()));
     };
     played(1);
+    let died = Instant::now();
     responder.die();
-    wait_for("the title to be away", SOON, || (shown(&scene)["online"] == json!(false)).then_some(()));
-    assert!(shown(&scene)["problem"].is_string());
+    // Away it is for a second only: one answer shows both.
+    let away = wait_for("the title to be away", SOON, || Some(shown(&scene)).filter(|title| title["online"] == json!(false)));
+    assert!(away["problem"].is_string(), "{away:#}");
     played(2);
     let asked = responder.asked("PLAY");
-    assert!(asked[1].at - asked[0].at >= Duration::from_secs(1), "not at once");
+    assert!(asked[1].at - died >= Duration::from_secs(1), "not at once");
     assert_eq!(scene.operator().sessions().len(), 0, "nobody watches");
     // Who comes now has it at once.
     let viewer = Viewer::watch(&scene.network.a, &scene.url(V6, "door"), Udp);

@@ -181,6 +181,9 @@ fn play(writer: &mut TcpStream, is_over: &dyn Fn() -> bool) -> io::Result<()> {
     };
     let began = Instant::now();
     let (mut picture, mut sound) = (0_u32, 0_u32);
+    // It was sampled before the pictures that come with it. Told before the first picture, it need not be waited for.
+    let sampled = |sound: u32| u128::from(NTP_SECONDS) * 1_000_000_000 + (FRAME * sound).as_nanos() - (FRAME * SOUND_BEFORE).as_nanos();
+    frame(3, &report_at(sampled(0), BASES[1], 9))?;
     while !is_over() {
         while PICTURE * picture <= began.elapsed() {
             let timestamp = BASES[0].wrapping_add(picture.wrapping_mul(3600));
@@ -196,12 +199,7 @@ fn play(writer: &mut TcpStream, is_over: &dyn Fn() -> bool) -> io::Result<()> {
             let timestamp = BASES[1].wrapping_add(sound.wrapping_mul(160));
             frame(2, &rtp(0, sound as u16, timestamp, 9, &[&encoded(sound)[..], &[0xd5; 156]].concat()))?;
             if sound % 50 == 0 {
-                // It was sampled before the pictures that come with it.
-                let before = FRAME * SOUND_BEFORE;
-                frame(
-                    3,
-                    &report_at(u128::from(NTP_SECONDS) * 1_000_000_000 + (FRAME * sound).as_nanos() - before.as_nanos(), timestamp, 9),
-                )?;
+                frame(3, &report_at(sampled(sound), timestamp, 9))?;
             }
             sound += 1;
         }
