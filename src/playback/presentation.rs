@@ -223,6 +223,8 @@ pub struct Presentation {
     deferred: Vec<(UpdateId, Mono)>,
     /// When it is looked for again.
     deferred_until: Mono,
+    /// The random access point (stretch and position) to be sent next when they were last looked at before that.
+    looked_at: Option<(u32, usize)>,
     /// The routes that they stand in.
     routes: Vec<Arc<Route>>,
 }
@@ -269,6 +271,7 @@ impl Presentation {
             incomplete: Vec::new(),
             deferred: Vec::new(),
             deferred_until: now.mono,
+            looked_at: None,
             routes: Vec::new(),
         }
     }

@@ -471,3 +471,29 @@ fn who_waits_for_leading_pictures_until_its_key_picture_is_gone_goes_on_with_all
         assert!(rig.got(1, flow).len() > 60, "of flow {flow} it is sent {}", rig.got(1, flow).len());
     }
 }
+
+#[test]
+fn a_key_picture_that_nobody_can_begin_with_is_looked_at_once() {
+    let (mut source, mut rig) = begin(seconds(5.0), LiveSettings::default());
+    while source.count % GROUP != 1 || source.count < 190 {
+        source.run_with(&mut rig, seconds(0.01));
+    }
+    // It is due in 15 ms, and a connection begins in 20 ms at the earliest.
+    let due = source.begun.mono + seconds(0.04) * (source.count as u32 - 1) + seconds(0.05);
+    let wait = due.since(rig.now.mono) - seconds(0.015);
+    source.run_with(&mut rig, wait);
+    rig.way = JoinWay::Aligned;
+    rig.connected = true;
+    rig.bind(1, &[VIDEO, AUDIO], 2000);
+    rig.work();
+    let next = rig.presentation.next_deadline().expect("it is looked for another one");
+    assert!(next <= rig.now.mono + seconds(0.01), "in {:?}", next.since(rig.now.mono));
+    for _ in 0..4 {
+        rig.now = rig.now.after(seconds(0.001));
+        rig.work();
+        assert_eq!(rig.presentation.next_deadline(), Some(next), "nothing is looked at anew before");
+    }
+    source.run_with(&mut rig, seconds(3.0));
+    let first = rig.got(1, VIDEO).first().expect("it is served");
+    assert!(first.random_access && first.at > due + seconds(1.0), "it begins with the next one");
+}

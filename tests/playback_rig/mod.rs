@@ -16,7 +16,7 @@ use flowsteer::playback::presentation::{Audience, Presentation, PresentationSett
 use flowsteer::playback::{FlowFacts, NptRange, Opening, PlayRequest, PresentationId};
 use flowsteer::quantities::{ClockRate, FlowLabel, MediaKind, MediaTime, PayloadType, Ssrc};
 use flowsteer::steering::{
-    BindingId, Branch, BranchSerial, CareOf, EndReason, Ended, HandedOver, HomeAddress, Join, JoinWay, Route, UpdateId,
+    BindingId, Branch, BranchSerial, CareOf, ConnectionId, EndReason, Ended, HandedOver, HomeAddress, Join, JoinWay, Route, UpdateId,
 };
 
 pub const VIDEO: usize = 0;
@@ -121,6 +121,8 @@ pub struct Rig {
     pub way: JoinWay,
     /// Whether their rate was asked for.
     pub fixed: bool,
+    /// Whether they are interleaved with the connection.
+    pub connected: bool,
     /// What hand-overs came to, by new branch and flow.
     pub handed_over: BTreeMap<(u64, usize), HandedOver>,
     /// A branch whose connection takes nothing.
@@ -179,6 +181,7 @@ impl Rig {
             updates: 0,
             way: JoinWay::Primed,
             fixed: false,
+            connected: false,
             handed_over: BTreeMap::new(),
             stalled: None,
             unreadable: Vec::new(),
@@ -199,10 +202,16 @@ impl Rig {
         let port = 5000 + serial as u16 * 10;
         for &flow in flows {
             let at = |port| SocketAddr::from(([192, 0, 2, 1], port + flow as u16 * 2));
+            let channel = flow as u8 * 2;
+            let care_of = if self.connected {
+                CareOf::Interleaved { connection: ConnectionId(serial), peer: at(port), rtp_channel: channel, rtcp_channel: channel + 1 }
+            } else {
+                CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None }
+            };
             self.routes[flow].branches.push(Branch {
                 serial: BranchSerial(serial * 2 + flow as u64),
                 binding: BindingId(serial as u16),
-                care_of: CareOf::Udp { rtp: at(port), rtcp: at(port + 1), source: None },
+                care_of,
                 update,
                 together,
                 join: Join { way: self.way, rate_milli, fixed: self.fixed, ..Join::default() },

@@ -190,13 +190,14 @@ impl Presentation {
         }
     }
 
-    /// Whether pictures are to go on with a random access point, which has come.
-    pub(super) fn is_at_point(&self) -> bool {
+    /// With which random access point (stretch and position) pictures are to go on, where that has come.
+    pub(super) fn point_ahead(&self) -> Option<(u32, usize)> {
         let next = |flow: &Flow| {
             let view = self.view_of(flow).filter(|view| view.kind() == MediaKind::Video)?;
-            flow.live?.access_unit(view)
+            let cursor = flow.live?;
+            cursor.access_unit(view).filter(|unit| unit.random_access).map(|_| (cursor.segment.serial, cursor.unit))
         };
-        self.flows.iter().filter_map(next).any(|unit| unit.random_access)
+        self.flows.iter().find_map(next)
     }
 
     fn skip_to_live(&mut self, why: &str, now: Now) {

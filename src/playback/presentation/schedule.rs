@@ -41,7 +41,10 @@ impl Presentation {
             self.sync(&routes, now);
         }
         // What comes late leaves at once: it is looked at before.
-        if !self.deferred.is_empty() && (now.mono >= self.deferred_until || self.is_at_point()) {
+        let point = if self.deferred.is_empty() { None } else { self.point_ahead() };
+        let is_new = point.is_some() && point != self.looked_at;
+        if !self.deferred.is_empty() && (now.mono >= self.deferred_until || is_new) {
+            self.looked_at = point;
             let routes = std::mem::take(&mut self.routes);
             self.sync(&routes, now);
         }
