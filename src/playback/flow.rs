@@ -54,6 +54,11 @@ impl Segment {
         FlowTime(self.begins.0.saturating_add(decode_time.as_nanos().saturating_sub(self.send_origin.as_nanos())))
     }
 
+    /// The decode time of an access unit of this stretch that is due at a flow time.
+    pub fn decoded_at(&self, due: FlowTime) -> MediaTime {
+        MediaTime::from_nanos(self.send_origin.as_nanos().saturating_add(due.0.saturating_sub(self.begins.0)))
+    }
+
     /// The media time shown at a flow time.
     pub fn media_at(&self, time: FlowTime) -> MediaTime {
         MediaTime::from_nanos(self.start.as_nanos().saturating_add(time.0.saturating_sub(self.begins.0)))

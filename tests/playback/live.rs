@@ -497,3 +497,24 @@ fn a_key_picture_that_nobody_can_begin_with_is_looked_at_once() {
     let first = rig.got(1, VIDEO).first().expect("it is served");
     assert!(first.random_access && first.at > due + seconds(1.0), "it begins with the next one");
 }
+
+#[test]
+fn a_hand_over_that_comes_nearer_tells_how_much_is_shown_nowhere() {
+    let (mut source, mut rig) = begin_with(seconds(9.3), LiveSettings::default(), 200, 1000);
+    source.run_with(&mut rig, seconds(5.2));
+    take_over(&mut rig, 0, 1000);
+    source.run_with(&mut rig, seconds(2.5));
+    // The next key picture has come, the last one lies too far back.
+    let left = [VIDEO, AUDIO].map(|flow| *rig.got(1, flow).last().expect("it was served"));
+    take_over(&mut rig, 1, 1000);
+    source.run_with(&mut rig, seconds(1.0));
+    for flow in [VIDEO, AUDIO] {
+        let told = rig.handed_over[&(2, flow)];
+        let first = rig.got(2, flow)[0];
+        let skipped = seconds((first.offset - left[flow].offset) as f64 / OCTETS as f64 * 0.04);
+        assert!(skipped > seconds(4.0), "flow {flow} goes on {skipped:?} later");
+        assert!(told.repeated.is_zero(), "flow {flow}: {told:?}");
+        let apart = told.missing.max(skipped) - told.missing.min(skipped);
+        assert!(apart <= seconds(0.07), "flow {flow}: {told:?}, and it goes on {skipped:?} later");
+    }
+}

@@ -16,7 +16,7 @@ use super::joining::pace;
 use super::{INTERLEAVED_DELAY, JoinPoint, Phase, Presentation, live_start};
 use crate::now::{Mono, Now};
 use crate::playback::clock::FlowTime;
-use crate::playback::flow::{BranchState, Flow};
+use crate::playback::flow::{BranchState, Flow, Sent};
 use crate::playback::scale::View;
 use crate::quantities::{MediaKind, MediaTime};
 use crate::steering::{Branch, Entered, UpdateId};
@@ -161,7 +161,15 @@ impl Presentation {
 
     /// Begins anew with the last random access point for the branches of an update, which have entered.
     pub(super) fn begin_nearer(&mut self, update: UpdateId, arrivals: &[(usize, Branch)], now: Now) -> Option<JoinPoint> {
+        let left: Vec<_> = self.flows.iter().map(|flow| self.left_of(flow)).collect();
         self.skip_to_live("a device takes over", now);
+        let segment = *self.segments.back()?;
+        for (flow, left) in self.flows.iter_mut().zip(left) {
+            // What was left lies before what is begun with, by media time: so the hand-over is told.
+            flow.left = left.map(|(at, until)| Sent { segment: segment.serial, due: segment.due_at(at), until: segment.due_at(until) });
+            let leaving = flow.branches.iter_mut().filter(|state| state.branch.leaving);
+            leaving.for_each(|state| state.newest = flow.left);
+        }
         let mut waits = false;
         for state in self.flows.iter_mut().flat_map(|flow| &mut flow.branches).filter(|state| state.branch.update == update) {
             state.entered = Entered::Primed;
@@ -171,11 +179,18 @@ impl Presentation {
             self.clock.stop(now.mono);
             self.clock.start(INTERLEAVED_DELAY, now);
         }
-        let segment = *self.segments.back()?;
         let flows = arrivals.iter().filter_map(|(index, _)| self.flows.get(*index));
         let starts = flows.map(|flow| live_start(flow, &segment, segment.start)).collect();
         let (joined, speed) = (self.clock.read(now.mono), self.clock.speed());
         Some(JoinPoint { update, segment, start: segment.start, from: segment.begins, joined, speed, aligned: None, starts })
+    }
+
+    /// The decode times from which and up to which those had media of a flow that a new device takes over from.
+    fn left_of(&self, flow: &Flow) -> Option<(MediaTime, MediaTime)> {
+        let leaving = flow.branches.iter().filter(|state| state.branch.leaving);
+        let sent = leaving.filter_map(|state| state.newest).max_by_key(|sent| sent.due).or(flow.left)?;
+        let segment = self.segments.iter().find(|segment| segment.serial == sent.segment)?;
+        Some((segment.decoded_at(sent.due), segment.decoded_at(sent.until)))
     }
 
     /// Those who are left lie behind: where that is too far, they go on with the last random access point, if that is still to come for
