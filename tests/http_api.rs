@@ -819,9 +819,15 @@ fn events_are_told_as_they_happen() {
 
 /// Opens the event stream; the lines after its head. Whoever has the head is heard.
 fn listen(server: &Server, authorization: Option<&str>) -> impl Iterator<Item = String> + use<> {
+    listen_again(server, authorization, None)
+}
+
+/// … as who has heard all up to `last`.
+fn listen_again(server: &Server, authorization: Option<&str>, last: Option<&str>) -> impl Iterator<Item = String> + use<> {
     let mut stream = server.connect();
     let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
-    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{authorization}\r\n", server.address);
+    let last = last.map(|last| format!("Last-Event-ID: {last}\r\n")).unwrap_or_default();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{authorization}{last}\r\n", server.address);
     stream.write_all(request.as_bytes()).expect("the request is taken");
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line comes in time"));
     assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
@@ -832,6 +838,77 @@ fn listen(server: &Server, authorization: Option<&str>) -> impl Iterator<Item = 
 /// The data of the next event; `None` at the stream's end.
 fn next_data(lines: &mut impl Iterator<Item = String>) -> Option<Value> {
     lines.find_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str(data).expect("JSON")))
+}
+
+/// The next event: its id, name and data.
+#[track_caller]
+fn next_event(lines: &mut impl Iterator<Item = String>) -> (String, String, Value) {
+    let (mut id, mut name) = (String::new(), String::new());
+    loop {
+        let line = lines.next().expect("an event");
+        if let Some(given) = line.strip_prefix("id: ") {
+            given.clone_into(&mut id);
+        } else if let Some(given) = line.strip_prefix("event: ") {
+            given.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            return (id, name, serde_json::from_str(data).expect("JSON"));
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_to_the_event_stream_is_told_what_it_has_missed_or_that_it_is_lost() {
+    let server = Server::start(&[]);
+    let tell = |number: u32| server.announcer.tell(ApiEvent { name: "title", data: json!({ "number": number }) });
+    let mut first = listen(&server, None);
+    let begin = first.find_map(|line| line.strip_prefix("id: ").map(str::to_owned)).expect("where it begins");
+    tell(1);
+    let (id, name, data) = next_event(&mut first);
+    assert_eq!((name.as_str(), data), ("title", json!({ "number": 1 })));
+    drop(first);
+
+    // It has gone; two more happen.
+    tell(2);
+    tell(3);
+    let mut back = listen_again(&server, None, Some(&id));
+    let heard = [(); 2].map(|()| next_event(&mut back));
+    assert_eq!(heard.each_ref().map(|(.., data)| data["number"].as_u64()), [Some(2), Some(3)]);
+    tell(4);
+    assert_eq!(next_event(&mut back).2, json!({ "number": 4 }), "and what happens now");
+    let mut from_the_begin = listen_again(&server, None, Some(&begin));
+    assert_eq!(next_event(&mut from_the_begin).2, json!({ "number": 1 }));
+
+    // 1024 are kept: the first five are not.
+    (5..=1029).for_each(tell);
+    let mut late = listen_again(&server, None, Some(&begin));
+    let (resumed, name, data) = next_event(&mut late);
+    assert_eq!((name.as_str(), data), ("missed", json!({ "events": 5 })));
+    assert_eq!(next_event(&mut late).2, json!({ "number": 6 }));
+    let mut again = listen_again(&server, None, Some(&resumed));
+    assert_eq!(next_event(&mut again).2, json!({ "number": 6 }), "what is lost is told once");
+
+    // Another run of the server: nobody knows how many.
+    for other in ["00000000-3", "nonsense"] {
+        let (_, name, data) = next_event(&mut listen_again(&server, None, Some(other)));
+        assert_eq!((name.as_str(), data), ("missed", json!({ "events": null })), "{other}");
+    }
+}
+
+#[test]
+fn who_comes_back_with_a_key_is_told_again_of_its_own_home_address_only() {
+    let server = Server::start(&["secret"]);
+    let operator = ("Authorization", "Bearer secret");
+    let reserved = server.ask("POST", "/api/v1/home-addresses", &[operator], Some(&json!({}))).json(201);
+    let own = reserved["homeAddress"].as_str().expect("an address").to_owned();
+    let key = format!("Bearer {}", reserved["key"].as_str().expect("a key"));
+    let begin = listen(&server, Some(&key)).find_map(|line| line.strip_prefix("id: ").map(str::to_owned)).expect("where it begins");
+    let tell =
+        |home: &str, event: &str| server.announcer.tell(ApiEvent { name: "binding", data: json!({"homeAddress": home, "event": event}) });
+    server.announcer.tell(ApiEvent { name: "session", data: json!({"session": "1"}) });
+    tell("fd00::77", "bound");
+    tell(&own, "bound");
+    let mut back = listen_again(&server, Some(&key), Some(&begin));
+    assert_eq!(next_event(&mut back).2, json!({"homeAddress": own, "event": "bound"}));
 }
 
 #[test]

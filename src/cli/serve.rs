@@ -511,7 +511,8 @@ fn pause(deadline: Option<Mono>, now: Mono) -> Duration {
 
 fn handover(kind: &'static str, event: &Event) {
     metrics::counter!("flowsteer_handovers_total", "kind" => kind).increment(1);
-    tracing::info!(home = %event.home, kind, "hand-over");
+    // What it came to is told when the new device has had its first packet.
+    tracing::debug!(home = %event.home, kind, "hand-over");
 }
 
 /// Tells listeners what becomes of presentations, and what the filter drops.
@@ -521,7 +522,7 @@ async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer:
     let mut dropped: HashMap<DropReason, u64> = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if !announcer.is_heard() {
+        if !announcer.is_heard(now().mono) {
             known.clear();
             dropped.clear();
             continue;

@@ -325,7 +325,7 @@ impl Shard {
             }
             self.steering.branch_started(home, serial, now);
         }
-        handover::tell(&mut slot.presentation, &self.steering);
+        handover::tell(&mut slot.presentation, &self.steering, now);
     }
 
     /// How many packets of an access unit leave at once.

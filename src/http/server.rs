@@ -21,13 +21,14 @@ use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
+use tracing::Instrument as _;
 
 use crate::http::api::{Api, Call, Outcome};
 use crate::http::connection::Impatient;
-use crate::http::event::ApiEvent;
+use crate::http::event::{EventId, Named, Resumed};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
-use crate::net::{Places, now};
+use crate::net::{Places, RequestId, now};
 
 /// Octets of a request's body.
 const MAX_BODY: usize = 64 * 1024;
@@ -100,22 +101,36 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
     }
 }
 
+/// Answers a request under a name of its own, which stands in each line that is logged meanwhile, and in the answer.
 async fn answer(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Result<Response<Body>, Infallible> {
+    let id = RequestId::next();
+    let span = tracing::info_span!("http", request = %id);
+    // What stands behind the path may be a secret.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = respond_to(api, request, peer, local).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(%peer, %method, path, status = response.status().as_u16(), "request"));
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    Ok(response)
+}
+
+async fn respond_to(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(refuse(&Problem::new(413, "too-large", "the body is too large or broken"))),
-        Err(_) => return Ok(refuse(&Problem::new(408, "timeout", "the body took too long"))),
+        Ok(Err(_)) => return refuse(&Problem::new(413, "too-large", "the body is too large or broken")),
+        Err(_) => return refuse(&Problem::new(408, "timeout", "the body took too long")),
     };
     let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local };
-    Ok(match api.answer(&call).await {
+    match api.answer(&call).await {
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
-        Ok(Outcome::Events(reach)) => events(&api, reach),
+        Ok(Outcome::Events(reach)) => events(&api, reach, call.headers.get("last-event-id").map(HeaderValue::as_bytes)),
         Err(problem) => refuse(&problem),
-    })
+    }
 }
 
 fn full(octets: Bytes) -> Body {
@@ -154,23 +169,36 @@ fn refuse(problem: &Problem) -> Response<Body> {
 
 /// What an event stream waits for.
 enum Told {
-    Event(ApiEvent),
+    /// Where it begins, and whether events before that are lost.
+    Begin(EventId, Option<Option<u64>>),
+    Event(Named),
     Missed(u64),
     Tick,
 }
 
-/// Server-sent events (WHATWG HTML section 9.2), until the listener's right has ended.
-fn events(api: &Arc<Api>, mut reach: Reach) -> Response<Body> {
-    let told = BroadcastStream::new(api.announcer.listen()).map(|event| match event {
+/// Server-sent events (WHATWG HTML section 9.2), behind the last one that the listener has heard, until its right has ended.
+fn events(api: &Arc<Api>, mut reach: Reach, last: Option<&[u8]>) -> Response<Body> {
+    // A browser sends none where it has heard none.
+    let last = last.filter(|last| !last.is_empty()).map(|last| std::str::from_utf8(last).unwrap_or("?"));
+    let Resumed { behind, missed, again, coming } = api.announcer.listen(last);
+    let coming = BroadcastStream::new(coming).map(|event| match event {
         Ok(event) => Told::Event(event),
         Err(BroadcastStreamRecvError::Lagged(missed)) => Told::Missed(missed),
     });
+    let before = std::iter::once(Told::Begin(behind, missed)).chain(again.into_iter().map(Told::Event));
     let ticks = IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| Told::Tick);
     let steering = Arc::clone(&api.steering);
+    let told = tokio_stream::iter(before).chain(coming);
     let texts = told.merge(ticks).map_while(move |told| match told {
-        Told::Event(event) if reach.admits(&event, &steering, now()) => Some(format!("event: {}\ndata: {}\n\n", event.name, event.data)),
+        Told::Event(named) if reach.admits(&named.1, &steering, now()) => {
+            let (id, event) = &*named;
+            Some(format!("id: {id}\nevent: {}\ndata: {}\n\n", event.name, event.data))
+        }
         _ if reach.is_over(&steering, now()) => None,
         Told::Event(_) => Some(String::new()),
+        // It is heard by no page: it only says where to go on.
+        Told::Begin(behind, None) => Some(format!("id: {behind}\n\n")),
+        Told::Begin(behind, Some(missed)) => Some(format!("id: {behind}\nevent: missed\ndata: {}\n\n", json!({ "events": missed }))),
         Told::Missed(missed) => Some(format!("event: missed\ndata: {}\n\n", json!({ "events": missed }))),
         Told::Tick => Some(": still here\n\n".to_owned()),
     });

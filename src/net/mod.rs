@@ -10,6 +10,7 @@ pub mod interface;
 pub mod labels;
 pub mod pair;
 pub mod process;
+pub mod request_id;
 pub mod udp;
 pub mod wait;
 
@@ -19,3 +20,4 @@ pub use clock::now;
 pub use connection::{Connection, Connections, Offer};
 pub use interface::media_source;
 pub use pair::{PeerSocket, bind_pair};
+pub use request_id::RequestId;

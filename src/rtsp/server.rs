@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Instrument as _;
 
-use crate::net::{Connection, Connections, Places, now};
+use crate::net::{Connection, Connections, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::{Link, Service, count_refusal, is_eager};
@@ -206,8 +207,10 @@ async fn answer(request: &Request, service: &Service, link: &mut Link, sending: 
         holds.fetch_add(1, Ordering::Relaxed);
         sending.hold_media();
     };
-    let answer = service.answer(request, link, hold).await;
-    tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request");
+    let span = tracing::info_span!("rtsp", request = %RequestId::next());
+    let answer = service.answer(request, link, hold).instrument(span.clone()).await;
+    // Its URL may hold a key, and its session is a secret.
+    span.in_scope(|| tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request"));
     sending.respond(&answer.response.emit(request.sequence()), now().mono);
     if answer.media_follows {
         match is_eager(request.header("User-Agent").unwrap_or_default()) {
