@@ -5,6 +5,7 @@ mod client;
 mod context;
 pub mod device;
 mod keygen;
+mod manual;
 pub mod operate;
 mod reload;
 pub mod serve;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Flag, Layers, Loaded};
 
@@ -38,6 +39,8 @@ enum Command {
     Check(ServeArgs),
     /// Make a key for the mobility signalling, and print it as an entry of the configuration.
     Keygen(keygen::Keygen),
+    Completions(manual::Completions),
+    Man(manual::Man),
     #[command(flatten)]
     Operate(operate::Operation),
     #[command(flatten)]
@@ -129,6 +132,8 @@ pub fn run() -> ExitCode {
             Ok(loaded) => finish(serve::run(&loaded, Arc::new(move || arguments.load()))),
             Err(error) => refuse(&error),
         },
+        Command::Completions(arguments) => finish(print(&manual::completions(&arguments, Cli::command()))),
+        Command::Man(arguments) => finish(manual::man(&arguments, Cli::command()).and_then(|page| print(&page))),
         Command::Keygen(arguments) => finish(keygen::run(&arguments)),
         Command::Check(arguments) => match arguments.load() {
             Ok(loaded) => {
