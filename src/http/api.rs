@@ -233,6 +233,9 @@ impl Api {
         match (&call.method, path) {
             (&Method::GET, ["healthz"]) => return Ok(Outcome::Text("text/plain; charset=utf-8", "ok\n".into())),
             (&Method::GET, ["readyz"]) => {
+                if self.stage.is_draining() {
+                    return Err(PlaybackError::Draining.into());
+                }
                 let answers = tokio::time::timeout(READY, self.stage.ping()).await;
                 if !matches!(answers, Ok(Ok(()))) {
                     return Err(Problem::new(503, "not-ready", "the data plane does not answer"));

@@ -59,6 +59,7 @@ impl From<PlaybackError> for Problem {
             PlaybackError::InvalidRange => Self::new(400, "invalid-range", error),
             PlaybackError::Full => Self::new(503, "too-many", error),
             PlaybackError::Unplayable => Self::new(422, "unplayable", error),
+            PlaybackError::Draining => Self::new(503, "draining", error),
             PlaybackError::Busy => Self::new(503, "busy", error),
         }
     }

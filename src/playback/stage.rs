@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -82,6 +83,9 @@ pub enum PlaybackError {
     /// The track's configuration cannot be sent.
     #[error("the track cannot be sent")]
     Unplayable,
+    /// The server is about to stop: what plays may play on, and nothing new begins.
+    #[error("the server is about to stop")]
+    Draining,
     /// More commands wait than can: nothing was done, and asking again later may help.
     #[error("the server is busy")]
     Busy,
@@ -426,12 +430,23 @@ pub trait Perform: Send + Sync {
 #[derive(Clone)]
 pub struct Stage {
     performer: Arc<dyn Perform>,
+    is_draining: Arc<AtomicBool>,
 }
 
 impl Stage {
     /// A stage over whatever carries out commands.
     pub fn new(performer: Arc<dyn Perform>) -> Self {
-        Self { performer }
+        Self { performer, is_draining: Arc::default() }
+    }
+
+    /// From now on no presentation begins; those that there are play on.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether none begins any more.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     /// Delivers a command that has no reply, or whose reply is taken care of.
@@ -451,8 +466,11 @@ impl Stage {
     /// See [`Command::Open`].
     ///
     /// # Errors
-    /// `Full`.
+    /// `Full`, `Draining`.
     pub async fn open(&self, presentation: PresentationId, opening: Opening) -> Result<(), PlaybackError> {
+        if self.is_draining() {
+            return Err(PlaybackError::Draining);
+        }
         self.ask(|reply| Command::Open { presentation, opening, reply }).await
     }
 
@@ -473,7 +491,7 @@ impl Stage {
     /// See [`Command::SetUp`].
     ///
     /// # Errors
-    /// `Unknown`, `Full`, `Unplayable`.
+    /// `Unknown`, `Full`, `Unplayable`; `Draining` where the presentation would begin with it.
     pub async fn set_up(
         &self,
         presentation: PresentationId,
@@ -481,6 +499,9 @@ impl Stage {
         flow: NewFlow,
         awaited: Awaited,
     ) -> Result<FlowFacts, PlaybackError> {
+        if opening.is_some() && self.is_draining() {
+            return Err(PlaybackError::Draining);
+        }
         self.ask(|reply| Command::SetUp { presentation, opening, flow, awaited, reply }).await
     }
 
