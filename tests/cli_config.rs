@@ -2,9 +2,13 @@
 
 mod cli_server;
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 
-use cli_server::{Server, flowsteer};
+use cli_server::{Running, SOON, Server, flowsteer};
+use serde_json::Value;
 
 fn lines(octets: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(octets).lines().map(str::to_owned).collect()
@@ -118,4 +122,231 @@ fn a_hang_up_takes_over_names_and_keys_and_names_what_needs_a_restart() {
     let log = server.log.lock().expect("pushing does not panic").join("\n");
     let secret = entry.lines().find_map(|line| line.strip_prefix("key = \"")).expect("a key");
     assert!(!log.contains(&secret[..64]), "{log}");
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_what_cannot_change_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, next) = (folder.path().join("f.toml"), folder.path().join("next"));
+    std::fs::write(&file, "[[home]]\nname = \"wall\"\ntitle = \"short.mp4\"\n").expect("written");
+    let server = Server::start(folder.path());
+    assert_eq!(server.describe("home/tv"), 404);
+    let tells = |told: &str| server.wait(told, |log| log.iter().any(|line| line.ends_with(told)));
+
+    // As an editor does it: another file in its place.
+    std::fs::write(&next, "[log]\nformat = \"json\"\n[serve]\ndrain_s = 3\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n")
+        .expect("written");
+    std::fs::rename(&next, &file).expect("renamed");
+    tells("the configuration was read again: serve.drain_s, home changed");
+    tells("a restart is needed for log.format");
+    assert_eq!((server.describe("home/tv"), server.describe("home/wall")), (200, 404));
+
+    // In place, with an error.
+    std::fs::write(&file, "[rtp]\nmut = 3\n").expect("written");
+    tells("f.toml:2: rtp.mut: no such key, did you mean rtp.mtu?");
+    tells("the one before stays in force");
+    assert_eq!(server.describe("home/tv"), 200);
+}
+
+#[test]
+fn a_file_that_is_not_to_be_watched_is_read_on_a_hang_up_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("f.toml");
+    std::fs::write(&file, "[serve]\nwatch = false\n").expect("written");
+    let films = folder.path().join("films");
+    std::fs::create_dir(&films).expect("made");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/media/short.mp4"), films.join("short.mp4")).expect("copied");
+    let server = Server::serve(folder.path(), &films);
+    std::fs::write(&file, "[serve]\nwatch = false\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n").expect("written");
+    // A change of the library is told later than one of the configuration would be.
+    std::fs::write(films.join("noise.mp4"), "noise").expect("written");
+    server.wait("the library has changed", |log| log.iter().any(|line| line.contains("the library has changed")));
+    assert_eq!(server.describe("home/tv"), 404);
+    server.hang_up();
+    server.wait("the new name is served", |_| server.describe("home/tv") == 200);
+    let log = server.log.lock().expect("pushing does not panic");
+    assert!(!log.iter().any(|line| line.contains("file has changed")), "{log:#?}");
+}
+
+#[test]
+fn shells_complete_every_command_and_man_has_a_page_for_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = |arguments: &[&str]| {
+        let output = flowsteer(folder.path(), &[], arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let help = done(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: BTreeSet<&str> =
+        commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !["", "help"].contains(name)).collect();
+    assert!(commands.len() > 10 && commands.contains("serve") && commands.contains("man"), "{commands:?}");
+
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = done(&["completions", shell]);
+        assert!(script.contains("--log-format") || script.contains("log-format"), "{shell}");
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+    }
+    // What bash makes of it.
+    let script = done(&["completions", "bash"]);
+    let ask = "COMP_WORDS=(flowsteer comp); COMP_CWORD=1; _flowsteer flowsteer comp flowsteer; echo \"${COMPREPLY[@]}\"";
+    let bash = std::process::Command::new("bash").args(["-c", &format!("{script}\n{ask}")]).output().expect("bash runs");
+    assert_eq!(String::from_utf8_lossy(&bash.stdout).trim(), "completions", "{bash:?}");
+    assert_eq!(flowsteer(folder.path(), &[], &["completions", "dos"]).status.code(), Some(2));
+
+    let page = done(&["man"]);
+    assert!(page.contains(".TH flowsteer 1") && page.contains("flowsteer\\-serve(1)"), "{page}");
+    assert_eq!(done(&["man", "--out", "pages"]), "");
+    let pages: BTreeSet<String> = std::fs::read_dir(folder.path().join("pages"))
+        .expect("written")
+        .map(|page| page.expect("readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    let wanted = commands.iter().map(|command| format!("flowsteer-{command}.1")).chain(["flowsteer.1".to_owned()]);
+    assert_eq!(pages, wanted.collect());
+    let serve = std::fs::read_to_string(folder.path().join("pages/flowsteer-serve.1")).expect("text");
+    assert!(serve.contains("\\-\\-drain") && serve.contains("flowsteer serve"), "{serve}");
+    assert_eq!(flowsteer(folder.path(), &[], &["man", "--out", "pages/flowsteer.1"]).status.code(), Some(1));
+}
+
+/// Asks over a connection of its own, and gives the whole answer.
+fn ask(authority: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(authority).expect("it listens");
+    stream.set_read_timeout(Some(SOON)).expect("possible");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    let mut reader = BufReader::new(stream);
+    while !answer.ends_with("\r\n\r\n") && reader.read_line(&mut answer).expect("an answer") > 0 {}
+    let length = answer.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).expect("a body");
+    answer + &String::from_utf8(body).expect("text")
+}
+
+/// A camera that knows nobody: it asks for a password, and lets in none. What it was asked with comes back.
+fn strict_camera() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let (sender, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let (mut request, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).is_ok_and(|count| count > 0) {
+                request += &line;
+                if line == "\r\n" {
+                    let number = request.lines().find_map(|line| line.strip_prefix("CSeq: ")).unwrap_or("1").to_owned();
+                    let challenge = "WWW-Authenticate: Basic realm=\"camera\"\r\n";
+                    let _ = write!(reader.get_mut(), "RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n{challenge}\r\n");
+                    if sender.send(std::mem::take(&mut request)).is_err() {
+                        return;
+                    }
+                }
+                line.clear();
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn no_secret_is_in_the_log_or_shown_whoever_uses_it() {
+    for format in ["human", "json"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (camera, asked) = strict_camera();
+        let key = "5e".repeat(32);
+        let mut secrets: Vec<String> = ["token-of-operators", "password-of-anna", "password-of-the-camera"].map(str::to_owned).into();
+        secrets.push(key.clone());
+        let config = format!(
+            "[log]\nlevel = \"trace\"\nformat = \"{format}\"\n[http]\ntokens = [\"{}\"]\n[[publish]]\npath = \"live\"\nusername = \"anna\"\n\
+             password = \"{}\"\n[[camera]]\nname = \"door\"\nurl = \"rtsp://{camera}/door\"\nusername = \"root\"\npassword = \"{}\"\nalways = true\n\
+             [[mobility.keys]]\nspi = \"0x300\"\nnai = \"tv@home\"\nkey = \"{key}\"\n",
+            secrets[0], secrets[1], secrets[2]
+        );
+        std::fs::write(folder.path().join("f.toml"), &config).expect("written");
+        let server = Server::start(folder.path());
+        let (rtsp, http) = (server.rtsp.strip_prefix("rtsp://").expect("a URL"), server.http.strip_prefix("http://").expect("a URL"));
+        // The camera is asked with its password (Basic: so that it is known to have been sent).
+        let with_password = std::iter::from_fn(|| asked.recv_timeout(SOON).ok()).find(|request| request.contains("Authorization: Basic "));
+        assert!(with_password.is_some(), "the camera was asked without a password");
+
+        // Operators, right and wrong; a home address with a key of its own; a player, and a take-over of what it plays.
+        let api = |method: &str, path: &str, token: &str| {
+            let head = format!("Host: {http}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n");
+            let body = if method == "POST" { "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" } else { "\r\n" };
+            ask(http, &format!("{method} {path} HTTP/1.1\r\n{head}{body}"))
+        };
+        let body = |answer: &str| serde_json::from_str::<Value>(answer.split("\r\n\r\n").nth(1).unwrap_or_default()).expect("JSON");
+        let reserved = api("POST", "/api/v1/home-addresses", &secrets[0]);
+        assert!(reserved.starts_with("HTTP/1.1 201"), "{reserved}");
+        secrets.push(body(&reserved)["key"].as_str().expect("a key").to_owned());
+        secrets.push("token-of-nobody".to_owned());
+        assert!(api("GET", "/api/v1/sessions?key=token-of-nobody", "token-of-nobody").starts_with("HTTP/1.1 401"));
+
+        let track = format!("rtsp://{rtsp}/countdown.mp4/trackID=0");
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+        let mut player = TcpStream::connect(rtsp).expect("it listens");
+        player.set_read_timeout(Some(SOON)).expect("possible");
+        write!(player, "SETUP {track} RTSP/1.0\r\nCSeq: 1\r\n{transport}\r\n").expect("sent");
+        let mut head = String::new();
+        let mut reader = BufReader::new(player.try_clone().expect("possible"));
+        while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).expect("an answer") > 0 {}
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {head}"));
+        let session = header("Session: ").split(';').next().expect("an id").to_owned();
+        write!(player, "PLAY rtsp://{rtsp}/countdown.mp4/ RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n").expect("sent");
+        reader.read_exact(&mut [0; 4096]).expect("it plays");
+        let home = header("Home-Address: ").split(';').next().expect("an address").to_owned();
+        secrets.push(session);
+        let context = body(&api("POST", &format!("/api/v1/home-addresses/{home}/context"), &secrets[0]));
+        let url = context["takeoverUrl"].as_str().expect("a URL").to_owned();
+        let token = url.split("key=").nth(1).expect("a key").to_owned();
+        secrets.push(token.clone());
+        secrets.push(context["context"]["flows"][0]["authorization"]["session_key"].as_str().expect("a key").to_owned());
+        assert!(ask(rtsp, &format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n")).starts_with("RTSP/1.0 200"), "{url}");
+        let wrong = token.replace(|letter: char| letter.is_ascii_lowercase(), "q");
+        let refused = ask(rtsp, &format!("DESCRIBE {} RTSP/1.0\r\nCSeq: 1\r\n\r\n", url.replace(&token, &wrong)));
+        assert!(refused.starts_with("RTSP/1.0 401"), "{refused}");
+        secrets.push(wrong);
+
+        // A publisher with a password that is none, in the form in which it is on the wire, too.
+        let basic = "YW5uYTpwYXNzd29yZC1vZi1ub2JvZHk=";
+        let announce =
+            format!("ANNOUNCE rtsp://{rtsp}/live RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Basic {basic}\r\nContent-Length: 0\r\n\r\n");
+        let refused = ask(rtsp, &announce);
+        assert!(refused.starts_with("RTSP/1.0 4"), "{refused}");
+        secrets.extend([basic.to_owned(), "password-of-nobody".to_owned()]);
+
+        // A device that binds with its key.
+        std::fs::write(folder.path().join("key.toml"), config.split_at(config.find("[[mobility").expect("it is there")).1)
+            .expect("written");
+        let mut device = Running::start(
+            folder.path(),
+            &["reserve", "--server", &server.mobility, "--key-file", "key.toml", "--device-dir", "device", "--bind", "--rtp", "5004"],
+        );
+        let told = device.line() + &device.told();
+
+        // The configuration is read again, with an error in each secret's line.
+        std::fs::write(folder.path().join("f.toml"), config.replace("password =", "pasword =").replace("tokens = [", "tokens = 3 # ["))
+            .expect("written");
+        server.hang_up();
+        server.wait("the errors are told", |log| log.iter().any(|line| line.contains("stays in force")));
+        let checked = flowsteer(folder.path(), &[], &["check", "--config", "f.toml"]);
+        assert_eq!(checked.status.code(), Some(2));
+        std::fs::write(folder.path().join("f.toml"), &config).expect("written");
+        let shown = flowsteer(folder.path(), &[], &["check", "--config", "f.toml"]);
+        assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+
+        let metrics = api("GET", "/metrics", &secrets[0]);
+        let sessions = api("GET", "/api/v1/sessions", &secrets[0]);
+        let titles = api("GET", "/api/v1/titles", &secrets[0]);
+        assert!(sessions.contains(&home) && titles.contains("door") && metrics.contains("flowsteer_sessions 1"), "{sessions}{titles}");
+        let log = server.log.lock().expect("pushing does not panic").join("\n");
+        assert!(log.contains("DEBUG") && log.contains("SETUP") && log.contains("/api/v1/sessions"), "{log}");
+        let texts = [log, metrics, sessions, titles, told, format!("{checked:?}{shown:?}")];
+        for secret in &secrets {
+            for text in &texts {
+                let place = text.find(secret.as_str()).map(|place| &text[place.saturating_sub(120)..place]);
+                assert_eq!(place, None, "{format}: {secret}");
+            }
+        }
+    }
 }

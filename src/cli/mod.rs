@@ -2,13 +2,16 @@
 
 mod cameras;
 mod client;
+mod config_file;
 mod context;
 pub mod device;
 mod keygen;
+mod log;
 mod manual;
 pub mod operate;
 mod reload;
 pub mod serve;
+mod signals;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use crate::cli::config_file::ConfigFile;
 use crate::config::{Flag, Layers, Loaded};
 
 /// A media-source server with built-in flow steering: serve a video library over RTSP, and move a playing film from one
@@ -47,7 +51,7 @@ enum Command {
     Device(device::DeviceCommand),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ServeArgs {
     /// The folder [default: ./media].
     media: Option<PathBuf>,
@@ -81,9 +85,38 @@ struct ServeArgs {
     /// How much is logged: error, warn, info, debug, trace [default: info].
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// How a line of the log is written: human, json [default: human].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Let what plays play on for so long after SIGTERM, while nothing new begins [default: 0; without a value, 300].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]
+    drain: Option<String>,
+}
+
+/// Flags of `serve` and `check`, each with the key that it sets.
+pub fn flags() -> Vec<(&'static str, &'static str)> {
+    ServeArgs::default().given().into_iter().map(|(key, name, _)| (key, name)).collect()
 }
 
 impl ServeArgs {
+    /// Keys that flags set, each with its flag and the value that was given.
+    fn given(&self) -> [(&'static str, &'static str, Option<String>); 12] {
+        [
+            ("library.path", "MEDIA", self.media.as_ref().map(|media| media.display().to_string())),
+            ("rtsp.listen", "--rtsp", self.rtsp.clone()),
+            ("rtp.port", "--rtp-port", self.rtp_port.clone()),
+            ("http.listen", "--http", self.http.clone()),
+            ("mobility.listen", "--mobility", self.mobility.clone()),
+            ("mobility.raw", "--mobility-raw", self.mobility_raw.then(|| "true".to_owned())),
+            ("steering.home_prefix", "--home-prefix", self.home_prefix.clone()),
+            ("steering.transition_ms", "--transition", self.transition.clone()),
+            ("state.dir", "--state", self.state.clone()),
+            ("log.level", "--log", self.log.clone()),
+            ("log.format", "--log-format", self.log_format.clone()),
+            ("serve.drain_s", "--drain", self.drain.clone()),
+        ]
+    }
+
     /// The configuration that file, environment and flags make now.
     fn load(&self) -> anyhow::Result<Loaded> {
         let text = match &self.config {
@@ -91,21 +124,7 @@ impl ServeArgs {
             None => None,
         };
         let name = self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-        let media = self.media.as_ref().map(|media| media.display().to_string());
-        let raw = self.mobility_raw.then(|| "true".to_owned());
-        let given: [(&'static str, &'static str, &Option<String>); 10] = [
-            ("library.path", "MEDIA", &media),
-            ("rtsp.listen", "--rtsp", &self.rtsp),
-            ("rtp.port", "--rtp-port", &self.rtp_port),
-            ("http.listen", "--http", &self.http),
-            ("mobility.listen", "--mobility", &self.mobility),
-            ("mobility.raw", "--mobility-raw", &raw),
-            ("steering.home_prefix", "--home-prefix", &self.home_prefix),
-            ("steering.transition_ms", "--transition", &self.transition),
-            ("state.dir", "--state", &self.state),
-            ("log.level", "--log", &self.log),
-        ];
-        let flags = given.into_iter().filter_map(|(key, name, value)| value.clone().map(|value| Flag { key, name, value })).collect();
+        let flags = self.given().into_iter().filter_map(|(key, name, value)| Some(Flag { key, name, value: value? })).collect();
         // A variable that is no text sets nothing.
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let file = text.as_deref().map(|text| (name.as_str(), text));
@@ -128,10 +147,7 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Serve(arguments) => match arguments.load() {
-            Ok(loaded) => finish(serve::run(&loaded, Arc::new(move || arguments.load()))),
-            Err(error) => refuse(&error),
-        },
+        Command::Serve(arguments) => serve(arguments),
         Command::Completions(arguments) => finish(print(&manual::completions(&arguments, Cli::command()))),
         Command::Man(arguments) => finish(manual::man(&arguments, Cli::command()).and_then(|page| print(&page))),
         Command::Keygen(arguments) => finish(keygen::run(&arguments)),
@@ -146,6 +162,20 @@ pub fn run() -> ExitCode {
         },
         Command::Operate(operation) => finish(operate::run(&operation, &cli.reach)),
         Command::Device(command) => finish(device::run(&command, &cli.reach)),
+    }
+}
+
+fn serve(arguments: ServeArgs) -> ExitCode {
+    let file = arguments.config.clone().map(|path| Arc::new(ConfigFile::new(path)));
+    let noted = file.clone();
+    let reread = move || {
+        // What changes while it is read is read again.
+        noted.iter().for_each(|file| file.note_read());
+        arguments.load()
+    };
+    match reread() {
+        Ok(loaded) => finish(serve::run(&loaded, Arc::new(reread), file)),
+        Err(error) => refuse(&error),
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use crate::cli::cameras::Cameras;
+use crate::cli::config_file::{ConfigFile, ConfigWatch};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
+use crate::cli::{log, signals};
 use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, PublishConfig, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
@@ -37,15 +38,15 @@ use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
 use crate::store::{FileStore, NoStore, Store, unique_local};
 
-/// Serves until a signal says otherwise; `reread` reads the configuration again.
+/// Serves until a signal says otherwise; `reread` reads the configuration again, also when `file` has changed.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
+pub fn run(loaded: &Loaded, reread: Reread, file: Option<Arc<ConfigFile>>) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Each shard has a heap, and those that answer requests share one.
     process::keep_little_memory(shards(config) + 1);
-    let set_level = log(config)?;
+    let set_level = log::start(&config.log)?;
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("other processes of this user may read this one's memory: {error}");
     }
@@ -60,23 +61,13 @@ pub fn run(loaded: &Loaded, reread: Reread) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(serve(config, reread, set_level));
+    let outcome = runtime.block_on(serve(config, reread, file, set_level));
     // Somebody may still be waiting for a disk.
     runtime.shutdown_background();
     outcome
 }
 
-fn log(config: &Config) -> anyhow::Result<SetLevel> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level")?;
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    let subscriber = subscriber.with_filter_reloading();
-    let handle = subscriber.reload_handle();
-    subscriber.init();
-    Ok(Box::new(move |level| Ok(handle.reload(tracing_subscriber::EnvFilter::try_new(level)?)?)))
-}
-
-async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::Result<()> {
+async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, set_level: SetLevel) -> anyhow::Result<()> {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
         .context("metrics")?
@@ -199,7 +190,8 @@ async fn serve(config: &Config, reread: Reread, set_level: SetLevel) -> anyhow::
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
     let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, set_level };
-    wait_for_signals(&watch_library, reload).await?;
+    let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
+    signals::wait(&watch_library, watch_config, reload, &stage).await?;
     let _ = stop.send(true);
     upkeep_task.abort();
     steering_task.abort();
@@ -236,26 +228,6 @@ async fn drain(connections: &Connections) {
     };
     if tokio::time::timeout(PATIENCE, drained).await.is_err() {
         tracing::debug!("some connections did not take their last packets");
-    }
-}
-
-async fn wait_for_signals(library: &Watch, mut reload: Reload) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => {
-                library.rescan();
-                reload = tokio::task::spawn_blocking(move || {
-                    reload.run();
-                    reload
-                })
-                .await?;
-            }
-        }
     }
 }
 

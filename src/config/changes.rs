@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::config::layers::keys;
 
 /// Keys that a running server takes over. `camera`, `home`, `mobility.keys` and `publish` stand for their entries.
-const LIVE: [&str; 12] = [
+pub(super) const LIVE: &[&str] = &[
     "camera",
     "home",
     "log.level",
@@ -17,6 +17,7 @@ const LIVE: [&str; 12] = [
     "mobility.one_flow_per_home",
     "mobility.remote_homes",
     "publish",
+    "serve.drain_s",
 ];
 
 /// The keys that differ.
@@ -54,7 +55,8 @@ impl Config {
         running.home.clone_from(&again.home);
         running.camera.clone_from(&again.camera);
         running.publish.clone_from(&again.publish);
-        running.log.clone_from(&again.log);
+        running.log.level.clone_from(&again.log.level);
+        running.serve.drain_s = again.serve.drain_s;
         running.mobility = crate::config::MobilityConfig {
             listen: self.mobility.listen,
             raw: self.mobility.raw,

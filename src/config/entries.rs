@@ -15,7 +15,7 @@ use crate::config::{CameraConfig, CameraTransport, HomeConfig, Password, Provisi
 pub(super) struct Entries {
     /// `[[name]]`
     pub name: &'static str,
-    fields: &'static [&'static str],
+    pub fields: &'static [&'static str],
     read: fn(&Entry<'_>, &mut Gathered<'_>),
 }
 

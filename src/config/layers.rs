@@ -104,7 +104,7 @@ impl Layers<'_> {
 }
 
 /// The environment variable of a key.
-fn variable(key: &str) -> String {
+pub(super) fn variable(key: &str) -> String {
     format!("{ENVIRONMENT}{}", key.to_uppercase().replace('.', "_"))
 }
 

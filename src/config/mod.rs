@@ -11,7 +11,9 @@ mod joining;
 mod layers;
 mod mobility;
 mod publish;
+mod reference;
 mod rules;
+mod serve;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
 pub use mobility::{CareOfTest, KeyError, MobilityConfig, ProvisionedKey, SecretKey};
 pub use publish::PublishConfig;
+pub use reference::{KeyFacts, ListFacts, key_facts, list_facts};
+pub use serve::{LogConfig, LogFormat, ServeConfig};
 
 /// Everything that can be set. Each field is a key of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The data plane.
     pub data: DataConfig,
+    /// How the server runs.
+    pub serve: ServeConfig,
     /// Home addresses that are kept under names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub home: Vec<HomeConfig>,
@@ -184,7 +190,7 @@ pub struct SteeringConfig {
     pub home_prefix: Option<Ipv6Net>,
     /// Milliseconds for which the old care-of is served beside the new one.
     pub transition_ms: u64,
-    /// The longest such time.
+    /// Milliseconds for which it is served at most while the new one has had no packet, and how far ahead an aligned one may begin.
     pub max_window_ms: u64,
     /// Seconds a presentation waits for a device when the last one is gone.
     pub linger_s: u64,
@@ -244,20 +250,6 @@ pub struct StateConfig {
     /// The folder in which what must survive is kept; `none` keeps nothing; unset is the user's state folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogConfig {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter.
-    pub level: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { level: "info".into() }
-    }
 }
 
 /// `[data]`

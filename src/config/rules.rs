@@ -24,7 +24,7 @@ impl Config {
         let (rtsp, rtp, http, steering, mobility) = (&self.rtsp, &self.rtp, &self.http, &self.steering, &self.mobility);
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 31] = [
+        let table: [(&[&str], bool, &'static str); 32] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -66,6 +66,7 @@ impl Config {
             (&["mobility.max_sas"], (1..=256).contains(&mobility.max_sas), "is 1 to 256"),
             (&["mobility.max_homes_per_identity"], mobility.max_homes_per_identity >= 1, at_least_one),
             (&["data.presentations"], self.data.presentations >= 1, at_least_one),
+            (&["serve.drain_s"], self.serve.drain_s <= 86_400, "is at most 86400"),
             (&["data.shards"], self.data.shards <= 256, "is at most 256"),
             (
                 &["log.level"],
