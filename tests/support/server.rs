@@ -93,6 +93,23 @@ impl Server {
         unsafe { libc::kill(id, libc::SIGHUP) };
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("pushing does not panic").clone()
+    }
+
+    /// Sends SIGTERM, and waits for nothing.
+    pub fn ask_to_end(&self) {
+        let id = libc::pid_t::try_from(self.child.id()).expect("a process id");
+        // SAFETY: no pointers; the process is our child and not yet waited for.
+        unsafe { libc::kill(id, libc::SIGTERM) };
+    }
+
+    /// How it ended by itself, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child can be waited for")
+    }
+
     /// Panics if it ended by itself.
     #[track_caller]
     pub fn assert_alive(&mut self) {
