@@ -22,3 +22,4 @@ pub mod rtsp;
 pub mod sdp;
 pub mod steering;
 pub mod store;
+pub mod tls;

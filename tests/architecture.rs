@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
     ("config", &[]),
     ("net", &[]),
+    ("tls", &[]),
     ("payload", &["library"]),
     ("sdp", &["payload", "library"]),
     ("publish", &["library"]),
@@ -26,7 +27,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
     ("camera", &["library", "net"]),
-    ("cli", &["camera", "config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store"]),
+    (
+        "cli",
+        &["camera", "config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store", "tls"],
+    ),
 ];
 
 /// Arrows that are to go: named here so that they are seen, and gone from here once they are gone from the sources.

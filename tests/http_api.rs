@@ -199,11 +199,12 @@ impl Server {
                 join: Join { way: JoinWay::AtOnce, rate_milli: 4000, ..Join::default() },
                 media_source: None,
                 limits: Limits::default(),
+                insecure_keys: false,
             },
         };
         change(&mut api.settings);
         prometheus();
-        runtime.spawn(flowsteer::http::server::serve(listener, Arc::new(api), stopped));
+        runtime.spawn(flowsteer::http::server::serve(vec![listener.into()], Arc::new(api), stopped));
         Self { address, steering, stage, announcer, library, full, described, runtime, _stop: stop, _media: media }
     }
 

@@ -1,12 +1,22 @@
 //! A small HTTP client for the operating commands.
 
-use anyhow::Context as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::client_config;
 
 /// The server's refusal (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +43,10 @@ fn advice(status: u16, kind: &str) -> &'static str {
 
 /// Where the server is, and what is shown to it.
 pub struct Client {
-    /// `http://host:port`
+    /// `http://host:port` or `https://host:port`
     pub server: String,
+    /// A file with the certificate that vouches for an `https://` server.
+    pub ca: Option<PathBuf>,
     /// A bearer token.
     pub token: Option<String>,
 }
@@ -49,16 +61,25 @@ impl Client {
     }
 
     async fn call_async(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let authority = self.server.strip_prefix("http://").with_context(|| format!("--server {}: not an http:// URL", self.server))?;
+        let (authority, port) = match (self.server.strip_prefix("http://"), self.server.strip_prefix("https://")) {
+            (Some(authority), _) => (authority, 80),
+            (None, Some(authority)) => (authority, 443),
+            (None, None) => bail!("--server {}: not an http:// or https:// URL", self.server),
+        };
         let authority = authority.trim_end_matches('/');
         let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|octet| octet.is_ascii_digit())) {
             authority.to_owned()
         } else {
-            format!("{authority}:80")
+            format!("{authority}:{port}")
         };
-        let stream = TcpStream::connect(&with_port).await.with_context(|| format!("no server answers at {}", self.server))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let connected = TcpStream::connect(&with_port).await;
+        let stream = connected.with_context(|| format!("no server answers at {}", self.server))?;
+        let mut sender = if port == 443 {
+            let host = with_port.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+            talk(self.secure(stream, host).await?).await?
+        } else {
+            talk(stream).await?
+        };
         let mut request = Request::builder().method(method).uri(path).header("host", authority).header("accept", "application/json");
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -81,4 +102,19 @@ impl Client {
         }
         Ok(value)
     }
+
+    /// Makes sure who the server is.
+    async fn secure(&self, stream: TcpStream, host: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let ca = self.ca.as_ref().context("an https:// server needs --ca, the file of its certificate or of the one that has signed it")?;
+        let config = client_config(ca).context("--ca")?;
+        let name = ServerName::try_from(host.to_owned()).with_context(|| format!("--server {}: no host", self.server))?;
+        let secured = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        secured.with_context(|| format!("no TLS connection to {}", self.server))
+    }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

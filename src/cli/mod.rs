@@ -1,10 +1,12 @@
 //! The command line.
 
 mod cameras;
+mod cert;
 mod client;
 mod config_file;
 mod context;
 pub mod device;
+mod identity;
 mod keygen;
 mod log;
 mod manual;
@@ -45,6 +47,8 @@ enum Command {
     Keygen(keygen::Keygen),
     Completions(manual::Completions),
     Man(manual::Man),
+    /// Make a certificate that vouches for itself, and its key.
+    Cert(cert::Cert),
     #[command(flatten)]
     Operate(operate::Operation),
     #[command(flatten)]
@@ -61,12 +65,24 @@ struct ServeArgs {
     /// Where RTSP is served [default: [::]:8554].
     #[arg(long, value_name = "ADDR")]
     rtsp: Option<String>,
+    /// Where RTSP is served over TLS; `none` serves it nowhere [default: [::]:8322 where there is a certificate].
+    #[arg(long, value_name = "ADDR")]
+    rtsps: Option<String>,
     /// The RTP port, RTCP is the next one [default: 8000].
     #[arg(long, value_name = "PORT")]
     rtp_port: Option<String>,
     /// Where the API is served [default: [::]:8080].
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Where the API is served over TLS; `none` serves it nowhere [default: [::]:8443 where there is a certificate].
+    #[arg(long, value_name = "ADDR")]
+    https: Option<String>,
+    /// The server's certificate, a PEM file.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// The certificate's key, a PEM file.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Where the mobility signalling is served [default: [::]:5436].
     #[arg(long, value_name = "ADDR")]
     mobility: Option<String>,
@@ -100,10 +116,15 @@ pub fn flags() -> Vec<(&'static str, &'static str)> {
 
 impl ServeArgs {
     /// Keys that flags set, each with its flag and the value that was given.
-    fn given(&self) -> [(&'static str, &'static str, Option<String>); 12] {
+    fn given(&self) -> [(&'static str, &'static str, Option<String>); 16] {
+        let text = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
         [
-            ("library.path", "MEDIA", self.media.as_ref().map(|media| media.display().to_string())),
+            ("library.path", "MEDIA", text(&self.media)),
             ("rtsp.listen", "--rtsp", self.rtsp.clone()),
+            ("rtsp.tls_listen", "--rtsps", self.rtsps.clone()),
+            ("http.tls_listen", "--https", self.https.clone()),
+            ("tls.certificate", "--certificate", text(&self.certificate)),
+            ("tls.key", "--key", text(&self.key)),
             ("rtp.port", "--rtp-port", self.rtp_port.clone()),
             ("http.listen", "--http", self.http.clone()),
             ("mobility.listen", "--mobility", self.mobility.clone()),
@@ -131,7 +152,10 @@ impl ServeArgs {
         // Files that the configuration names lie beside it.
         let beside = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let read_file = |path: &Path| std::fs::read_to_string(beside.join(path)).map_err(|error| error.to_string());
-        Ok(Layers { file, environment: environment.collect(), flags }.load(&read_file)?)
+        let mut loaded = Layers { file, environment: environment.collect(), flags }.load(&read_file)?;
+        identity::place(&mut loaded, beside);
+        identity::check(&loaded)?;
+        Ok(loaded)
     }
 }
 
@@ -151,6 +175,7 @@ pub fn run() -> ExitCode {
         Command::Completions(arguments) => finish(print(&manual::completions(&arguments, Cli::command()))),
         Command::Man(arguments) => finish(manual::man(&arguments, Cli::command()).and_then(|page| print(&page))),
         Command::Keygen(arguments) => finish(keygen::run(&arguments)),
+        Command::Cert(arguments) => finish(cert::run(&arguments)),
         Command::Check(arguments) => match arguments.load() {
             Ok(loaded) => {
                 for warning in &loaded.warnings {

@@ -1,6 +1,7 @@
 //! The operating commands: what is served, what plays where, and moving it. They use a running server's HTTP API.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -16,6 +17,9 @@ pub struct Reach {
     /// The server's API [default: http://127.0.0.1:8080]; for device commands also a HOST or HOST:PORT of the signalling.
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
+    /// The certificate of an https:// server, or of who has signed it: a PEM file.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// A bearer token: an operator's, or a home address's key; of `give` the token that `prove` printed.
     #[arg(long, global = true, value_name = "TOKEN")]
     token: Option<String>,
@@ -47,7 +51,7 @@ impl Reach {
 
     /// Asks its API.
     pub(super) fn client(&self) -> Client {
-        Client { server: self.api().to_owned(), token: self.token.clone() }
+        Client { server: self.api().to_owned(), ca: self.ca.clone(), token: self.token.clone() }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::rtsp::publishers::Publishers;
 use crate::rtsp::service::HomeNames;
 use crate::steering::BindingCache;
 use crate::store::{Kept, Store};
+use crate::tls::Identity;
 use anyhow::Context as _;
 
 /// Reads the configuration again.
@@ -39,6 +40,8 @@ pub struct Reload {
     pub cameras: Cameras,
     /// Who may publish, and does.
     pub publishers: Arc<Publishers>,
+    /// Who the server is over TLS.
+    pub identity: Option<Arc<Identity>>,
     /// Sets what is logged.
     pub set_level: SetLevel,
 }
@@ -46,6 +49,9 @@ pub struct Reload {
 impl Reload {
     /// Reads the configuration again, and takes over what can be. One with errors changes nothing.
     pub fn run(&mut self) {
+        if let Some(identity) = &self.identity {
+            identity.reload_and_tell();
+        }
         let loaded = match (self.reread)() {
             Ok(loaded) => loaded,
             Err(error) => {

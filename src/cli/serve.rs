@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::cli::cameras::Cameras;
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
+use crate::cli::identity;
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::cli::{log, signals};
 use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, PublishConfig, Unbound};
@@ -26,7 +27,7 @@ use crate::library::watch::Watch;
 use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
-use crate::net::{Connections, Refusals, labels, media_source, now, process};
+use crate::net::{Connections, Door, Refusals, labels, media_source, now, process};
 use crate::now::Mono;
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
@@ -37,6 +38,7 @@ use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
 use crate::store::{FileStore, NoStore, Store, unique_local};
+use crate::tls::{Identity, keep_current};
 
 /// Serves until a signal says otherwise; `reread` reads the configuration again, also when `file` has changed.
 ///
@@ -146,6 +148,24 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let signalling = signalling.start(Responder::new(Arc::clone(&steering), responder_settings(config)))?;
     let http_listener = listen(config.http.listen).with_context(|| format!("http.listen {}", config.http.listen))?;
     let http = http_listener.local_addr()?;
+    let (mut rtsp_doors, mut http_doors): (Vec<Door>, Vec<Door>) = (vec![listener.into()], vec![http_listener.into()]);
+    let identity = identity::files(config).map(Identity::open).transpose()?.map(Arc::new);
+    let (mut rtsps, mut https) = (None, None);
+    if let Some(identity) = &identity {
+        if let Some(address) = config.tls.address(config.rtsp.tls_listen, RTSPS) {
+            let listener = listen(address).with_context(|| format!("rtsp.tls_listen {address}"))?;
+            rtsps = Some(listener.local_addr()?);
+            rtsp_doors.push(Door::secured(listener, Arc::new(identity.server_config(&[])?)));
+        }
+        if let Some(address) = config.tls.address(config.http.tls_listen, HTTPS) {
+            let listener = listen(address).with_context(|| format!("http.tls_listen {address}"))?;
+            https = Some(listener.local_addr()?);
+            http_doors.push(Door::secured(listener, Arc::new(identity.server_config(&["http/1.1"])?)));
+        }
+    }
+    if config.http.insecure_keys {
+        tracing::warn!("http.insecure_keys: keys of home addresses are given out without TLS, and can be read on their way");
+    }
     let api = Arc::new(Api {
         stage: stage.clone(),
         steering: Arc::clone(&steering),
@@ -170,10 +190,12 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
                 connections_per_address: config.http.connections_per_address,
                 write_timeout: Duration::from_secs(config.http.write_timeout_s),
             },
+            insecure_keys: config.http.insecure_keys,
         },
     });
-    let http_task = tokio::spawn(crate::http::server::serve(http_listener, api, stopped.clone()));
-    let rtsp_task = tokio::spawn(crate::rtsp::server::serve(listener, Arc::clone(&service), Arc::clone(&connections), stopped));
+    let http_task = tokio::spawn(crate::http::server::serve(http_doors, api, stopped.clone()));
+    let rtsp_task = tokio::spawn(crate::rtsp::server::serve(rtsp_doors, Arc::clone(&service), Arc::clone(&connections), stopped));
+    let identity_task = identity.clone().map(|identity| tokio::spawn(keep_current(identity)));
     let upkeep_task = tokio::spawn(keep_metrics(recorder));
     let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), steering_changed));
     let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
@@ -182,6 +204,12 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     writeln!(out, "rtsp  rtsp://{rtsp}/")?;
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
     writeln!(out, "http  http://{http}/")?;
+    if let Some(rtsps) = rtsps {
+        writeln!(out, "rtsps  rtsps://{rtsps}/")?;
+    }
+    if let Some(https) = https {
+        writeln!(out, "https  https://{https}/")?;
+    }
     writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
     writeln!(out, "library  {} titles in {}{}", library.len(), config.library.path.display(), progress(&library))?;
     writeln!(out, "ready")?;
@@ -189,11 +217,14 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     drop(out);
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
-    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, set_level };
+    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, identity, set_level };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
     signals::wait(&watch_library, watch_config, reload, &stage).await?;
     let _ = stop.send(true);
     upkeep_task.abort();
+    if let Some(task) = identity_task {
+        task.abort();
+    }
     steering_task.abort();
     session_task.abort();
     // BYE comes first; connections get a moment to take it. The watch is left to itself: it may be in the middle of a rescan.
@@ -205,6 +236,10 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     Ok(())
 }
 
+/// The port of RTSP over TLS, unless configured: 322 is the registered one (RFC 7826 section 22.14), as 554 is of 8554.
+const RTSPS: u16 = 8322;
+/// The port of HTTP over TLS, unless configured.
+const HTTPS: u16 = 8443;
 /// A library of so many titles is waited for …
 const SMALL: usize = 1000;
 /// … and may take so long to be indexed before it is served all the same.

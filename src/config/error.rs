@@ -72,6 +72,9 @@ pub enum Fault {
     /// It is no key; the digits themselves are not told.
     #[error("{0}")]
     Key(KeyError),
+    /// The file that it names cannot be used.
+    #[error("{0}")]
+    File(String),
     /// The value breaks a rule of its key, or of several keys together.
     #[error("{0}")]
     Rule(&'static str),

@@ -15,7 +15,16 @@ use crate::config::{CameraConfig, Config, HomeConfig, ProvisionedKey, PublishCon
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
 
 /// Keys that have no default, or are not shown.
-const WITHOUT_DEFAULT: [&str; 4] = ["steering.home_prefix", "steering.media_source", "state.dir", "http.tokens"];
+const WITHOUT_DEFAULT: [&str; 8] = [
+    "steering.home_prefix",
+    "steering.media_source",
+    "state.dir",
+    "http.tokens",
+    "http.tls_listen",
+    "rtsp.tls_listen",
+    "tls.certificate",
+    "tls.key",
+];
 
 /// Keys whose values are repeated nowhere.
 pub(in crate::config) const SECRET: [&str; 1] = ["http.tokens"];

@@ -17,6 +17,7 @@ mod serve;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use mobility::{CareOfTest, KeyError, MobilityConfig, ProvisionedKey, SecretK
 pub use publish::PublishConfig;
 pub use reference::{KeyFacts, ListFacts, key_facts, list_facts};
 pub use serve::{LogConfig, LogFormat, ServeConfig};
+pub use tls::{TlsConfig, TlsListen};
 
 /// Everything that can be set. Each field is a key of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub rtp: RtpConfig,
     /// The API.
     pub http: HttpConfig,
+    /// Who the server is, over TLS.
+    pub tls: TlsConfig,
     /// Home addresses, filter and map.
     pub steering: SteeringConfig,
     /// The mobility signalling.
@@ -89,6 +93,9 @@ impl Default for LibraryConfig {
 pub struct RtspConfig {
     /// Where RTSP is served; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where RTSP is served over TLS; unset is port 8322 where there is a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_listen: Option<TlsListen>,
     /// Connections in all.
     pub connections: usize,
     /// Connections from one address.
@@ -111,6 +118,7 @@ impl Default for RtspConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8554)),
+            tls_listen: None,
             connections: 10_000,
             connections_per_address: 4096,
             sessions_per_connection: 16,
@@ -155,6 +163,11 @@ impl Default for RtpConfig {
 pub struct HttpConfig {
     /// Where the API is served; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the API is served over TLS; unset is port 8443 where there is a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_listen: Option<TlsListen>,
+    /// Give the keys of home addresses also to who asks without TLS from another machine.
+    pub insecure_keys: bool,
     /// Bearer tokens of operators; without any, operators are who come from this machine.
     #[serde(skip_serializing)]
     pub tokens: Vec<String>,
@@ -172,6 +185,8 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
+            tls_listen: None,
+            insecure_keys: false,
             tokens: Vec::new(),
             hosts: Vec::new(),
             connections: 2048,

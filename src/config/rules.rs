@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 use url::Url;
 
-use crate::config::Config;
+use crate::config::{Config, TlsListen};
 
 /// A rule that a configuration breaks.
 pub(super) struct Broken {
@@ -22,9 +22,11 @@ impl Config {
     pub(super) fn broken_rules(&self) -> Vec<Broken> {
         let mut broken = Vec::new();
         let (rtsp, rtp, http, steering, mobility) = (&self.rtsp, &self.rtp, &self.http, &self.steering, &self.mobility);
+        let tls = &self.tls;
+        let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 32] = [
+        let table: [(&[&str], bool, &'static str); 36] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -65,6 +67,10 @@ impl Config {
             (&["mobility.max_bids"], (1..=64).contains(&mobility.max_bids), "is 1 to 64"),
             (&["mobility.max_sas"], (1..=256).contains(&mobility.max_sas), "is 1 to 256"),
             (&["mobility.max_homes_per_identity"], mobility.max_homes_per_identity >= 1, at_least_one),
+            (&["tls.certificate"], tls.certificate.is_some() || tls.key.is_none(), "tls.certificate and tls.key go together"),
+            (&["tls.key"], tls.key.is_some() || tls.certificate.is_none(), "tls.certificate and tls.key go together"),
+            (&["rtsp.tls_listen"], may_secure(rtsp.tls_listen), "needs tls.certificate and tls.key"),
+            (&["http.tls_listen"], may_secure(http.tls_listen), "needs tls.certificate and tls.key"),
             (&["data.presentations"], self.data.presentations >= 1, at_least_one),
             (&["serve.drain_s"], self.serve.drain_s <= 86_400, "is at most 86400"),
             (&["data.shards"], self.data.shards <= 256, "is at most 256"),

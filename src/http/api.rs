@@ -79,6 +79,8 @@ pub struct ApiSettings {
     pub media_source: Option<Ipv6Addr>,
     /// Bounds of what connections take.
     pub limits: Limits,
+    /// Whether first keys are given out to who can be overheard.
+    pub insecure_keys: bool,
 }
 
 /// A request.
@@ -95,6 +97,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// The address asked, canonical.
     pub local: SocketAddr,
+    /// Whether nobody between can read along.
+    pub is_secured: bool,
 }
 
 /// An answer.
@@ -380,6 +384,12 @@ impl Api {
     }
 
     fn reserve(&self, call: &Call, now: Now) -> Result<Outcome, Problem> {
+        // What stays on this machine is not overheard, whatever its addresses.
+        let is_here = call.peer.ip().is_loopback() || call.peer.ip() == call.local.ip();
+        if !(call.is_secured || is_here || self.settings.insecure_keys) {
+            let detail = "the answer would hold a key that others can read on its way: ask over https, or from this machine";
+            return Err(Problem::new(403, "insecure-transport", detail));
+        }
         let body: ReserveBody = if call.body.is_empty() {
             ReserveBody { name: None, lifetime_seconds: None, care_of: None, rtcp: None, proof: None }
         } else {

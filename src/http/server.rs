@@ -1,4 +1,4 @@
-//! The HTTP listener: one task a connection, bounded in number, header time and body size.
+//! The HTTP listeners: one task a connection, bounded in number, header time and body size.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,8 +16,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
@@ -28,11 +30,12 @@ use crate::http::connection::Impatient;
 use crate::http::event::{EventId, Named, Resumed};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
-use crate::net::{Places, RequestId, now};
+use crate::net::door::count_failed_handshake;
+use crate::net::{Door, Places, RequestId, now};
 
 /// Octets of a request's body.
 const MAX_BODY: usize = 64 * 1024;
-/// A request's headers must arrive in this time.
+/// A request's headers must arrive in this time, and before them the TLS handshake in as much.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// … and its body in this.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -46,17 +49,24 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nR
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// Serves connections until `stop` says so.
+/// Serves the connections of all doors until `stop` says so.
 ///
 /// # Errors
-/// The listener's own.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+/// The listeners' own.
+pub async fn serve(doors: Vec<Door>, api: Arc<Api>, stop: watch::Receiver<bool>) -> io::Result<()> {
     let places = Arc::new(Places::default());
+    let mut open: JoinSet<()> = doors.into_iter().map(|door| admit(door, Arc::clone(&places), Arc::clone(&api), stop.clone())).collect();
+    while open.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Lets in who comes to one door.
+async fn admit(door: Door, places: Arc<Places>, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
     let limits = api.settings.limits;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => return Ok(()),
+            accepted = door.listener.accept() => accepted,
+            _ = stop.changed() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -71,8 +81,10 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
             Ok(place) => place,
             Err(full) => {
                 metrics::counter!("flowsteer_http_refused_total", "limit" => full.limit()).increment(1);
-                // Who does not take even this is closed without a word.
-                let _ = stream.try_write(FULL);
+                // Who does not take even this, or expects TLS, is closed without a word.
+                if door.tls.is_none() {
+                    let _ = stream.try_write(FULL);
+                }
                 continue;
             }
         };
@@ -80,42 +92,70 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let local = stream.local_addr().map(|local| SocketAddr::new(local.ip().to_canonical(), local.port()));
         let Ok(local) = local else { continue };
-        let api = Arc::clone(&api);
+        let way = Way { peer, local, is_secured: door.tls.is_some() };
+        let (api, acceptor) = (Arc::clone(&api), door.tls.clone().map(TlsAcceptor::from));
         let mut stop = stop.clone();
         tokio::spawn(async move {
             let _place = place;
-            let answer = service_fn(|request| answer(Arc::clone(&api), request, peer, local));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .max_buf_size(64 * 1024)
-                .serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), answer);
-            let outcome = tokio::select! {
-                outcome = connection => outcome,
-                _ = stop.changed() => Ok(()),
+            let served = async {
+                match acceptor {
+                    None => converse(stream, api, way).await,
+                    Some(acceptor) => {
+                        let shaken = tokio::time::timeout(HEADER_TIME, acceptor.accept(stream)).await;
+                        match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                            Ok(stream) => converse(stream, api, way).await,
+                            Err(error) => {
+                                count_failed_handshake("https", &error);
+                                tracing::debug!(%peer, "no TLS connection: {error}");
+                            }
+                        }
+                    }
+                }
             };
-            if let Err(error) = outcome {
-                tracing::debug!(%peer, "connection ended: {error}");
+            tokio::select! {
+                () = served => {}
+                _ = stop.changed() => {}
             }
         });
     }
 }
 
+/// How a connection came.
+#[derive(Clone, Copy)]
+struct Way {
+    peer: SocketAddr,
+    local: SocketAddr,
+    is_secured: bool,
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<Api>, way: Way) {
+    let patience = api.settings.limits.write_timeout;
+    let answer = service_fn(|request| answer(Arc::clone(&api), request, way));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(Impatient::new(stream, patience)), answer);
+    if let Err(error) = connection.await {
+        tracing::debug!(peer = %way.peer, "connection ended: {error}");
+    }
+}
+
 /// Answers a request under a name of its own, which stands in each line that is logged meanwhile, and in the answer.
-async fn answer(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Result<Response<Body>, Infallible> {
+async fn answer(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Result<Response<Body>, Infallible> {
     let id = RequestId::next();
     let span = tracing::info_span!("http", request = %id);
     // What stands behind the path may be a secret.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = respond_to(api, request, peer, local).instrument(span.clone()).await;
-    span.in_scope(|| tracing::debug!(%peer, %method, path, status = response.status().as_u16(), "request"));
+    let mut response = respond_to(api, request, way).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(peer = %way.peer, %method, path, status = response.status().as_u16(), "request"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert("x-request-id", id);
     }
     Ok(response)
 }
 
-async fn respond_to(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr, local: SocketAddr) -> Response<Body> {
+async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await;
     let body = match body {
@@ -123,7 +163,8 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, peer: SocketAddr,
         Ok(Err(_)) => return refuse(&Problem::new(413, "too-large", "the body is too large or broken")),
         Err(_) => return refuse(&Problem::new(408, "timeout", "the body took too long")),
     };
-    let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local };
+    let Way { peer, local, is_secured } = way;
+    let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local, is_secured };
     match api.answer(&call).await {
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),

@@ -6,6 +6,8 @@
 //!
 //! Media may be held back until a response is out ([`Connection::hold_media`]): what is offered meanwhile waits behind
 //! it.
+//!
+//! A connection may be secured by TLS. Then what waits does so as it was offered, and is sealed when the socket takes it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::DashMap;
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::net::secured::Secured;
 use crate::now::Mono;
+
+/// Octets that are read at once, from the stack: requests are smaller.
+const READ: usize = 4 * 1024;
 
 /// What became of media that was offered to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,9 +36,10 @@ pub enum Offer {
     Closed,
 }
 
-/// The sending half of a connection.
+/// The sending half of a connection; where it is secured, both halves, since they share their keys.
 pub struct Connection {
     id: u64,
+    is_secured: bool,
     stream: Arc<TcpStream>,
     limit: usize,
     outbound: Mutex<Outbound>,
@@ -46,6 +54,15 @@ struct Outbound {
     held: Vec<u8>,
     media_held: bool,
     closed: bool,
+    /// Where the connection is secured.
+    tls: Option<Box<Secured>>,
+}
+
+impl Outbound {
+    /// Octets that wait for the socket.
+    fn backlog(&self) -> usize {
+        self.waiting.len() + self.held.len() + self.tls.as_ref().map_or(0, |tls| tls.backlog())
+    }
 }
 
 impl Connection {
@@ -61,7 +78,7 @@ impl Connection {
     /// however many: an access unit larger than the limit would never go otherwise.
     pub fn offer(&self, frames: &[u8], now: Mono) -> Offer {
         let mut outbound = self.lock();
-        let waiting = outbound.waiting.len() + outbound.held.len();
+        let waiting = outbound.backlog();
         if !outbound.closed && waiting > 0 && waiting + frames.len() > self.limit {
             return Offer::Full;
         }
@@ -101,8 +118,7 @@ impl Connection {
 
     /// Octets that wait for the socket.
     pub fn backlog(&self) -> usize {
-        let outbound = self.lock();
-        outbound.waiting.len() + outbound.held.len()
+        self.lock().backlog()
     }
 
     /// Holds media back from now on, until [`Connection::release_media`].
@@ -131,7 +147,7 @@ impl Connection {
                 if outbound.closed {
                     return Ok(());
                 }
-                outbound.waiting.is_empty()
+                outbound.waiting.is_empty() && outbound.tls.as_ref().is_none_or(|tls| tls.backlog() == 0)
             };
             if idle {
                 self.drain.notified().await;
@@ -143,10 +159,60 @@ impl Connection {
         }
     }
 
+    /// Waits until something can be read.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Hands what has come to `take`; whether more may come.
+    ///
+    /// # Errors
+    /// The socket's; [`io::ErrorKind::InvalidData`] where the peer breaks the rules of TLS.
+    pub fn read(&self, mut take: impl FnMut(&[u8]), now: Mono) -> io::Result<bool> {
+        let mut received = [0; READ];
+        if !self.is_secured {
+            return match self.stream.try_read(&mut received) {
+                Ok(count) => {
+                    take(received.get(..count).unwrap_or_default());
+                    Ok(count > 0)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+                Err(error) => Err(error),
+            };
+        }
+        let mut outbound = self.lock();
+        let Some(tls) = &mut outbound.tls else { return Ok(false) };
+        let more = tls.receive(&self.stream, &mut received, take);
+        // Reading may have made something to be sent.
+        let flushed = self.flush(&mut outbound, now);
+        if outbound.backlog() > 0 {
+            self.drain.notify_one();
+        }
+        more.and_then(|more| flushed.map(|()| more))
+    }
+
+    /// Whether it is secured, and the keys have yet to be agreed on. Reading brings that on.
+    pub fn is_shaking_hands(&self) -> bool {
+        self.is_secured && self.lock().tls.as_ref().is_some_and(|tls| tls.is_shaking_hands())
+    }
+
+    /// Whether it is secured.
+    pub const fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
     /// Refuses everything from now on and forgets what waits; the socket itself closes when its last holder drops it.
     pub fn close(&self) {
         let mut outbound = self.lock();
+        let is_whole = !outbound.closed && outbound.waiting.is_empty();
+        if let Some(tls) = outbound.tls.as_mut().filter(|_| is_whole) {
+            tls.say_goodbye(&self.stream);
+        }
         outbound.closed = true;
+        outbound.tls = None;
         outbound.waiting = VecDeque::new();
         outbound.held = Vec::new();
         self.drain.notify_one();
@@ -171,7 +237,7 @@ impl Connection {
         let mut rest = octets;
         if outbound.waiting.is_empty() {
             while !rest.is_empty() {
-                match self.stream.try_write(rest) {
+                match put(&self.stream, &mut outbound.tls, rest) {
                     Ok(taken) if taken > 0 => {
                         self.last_taken.store(now.as_nanos(), Ordering::Relaxed);
                         rest = &rest[taken..];
@@ -190,13 +256,15 @@ impl Connection {
         } else if !rest.is_empty() {
             outbound.waiting.extend(rest);
             self.drain.notify_one();
+        } else if outbound.tls.as_ref().is_some_and(|tls| tls.backlog() > 0) {
+            self.drain.notify_one();
         }
     }
 
     fn flush(&self, outbound: &mut Outbound, now: Mono) -> io::Result<()> {
         while !outbound.waiting.is_empty() {
             let (front, _) = outbound.waiting.as_slices();
-            match self.stream.try_write(front) {
+            match put(&self.stream, &mut outbound.tls, front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     self.last_taken.store(now.as_nanos(), Ordering::Relaxed);
@@ -204,6 +272,16 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    outbound.closed = true;
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(tls) = &mut outbound.tls {
+            match tls.flush(&self.stream) {
+                Ok(0) => {}
+                Ok(_) => self.last_taken.store(now.as_nanos(), Ordering::Relaxed),
                 Err(error) => {
                     outbound.closed = true;
                     return Err(error);
@@ -221,6 +299,14 @@ impl Connection {
     }
 }
 
+/// Gives the socket, or what seals for it, as much as it takes at once.
+fn put(stream: &TcpStream, tls: &mut Option<Box<Secured>>, octets: &[u8]) -> io::Result<usize> {
+    match tls {
+        None => stream.try_write(octets),
+        Some(tls) => tls.put(stream, octets),
+    }
+}
+
 /// All connections that may carry media, by number.
 #[derive(Default)]
 pub struct Connections {
@@ -231,12 +317,22 @@ pub struct Connections {
 impl Connections {
     /// Takes a connection in; at most `limit` octets of media wait for its socket.
     pub fn register(&self, stream: Arc<TcpStream>, limit: usize, now: Mono) -> Arc<Connection> {
+        self.take_in(stream, None, limit, now)
+    }
+
+    /// As [`Connections::register`], for a connection that TLS secures. Beside `limit`, 64 KiB wait sealed.
+    pub fn register_secured(&self, stream: Arc<TcpStream>, tls: ServerConnection, limit: usize, now: Mono) -> Arc<Connection> {
+        self.take_in(stream, Some(Box::new(Secured::new(tls))), limit, now)
+    }
+
+    fn take_in(&self, stream: Arc<TcpStream>, tls: Option<Box<Secured>>, limit: usize, now: Mono) -> Arc<Connection> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Arc::new(Connection {
             id,
+            is_secured: tls.is_some(),
             stream,
             limit,
-            outbound: Mutex::default(),
+            outbound: Mutex::new(Outbound { tls, ..Outbound::default() }),
             drain: Notify::new(),
             last_taken: AtomicU64::new(now.as_nanos()),
         });

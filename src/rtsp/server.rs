@@ -1,4 +1,4 @@
-//! The RTSP listener: one task a connection, and one that sweeps.
+//! The RTSP listeners: one task a connection, and one that sweeps.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustls::{ServerConfig, ServerConnection};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument as _;
 
-use crate::net::{Connection, Connections, Places, RequestId, now};
+use crate::net::door::count_failed_handshake;
+use crate::net::{Connection, Connections, Door, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::{Link, Service, count_refusal, is_eager};
@@ -21,28 +24,37 @@ use crate::rtsp::turns::{Turn, Turns};
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);
 /// How often sessions are looked at.
 const SWEEP: Duration = Duration::from_millis(500);
-/// Octets that are read at once, from the stack: requests are smaller.
-const READ: usize = 4 * 1024;
 /// Octets of answers that wait for a connection, beside its media, before nothing more is read from it.
 const ANSWERS: usize = 256 * 1024;
 
-/// Serves connections until `stop` says so.
-///
-/// # Errors
-/// None that a single connection causes; the listener's own.
-pub async fn serve(
-    listener: TcpListener,
+/// What all connections share.
+#[derive(Clone)]
+struct House {
     service: Arc<Service>,
     connections: Arc<Connections>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let places = Arc::new(Places::default());
-    let turns = Arc::new(Turns::default());
+    places: Arc<Places>,
+    turns: Arc<Turns>,
+}
+
+/// Serves the connections of all doors until `stop` says so.
+///
+/// # Errors
+/// None that a single connection causes; the listeners' own.
+pub async fn serve(doors: Vec<Door>, service: Arc<Service>, connections: Arc<Connections>, stop: watch::Receiver<bool>) -> io::Result<()> {
     let sweeper = tokio::spawn(sweep(Arc::clone(&service), Arc::clone(&connections)));
+    let house = House { service, connections, places: Arc::default(), turns: Arc::default() };
+    let mut open: JoinSet<()> = doors.into_iter().map(|door| admit(door, house.clone(), stop.clone())).collect();
+    while open.join_next().await.is_some() {}
+    sweeper.abort();
+    Ok(())
+}
+
+/// Lets in who comes to one door.
+async fn admit(door: Door, house: House, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
+            accepted = door.listener.accept() => accepted,
+            _ = stop.changed() => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -54,24 +66,25 @@ pub async fn serve(
             }
         };
         let peer = canonical(peer);
-        let place = places.enter(peer.ip(), service.settings.connections, service.settings.connections_per_address);
-        let service = Arc::clone(&service);
-        let (connections, turns) = (Arc::clone(&connections), Arc::clone(&turns));
+        let settings = &house.service.settings;
+        let place = house.places.enter(peer.ip(), settings.connections, settings.connections_per_address);
+        let (house, tls) = (house.clone(), door.tls.clone());
         tokio::spawn(async move {
             let _place = match place {
                 Ok(place) => place,
                 Err(full) => {
                     count_refusal(full.limit(), peer);
-                    return refuse(&stream).await;
+                    // Who expects TLS would not understand a word.
+                    return if tls.is_none() {
+                        refuse(&stream).await
+                    };
                 }
             };
-            if let Err(error) = connection(stream, peer, &service, &connections, &turns).await {
+            if let Err(error) = connection(stream, tls, peer, &house).await {
                 tracing::debug!(%peer, "connection ended: {error}");
             }
         });
     }
-    sweeper.abort();
-    Ok(())
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -103,14 +116,21 @@ async fn sweep(service: Arc<Service>, connections: Arc<Connections>) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, service: &Service, connections: &Connections, turns: &Turns) -> io::Result<()> {
+async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, peer: SocketAddr, house: &House) -> io::Result<()> {
+    let House { service, connections, turns, .. } = house;
     stream.set_nodelay(true)?;
     let local = canonical(stream.local_addr()?);
-    let stream = Arc::new(stream);
-    let sending = connections.register(Arc::clone(&stream), service.settings.interleaved_queue, now().mono);
+    let (stream, queue, opened) = (Arc::new(stream), service.settings.interleaved_queue, now().mono);
+    let sending = match tls {
+        None => connections.register(stream, queue, opened),
+        Some(tls) => {
+            let tls = ServerConnection::new(tls).map_err(io::Error::other)?;
+            connections.register_secured(stream, tls, queue, opened)
+        }
+    };
     let mut link = Link::new(sending.id(), peer, local);
     let outcome = tokio::select! {
-        outcome = converse(&stream, service, &mut link, &sending, turns) => outcome,
+        outcome = converse(service, &mut link, &sending, turns) => outcome,
         outcome = sending.drain(|| now().mono) => outcome,
     };
     sending.close();
@@ -120,9 +140,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: &Service, conn
 }
 
 /// Reads requests and packets, in order, until the player closes.
-async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sending: &Arc<Connection>, turns: &Turns) -> io::Result<()> {
+async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>, turns: &Turns) -> io::Result<()> {
     let settings = &service.settings;
     let mut decoder = Decoder::new(settings.message);
+    if sending.is_shaking_hands() {
+        shake_hands(sending, &mut decoder, settings.request_timeout).await?;
+    }
     let holds = Arc::new(AtomicU64::new(0));
     // By when the request that has begun must be there.
     let mut deadline = None;
@@ -165,13 +188,13 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             false => Instant::now() + settings.session_timeout,
         };
         if let Some(patience) = turn.patience()
-            && (patience.is_zero() || timeout(patience, stream.readable()).await.is_err())
+            && (patience.is_zero() || timeout(patience, sending.readable()).await.is_err())
         {
             turn.lapse();
         }
         let record = link.record_until().map(|record| Instant::now() + record.since(now().mono));
         let wake = record.map_or(until, |record| record.min(until));
-        match timeout_at(wake, stream.readable()).await {
+        match timeout_at(wake, sending.readable()).await {
             Ok(readable) => readable?,
             Err(_) if wake < until => continue,
             Err(_) if decoder.is_partial() => {
@@ -183,23 +206,33 @@ async fn converse(stream: &TcpStream, service: &Service, link: &mut Link, sendin
             Err(_) if service.has_sessions(link) => continue,
             Err(_) => return Ok(()),
         }
-        if !read(stream, &mut decoder)? {
+        if !read(sending, &mut decoder)? {
             return Ok(());
         }
     }
 }
 
-/// Takes in what is there; whether more may come.
-fn read(stream: &TcpStream, decoder: &mut Decoder) -> io::Result<bool> {
-    let mut received = [0; READ];
-    match stream.try_read(&mut received) {
-        Ok(count) => {
-            decoder.push(received.get(..count).unwrap_or_default());
-            Ok(count > 0)
+/// Agrees on keys, within `patience`. The first request may come with the end of it.
+async fn shake_hands(sending: &Connection, decoder: &mut Decoder, patience: Duration) -> io::Result<()> {
+    let shaking = async {
+        while sending.is_shaking_hands() {
+            sending.readable().await?;
+            if !read(sending, decoder)? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-        Err(error) => Err(error),
+        Ok(())
+    };
+    let outcome = timeout(patience, shaking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    if let Err(error) = &outcome {
+        count_failed_handshake("rtsps", error);
     }
+    outcome
+}
+
+/// Takes in what is there; whether more may come.
+fn read(sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
+    sending.read(|octets| decoder.push(octets), now().mono)
 }
 
 async fn answer(request: &Request, service: &Service, link: &mut Link, sending: &Arc<Connection>, holds: &Arc<AtomicU64>) {

@@ -116,7 +116,7 @@ impl Server {
         let listener = runtime.block_on(tokio::net::TcpListener::bind((interface, 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(serve(listener, Arc::clone(&service), connections, stopped));
+        runtime.spawn(serve(vec![listener.into()], Arc::clone(&service), connections, stopped));
         let tended = Arc::clone(&steering);
         runtime.spawn(async move {
             loop {
