@@ -350,3 +350,47 @@ fn no_secret_is_in_the_log_or_shown_whoever_uses_it() {
         }
     }
 }
+
+#[test]
+fn cert_makes_a_pair_once_that_check_takes_and_check_names_the_file_that_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = flowsteer(folder.path(), &[], &["cert", "--name", "media.example", "--name", "[2001:db8::1]", "--out", "made"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let told = lines(&made.stdout);
+    assert_eq!(told[..3], ["certificate  made/flowsteer.crt", "key  made/flowsteer.key", "names  media.example, 2001:db8::1"], "{told:#?}");
+    assert!(told.iter().any(|line| line.strip_prefix("SHA-256  ").is_some_and(|digits| digits.split(':').count() == 32)), "{told:#?}");
+    let mode = std::fs::metadata(folder.path().join("made/flowsteer.key")).expect("the key is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the key is its owner's alone");
+    let again = flowsteer(folder.path(), &[], &["cert", "--out", "made"]);
+    assert!(again.status.code() == Some(1) && lines(&again.stderr)[0].contains("made/flowsteer.key: File exists"), "{again:?}");
+    let other = flowsteer(folder.path(), &[], &["cert", "--out", "other"]);
+    assert_eq!(other.status.code(), Some(0), "{other:?}");
+
+    std::fs::create_dir(folder.path().join("etc")).expect("made");
+    let check = |tls: &str| {
+        std::fs::write(folder.path().join("etc/f.toml"), tls).expect("written");
+        flowsteer(folder.path(), &[], &["check", "--config", "etc/f.toml"])
+    };
+    let good = check("[tls]\ncertificate = \"../made/flowsteer.crt\"\nkey = \"../made/flowsteer.key\"\n[rtsp]\ntls_listen = \"none\"\n");
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    for (tls, expected) in [
+        (
+            "[tls]\ncertificate = \"../made/none.crt\"\nkey = \"../made/flowsteer.key\"\n",
+            "flowsteer: etc/f.toml:2: tls.certificate: etc/../made/none.crt: No such file or directory (os error 2)",
+        ),
+        (
+            "[tls]\ncertificate = \"../made/flowsteer.crt\"\nkey = \"../made/flowsteer.crt\"\n",
+            "flowsteer: etc/f.toml:3: tls.key: etc/../made/flowsteer.crt: no private key in PEM is in it",
+        ),
+        (
+            "[tls]\ncertificate = \"../made/flowsteer.crt\"\nkey = \"../other/flowsteer.key\"\n",
+            "flowsteer: etc/f.toml:3: tls.key: the key in etc/../other/flowsteer.key is not that of the certificate in etc/../made/flowsteer.crt",
+        ),
+        ("[tls]\ncertificate = \"../made/flowsteer.crt\"\n", "flowsteer: etc/f.toml:2: tls.key: tls.certificate and tls.key go together"),
+        ("[http]\ntls_listen = \"[::]:8443\"\n", "flowsteer: etc/f.toml:2: http.tls_listen: needs tls.certificate and tls.key"),
+    ] {
+        let refused = check(tls);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert_eq!(lines(&refused.stderr), [expected]);
+    }
+}

@@ -359,8 +359,12 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
 
     /// A connection whose queue takes `limit` octets, and its peer.
     async fn pair(limit: usize) -> (Connections, Arc<Connection>, TcpStream) {
@@ -408,5 +412,103 @@ mod tests {
         let mut received = vec![0; expected.len()];
         peer.read_exact(&mut received).await.expect("all of it comes");
         assert_eq!(received, expected);
+    }
+
+    /// Our end of a TLS connection, and the certificate that it shows.
+    fn our_end() -> (ServerConnection, CertificateDer<'static>) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
+        parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
+        let certificate = parameters.self_signed(&key).expect("signed").der().clone();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let server = server.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).expect("a pair");
+        (ServerConnection::new(Arc::new(server)).expect("it can be used"), certificate)
+    }
+
+    /// As [`pair`], over TLS.
+    async fn secured_pair(limit: usize) -> (Connections, Arc<Connection>, TlsStream<TcpStream>) {
+        let (tls, certificate) = our_end();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback socket");
+        let peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody connects");
+        let connections = Connections::default();
+        let connection = connections.register_secured(Arc::new(stream), tls, limit, Mono::default());
+        let shaking = async {
+            while connection.is_shaking_hands() {
+                connection.readable().await.expect("the socket lives");
+                assert!(connection.read(|_| panic!("nothing was said"), Mono::default()).expect("a good handshake"));
+            }
+        };
+        let name = "localhost".try_into().expect("a name");
+        let (peer, ()) = tokio::join!(TlsConnector::from(Arc::new(client)).connect(name, peer), shaking);
+        (connections, connection, peer.expect("a good handshake"))
+    }
+
+    #[tokio::test]
+    async fn over_tls_all_comes_in_order_both_ways_and_a_goodbye_at_the_end() {
+        let (connections, connection, mut peer) = secured_pair(1000).await;
+        let unit: Vec<u8> = (0..16_u32 << 20).map(|at| (at % 251) as u8).collect();
+        assert_eq!(connection.offer(&unit, Mono::default()), Offer::Taken);
+        assert!(connection.backlog() > 1000 && !connections.are_drained(), "no socket takes 16 MB at once");
+        assert_eq!(connection.offer(&[7; 10], Mono::default()), Offer::Full);
+        assert_eq!(connection.insist(&[8; 10], Mono::default()), Offer::Taken);
+        let mut received = vec![0; unit.len() + 10];
+        tokio::select! {
+            outcome = connection.drain(Mono::default) => panic!("the connection ended: {outcome:?}"),
+            outcome = peer.read_exact(&mut received) => drop(outcome.expect("all of it comes")),
+        }
+        assert!(received.starts_with(&unit) && received.ends_with(&[8; 10]));
+        assert!(connections.are_drained());
+        let request: Vec<u8> = (0..100_000_u32).map(|at| (at % 241) as u8).collect();
+        let mut read = Vec::new();
+        let reading = async {
+            while read.len() < request.len() {
+                connection.readable().await.expect("the socket lives");
+                assert!(connection.read(|octets| read.extend_from_slice(octets), Mono::default()).expect("good records"));
+            }
+        };
+        let (written, ()) = tokio::join!(async { peer.write_all(&request).await.and(peer.flush().await) }, reading);
+        written.expect("it is taken");
+        assert_eq!(read, request);
+        connection.close();
+        assert_eq!(peer.read(&mut [0; 10]).await.expect("a goodbye, and no mere end"), 0);
+    }
+
+    #[tokio::test]
+    async fn over_tls_a_peer_that_reads_nothing_costs_no_more_than_the_limit() {
+        const LIMIT: usize = 200_000;
+        let (_connections, connection, _peer) = secured_pair(LIMIT).await;
+        let frames = vec![b'$'; 1000];
+        let taken = (0..100_000).take_while(|_| connection.offer(&frames, Mono::default()) == Offer::Taken).count();
+        assert!(taken < 100_000, "what the sockets hold is bounded");
+        let full = connection.backlog();
+        assert!(full > LIMIT / 2 && full <= LIMIT, "{full} octets wait");
+        for _ in 0..1000 {
+            assert_eq!(connection.offer(&frames, Mono::default()), Offer::Full);
+        }
+        assert_eq!(connection.backlog(), full);
+        let room = connection.lock().waiting.capacity();
+        assert!(room <= 2 * LIMIT, "{room} octets of memory");
+    }
+
+    #[tokio::test]
+    async fn over_tls_who_speaks_in_the_clear_is_refused() {
+        let (tls, _) = our_end();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback socket");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody connects");
+        let connection = Connections::default().register_secured(Arc::new(stream), tls, 1000, Mono::default());
+        peer.write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n").await.expect("it is taken");
+        connection.readable().await.expect("the socket lives");
+        let outcome = connection.read(|_| panic!("nothing is understood"), Mono::default());
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));
     }
 }

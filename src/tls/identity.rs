@@ -89,6 +89,8 @@ impl Stamp {
 /// A certificate and its key, the ones that were read last.
 pub struct Identity {
     files: Files,
+    /// What the files were when they were opened.
+    opened: [Option<Stamp>; 2],
     current: ArcSwap<CertifiedKey>,
 }
 
@@ -104,7 +106,8 @@ impl Identity {
     /// # Errors
     /// They cannot be used.
     pub fn open(files: Files) -> Result<Self, IdentityError> {
-        Ok(Self { current: ArcSwap::from_pointee(files.read()?), files })
+        let opened = files.stamp();
+        Ok(Self { current: ArcSwap::from_pointee(files.read()?), opened, files })
     }
 
     /// Reads the files again; whether the certificate is another.
@@ -153,7 +156,7 @@ impl ResolvesServerCert for Identity {
 
 /// Reads the files whenever they have changed. Does not end.
 pub async fn keep_current(identity: Arc<Identity>) {
-    let (mut in_force, mut before) = (identity.files.stamp(), identity.files.stamp());
+    let (mut in_force, mut before) = (identity.opened, identity.opened);
     loop {
         tokio::time::sleep(LOOK).await;
         let looked = Arc::clone(&identity);

@@ -1,17 +1,18 @@
-"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | seek SECONDS | rate FACTOR | pause PICTURES MORE]
+"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | trusting CERTIFICATE | seek SECONDS | rate FACTOR | pause PICTURES MORE]
 
-It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "rate" seeks to the beginning and plays at that rate;
+It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told, "trusting" wants a server of that certificate. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "rate" seeks to the beginning and plays at that rate;
 "pause" pauses after
 PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictures later.
 """
 
+import os
 import sys
 import threading
 
 import gi
 
 gi.require_version("Gst", "1.0")
-from gi.repository import Gst  # noqa: E402
+from gi.repository import Gio, Gst  # noqa: E402
 
 from tape import Tape, tell, wait_to_be_told  # noqa: E402
 
@@ -97,6 +98,9 @@ def main():
     what, *numbers = sys.argv[4:] or ["whole"]
     Gst.init(None)
     player = Player(url, transport, 2000 if what == "patient" else 500, chains_of(url))
+    if what == "trusting":
+        database = Gio.TlsFileDatabase.new(os.path.abspath(numbers[0]))
+        player.pipeline.get_by_name("source").set_property("tls-database", database)
     player.pipeline.set_state(Gst.State.PLAYING)
     if what == "pause":
         pictures, more = map(int, numbers)

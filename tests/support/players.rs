@@ -115,6 +115,14 @@ impl Player {
         Running::start(Self::GStreamer, command, out, Keeps::Tape)
     }
 
+    /// GStreamer, interleaved, making sure that the server has the certificate in that file.
+    pub fn play_trusting(host: &Host, url: &str, certificate: &Path) -> Running {
+        let out = TempDir::new().expect("a temporary folder");
+        let mut command = script(host, "gstreamer_player.py");
+        command.args([url, transport(Carriage::Interleaved)]).arg(out.path().join("tape")).arg("trusting").arg(certificate);
+        Running::start(Self::GStreamer, command, out, Keeps::Tape)
+    }
+
     /// Plays from `seconds` on, by a seek of the player's own, to the title's end.
     pub fn play_from(self, host: &Host, url: &str, carriage: Carriage, seconds: u32) -> Running {
         self.start(host, url, carriage, Some(seconds))

@@ -73,6 +73,11 @@ impl Server {
         &self.banner
     }
 
+    /// Whether a line of its log has that in it.
+    pub fn has_logged(&self, what: &str) -> bool {
+        self.log.lock().expect("pushing does not panic").iter().any(|line| line.contains(what))
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
