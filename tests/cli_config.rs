@@ -394,3 +394,18 @@ fn cert_makes_a_pair_once_that_check_takes_and_check_names_the_file_that_is_wron
         assert_eq!(lines(&refused.stderr), [expected]);
     }
 }
+
+#[test]
+fn a_log_of_json_has_an_object_a_line_also_at_a_level_that_is_set_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("f.toml");
+    std::fs::write(&file, "[log]\nformat = \"json\"\n").expect("written");
+    let server = Server::start(folder.path());
+    std::fs::write(&file, "[log]\nformat = \"json\"\nlevel = \"debug\"\n").expect("written");
+    server.wait("the level is taken over", |log| log.iter().any(|line| line.contains("read again: log.level changed")));
+    assert_eq!(server.describe("short.mp4"), 200);
+    let read = |line: &String| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    server.wait("the request is told", |log| {
+        log.iter().map(read).any(|line| line["level"] == "DEBUG" && line["method"] == "DESCRIBE" && line["span"]["name"] == "rtsp")
+    });
+}
