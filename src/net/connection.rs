@@ -237,7 +237,7 @@ impl Connection {
         let mut rest = octets;
         if outbound.waiting.is_empty() {
             while !rest.is_empty() {
-                match put(&self.stream, &mut outbound.tls, rest) {
+                match self.put(&mut outbound.tls, rest) {
                     Ok(taken) if taken > 0 => {
                         self.last_taken.store(now.as_nanos(), Ordering::Relaxed);
                         rest = &rest[taken..];
@@ -261,10 +261,20 @@ impl Connection {
         }
     }
 
+    /// Gives the socket, or what seals for it, as much as it takes at once.
+    fn put(&self, tls: &mut Option<Box<Secured>>, octets: &[u8]) -> io::Result<usize> {
+        match tls {
+            Some(tls) => tls.put(&self.stream, octets),
+            // Nothing goes out unsealed.
+            None if self.is_secured => Err(io::ErrorKind::NotConnected.into()),
+            None => self.stream.try_write(octets),
+        }
+    }
+
     fn flush(&self, outbound: &mut Outbound, now: Mono) -> io::Result<()> {
         while !outbound.waiting.is_empty() {
             let (front, _) = outbound.waiting.as_slices();
-            match put(&self.stream, &mut outbound.tls, front) {
+            match self.put(&mut outbound.tls, front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     self.last_taken.store(now.as_nanos(), Ordering::Relaxed);
@@ -296,14 +306,6 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, Outbound> {
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives the socket, or what seals for it, as much as it takes at once.
-fn put(stream: &TcpStream, tls: &mut Option<Box<Secured>>, octets: &[u8]) -> io::Result<usize> {
-    match tls {
-        None => stream.try_write(octets),
-        Some(tls) => tls.put(stream, octets),
     }
 }
 
