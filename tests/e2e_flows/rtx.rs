@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::film::Film;
 use crate::support::namespaces::Family::{self, V4, V6};
-use crate::support::players::{Player, Received, play_with_retina};
+use crate::support::players::{Player, Received, Running, play_with_retina};
 use crate::support::recording::{Packet, SENDER_REPORT};
 use crate::support::scene::Scene;
 use crate::support::server::RTP;
@@ -16,6 +16,8 @@ use crate::support::{SOON, wait_for};
 
 /// Ten seconds, a key picture every two.
 const TITLE: &str = "short.mp4";
+/// By then GStreamer has ended, from the title's last second on.
+const ENDS: Duration = Duration::from_secs(15);
 /// A minute.
 const LONG: &str = "countdown.mp4";
 /// So often the same packet is sent again at most.
@@ -26,7 +28,7 @@ const A_WHILE: Duration = Duration::from_millis(300);
 /// What GStreamer gets of the title while three of a hundred datagrams are lost, and how many were. What is lost at the very end is
 /// not missed by anybody: nothing comes after it. Nor is anything lost of the first half second: GStreamer takes a source for one
 /// when two packets have come in succession, and throws away what came before, also where it is sent again.
-fn play_with_loss(scene: &Scene, family: Family, query: &str) -> (Received, u64) {
+fn play_with_loss(scene: &Scene, family: Family, query: &str) -> (Running, u64) {
     scene.network.server.switch_segmentation_offload_off();
     let device = &scene.network.a;
     let playing = Player::play_patiently(device, &scene.url(family, &format!("{TITLE}{query}")));
@@ -38,7 +40,7 @@ fn play_with_loss(scene: &Scene, family: Family, query: &str) -> (Received, u64)
     let lost = device.lost();
     device.lose_nothing_more();
     assert!(lost >= 5, "{lost} datagrams were lost");
-    (playing.end(Duration::from_secs(15)), lost)
+    (playing, lost)
 }
 
 fn metric(scene: &Scene, name: &str) -> u64 {
@@ -50,7 +52,8 @@ fn metric(scene: &Scene, name: &str) -> u64 {
 fn gstreamer_gets_every_access_unit(family: Family) {
     let Some(scene) = Scene::set() else { return };
     let capture = Capture::start(&scene.network.server);
-    let (received, lost) = play_with_loss(&scene, family, "?rtx");
+    let (playing, lost) = play_with_loss(&scene, family, "?rtx");
+    let received = playing.end(ENDS);
     let film = Film::named(TITLE);
     assert_eq!(film.locate_pictures("pictures", &received.pictures), 0);
     assert_eq!(film.locate_frames("sound", &received.frames), 0);
@@ -83,8 +86,18 @@ fn gstreamer_gets_every_access_unit_over_ipv4_though_datagrams_are_lost() {
 
 #[test]
 fn without_asking_access_units_are_missing() {
-    let Some(scene) = Scene::set() else { return };
-    let (received, lost) = play_with_loss(&scene, V6, "");
+    // Where packets stay missing, GStreamer was seen not to end: once in a hundred runs. Then another is looked at.
+    let attempt = |scene: &Scene| {
+        let (playing, lost) = play_with_loss(scene, V6, "");
+        Some((playing.end_if_it_does(ENDS)?, lost))
+    };
+    let Some(mut scene) = Scene::set() else { return };
+    let mut outcome = attempt(&scene);
+    if outcome.is_none() {
+        scene = Scene::set().expect("it could be set before");
+        outcome = attempt(&scene);
+    }
+    let (received, lost) = outcome.expect("GStreamer ends by itself");
     let film = Film::named(TITLE);
     let pictures = film.pictures();
     let whole = received.pictures.iter().filter(|picture| pictures.contains(picture)).count();
