@@ -215,7 +215,9 @@ impl Gathered<'_> {
             }
             // The one that was set is to blame.
             let key = broken.keys.iter().find(|key| self.origins.contains_key(*key)).or_else(|| broken.keys.first());
-            let origin = key.and_then(|key| self.origins.get(key)).cloned().unwrap_or(Origin::Default);
+            // What an entry lacks is told where the entry is.
+            let entry = |key: &str| self.origins.get(&key[..=key.find(']')?]);
+            let origin = key.and_then(|key| self.origins.get(key).or_else(|| entry(key))).cloned().unwrap_or(Origin::Default);
             self.errors.push(ConfigError { origin, key: Some(broken.shown), fault: Fault::Rule(broken.rule) });
         }
         if !self.errors.is_empty() {
