@@ -114,7 +114,8 @@ pub fn parse(source: Arc<dyn ReadAt>, path: TitlePath) -> Result<Title, Problem>
         let remark = fragments::append(source.as_ref(), &layout.fragments, &defaults, &mut drafts, &mut budget)?;
         remarks.extend(remark.or(layout.cut_short.then_some("the file is cut short")).map(str::to_owned));
     }
-    if layout.fragments.is_empty() && find(&movie, b"mvex").is_some() && drafts.iter().all(|draft| draft.samples.is_empty()) {
+    let has_none = !drafts.is_empty() && drafts.iter().all(|draft| draft.samples.is_empty());
+    if has_none && layout.fragments.is_empty() && !layout.cut_short && find(&movie, b"mvex").is_some() {
         return Err(problem(
             "it has no pictures and no sound: it is what segments (HLS, DASH) begin with, or a recording that has just begun",
         ));
