@@ -198,10 +198,7 @@ const PROBLEMS: [(&str, &str); 20] = [
     ("mp4-atom/esds.mp4", "the file is cut short; the video track is empty; the audio track is empty"),
     ("mp4-atom/flac.mp4", "the audio track is left out: fLaC is not supported"),
     ("mp4-atom/h264.mp4", "the file is cut short; the video track is empty; the audio track is empty"),
-    (
-        "mp4-atom/h264_avcc_ext_2.mp4",
-        "it has no pictures and no sound: it is what segments (HLS, DASH) begin with, or a recording that has just begun",
-    ),
+    ("mp4-atom/h264_avcc_ext_2.mp4", "the video track is empty"),
     ("mp4-atom/h264_encrypted_segment.mp4", "the file has no index (moov)"),
     ("mp4-atom/hevc.mp4", "the file is cut short; the video track is empty"),
     ("mp4-atom/uncompressed.mp4", "the video track is left out: uncv is not supported"),
