@@ -4,6 +4,7 @@
 //! driven by [`dataplane`]. The signalling's way: [`rtsp`] or [`http`] → [`steering`] → events → [`playback`].
 //! `docs/architecture.md` walks a packet and a take-over along them.
 
+pub mod access;
 pub mod camera;
 pub mod cli;
 pub mod config;

@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
-    ("config", &[]),
+    ("access", &[]),
+    ("config", &["access"]),
     ("net", &[]),
     ("tls", &[]),
     ("payload", &["library"]),
@@ -21,15 +22,30 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("steering", &[]),
     ("playback", &["payload", "library", "steering"]),
     ("dataplane", &["playback", "steering", "net", "payload", "library"]),
-    ("rtsp", &["steering", "playback", "publish", "sdp", "library", "net"]),
-    ("http", &["steering", "playback", "sdp", "library", "net"]),
+    ("rtsp", &["access", "steering", "playback", "publish", "sdp", "library", "net"]),
+    ("http", &["access", "steering", "playback", "sdp", "library", "net"]),
     ("mobility", &["steering", "net"]),
     ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
     ("camera", &["library", "net"]),
     (
         "cli",
-        &["camera", "config", "dataplane", "device", "http", "library", "mobility", "net", "playback", "rtsp", "steering", "store", "tls"],
+        &[
+            "access",
+            "camera",
+            "config",
+            "dataplane",
+            "device",
+            "http",
+            "library",
+            "mobility",
+            "net",
+            "playback",
+            "rtsp",
+            "steering",
+            "store",
+            "tls",
+        ],
     ),
 ];
 
@@ -39,9 +55,10 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
-const PURE: [&str; 36] = [
+const PURE: [&str; 37] = [
     "now.rs",
     "quantities.rs",
+    "access",
     "config",
     "library/title.rs",
     "library/codec.rs",
