@@ -114,7 +114,7 @@ fn kind(source: &str, sources: &Sources) -> String {
     let plain = match source {
         "u8" | "u16" | "u32" | "u64" | "usize" => "number",
         "bool" => "true or false",
-        "String" | "Password" | "SecretKey" => "text",
+        "String" | "Password" | "PasswordHash" | "SecretKey" => "text",
         "PathBuf" => "path",
         "SocketAddr" => "address:port",
         "Ipv6Addr" => "IPv6 address",
@@ -123,6 +123,8 @@ fn kind(source: &str, sources: &Sources) -> String {
         // Read by readers of their own, not by the names of variants.
         "JoinDefault" => "`primed`, `aligned`, `at-once`",
         "PrimeRate" => "`auto` or a number",
+        "Role" => "`viewer`, `publisher`",
+        "Hashing" => "`md5`, `sha-256`",
         _ => "",
     };
     if !plain.is_empty() {

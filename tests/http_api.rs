@@ -189,6 +189,7 @@ impl Server {
             settings: ApiSettings {
                 tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
                 hosts: vec![],
+                access: Arc::default(),
                 rtsp_port: 8554,
                 rtp_port: 8000,
                 mobility_port: 5436,

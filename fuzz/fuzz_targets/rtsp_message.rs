@@ -2,8 +2,10 @@
 
 #![no_main]
 
+use flowsteer::access::{Hashing, PasswordHash};
 use flowsteer::rtsp::decoder::{Decoder, Item};
-use flowsteer::rtsp::header::{authorization, range, session::SessionId};
+use flowsteer::rtsp::header::authorization::{self, Shown};
+use flowsteer::rtsp::header::{range, session::SessionId};
 use flowsteer::rtsp::message::MessageLimits;
 use libfuzzer_sys::fuzz_target;
 
@@ -34,7 +36,11 @@ fuzz_target!(|input: &[u8]| {
         let _ = request.sequence();
         let _ = request.header("Range").map(range::parse);
         let _ = request.header("Session").map(SessionId::parse);
-        let _ = request.header("Authorization").and_then(authorization::parse).map(|shown| shown.prove(&request.method, "x"));
+        for hashing in [Hashing::Md5, Hashing::Sha256] {
+            if let Some(Shown::Digest(shown)) = request.header("Authorization").and_then(|text| authorization::parse(text, hashing)) {
+                let _ = shown.prove(&request.method, &PasswordHash::of(hashing, &shown.username, "x"));
+            }
+        }
         assert!(!format!("{request:?}").contains('\n'));
     }
 });

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod cameras;
 mod cert;
 mod client;

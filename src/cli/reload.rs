@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::access::Access;
+use crate::cli::access::{access_list, publish_rules};
 use crate::cli::cameras::Cameras;
-use crate::cli::serve::{home_titles, publish_rules, responder_settings, rules};
+use crate::cli::serve::{home_titles, responder_settings, rules};
 use crate::config::{Config, Loaded};
 use crate::mobility::server::Service;
 use crate::net::now;
@@ -40,6 +42,8 @@ pub struct Reload {
     pub cameras: Cameras,
     /// Who may publish, and does.
     pub publishers: Arc<Publishers>,
+    /// Who may play.
+    pub access: Arc<Access>,
     /// Who the server is over TLS.
     pub identity: Option<Arc<Identity>>,
     /// Sets what is logged.
@@ -95,7 +99,11 @@ impl Reload {
             }
             self.names.replace(home_titles(again));
         }
-        if has("publish") {
+        let has_users = has("users") || has("rtsp.digest");
+        if has_users || has("access") || has("rtsp.basic") {
+            self.access.replace(access_list(again));
+        }
+        if has_users || has("publish") {
             self.publishers.replace(publish_rules(again));
         }
         // Those that could not be there before may be now.

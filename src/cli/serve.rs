@@ -12,12 +12,14 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, watch};
 
+use crate::access::Access;
+use crate::cli::access::{access_list, access_told, publish_rules};
 use crate::cli::cameras::Cameras;
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
 use crate::cli::identity;
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::cli::{log, signals};
-use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, PublishConfig, Unbound};
+use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
@@ -33,7 +35,7 @@ use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
 use crate::quantities::FlowLabel;
 use crate::rtsp::message::MessageLimits;
-use crate::rtsp::publishers::{PublishRule, PublishRules, Publishers};
+use crate::rtsp::publishers::Publishers;
 use crate::rtsp::service::{HomeNames, RtspSettings, Service};
 use crate::rtsp::session::Sessions;
 use crate::steering::{BindingCache, DropReason, Event, EventKind, HomeAddress, Join, JoinWay, Key, Rules, Spi, SteeringSettings};
@@ -132,6 +134,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let rtsp = listener.local_addr()?;
     let rtsp_settings = rtsp_settings(config, data_plane.port());
     let names = rtsp_settings.homes.clone();
+    let access = Arc::clone(&rtsp_settings.access);
     let refusals = Arc::new(Refusals::default());
     let publishers = Arc::new(publishers(config, &library, &connections));
     let service = Arc::new(Service {
@@ -176,6 +179,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         settings: ApiSettings {
             tokens: config.http.tokens.clone(),
             hosts: config.http.hosts.clone(),
+            access: Arc::clone(&access),
             rtsp_port: rtsp.port(),
             rtp_port: data_plane.port(),
             mobility_port: mobility_address.port(),
@@ -212,12 +216,15 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     }
     writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
     writeln!(out, "library  {} titles in {}{}", library.len(), config.library.path.display(), progress(&library))?;
+    for line in access_told(config) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out, "ready")?;
     out.flush()?;
     drop(out);
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
-    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, identity, set_level };
+    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, identity, set_level };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
     signals::wait(&watch_library, watch_config, reload, &stage).await?;
     let _ = stop.send(true);
@@ -390,20 +397,12 @@ fn rtsp_settings(config: &Config, rtp_port: u16) -> RtspSettings {
         join: join_way(config),
         prime_rate_milli: prime_rate(config),
         homes,
+        access: Arc::new(Access::new(access_list(config))),
     }
 }
 
 fn publishers(config: &Config, library: &Library, connections: &Arc<Connections>) -> Publishers {
     Publishers::new(publish_rules(config), Arc::clone(library.live()), LiveSettings::default(), Arc::clone(connections))
-}
-
-/// Who may publish where.
-pub(super) fn publish_rules(config: &Config) -> PublishRules {
-    let rule = |publish: &PublishConfig| PublishRule {
-        path: publish.path.clone(),
-        credentials: publish.username.clone().zip(publish.password.as_ref().map(|password| password.expose().to_owned().into())),
-    };
-    PublishRules::new(config.publish.iter().map(rule).collect())
 }
 
 /// Titles whose URL would be that of a home address, which has precedence.

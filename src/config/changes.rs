@@ -3,8 +3,9 @@
 use crate::config::Config;
 use crate::config::layers::keys;
 
-/// Keys that a running server takes over. `camera`, `home`, `mobility.keys` and `publish` stand for their entries.
+/// Keys that a running server takes over. `access`, `camera`, `home`, `mobility.keys`, `publish` and `users` stand for their entries.
 pub(super) const LIVE: &[&str] = &[
+    "access",
     "camera",
     "home",
     "log.level",
@@ -17,7 +18,10 @@ pub(super) const LIVE: &[&str] = &[
     "mobility.one_flow_per_home",
     "mobility.remote_homes",
     "publish",
+    "rtsp.basic",
+    "rtsp.digest",
     "serve.drain_s",
+    "users",
 ];
 
 /// The keys that differ.
@@ -42,6 +46,8 @@ impl Config {
         differ.extend((self.http.tokens != again.http.tokens).then(|| "http.tokens".to_owned()));
         differ.extend((self.home != again.home).then(|| "home".to_owned()));
         differ.extend((self.publish != again.publish).then(|| "publish".to_owned()));
+        differ.extend((self.users != again.users).then(|| "users".to_owned()));
+        differ.extend((self.access != again.access).then(|| "access".to_owned()));
         differ.extend((self.camera != again.camera).then(|| "camera".to_owned()));
         differ.extend((self.mobility.keys != again.mobility.keys).then(|| "mobility.keys".to_owned()));
         let (live, restart) = differ.into_iter().partition(|key| LIVE.contains(&key.as_str()));
@@ -55,6 +61,10 @@ impl Config {
         running.home.clone_from(&again.home);
         running.camera.clone_from(&again.camera);
         running.publish.clone_from(&again.publish);
+        running.users.clone_from(&again.users);
+        running.access.clone_from(&again.access);
+        running.rtsp.digest = again.rtsp.digest;
+        running.rtsp.basic = again.rtsp.basic;
         running.log.level.clone_from(&again.log.level);
         running.serve.drain_s = again.serve.drain_s;
         running.mobility = crate::config::MobilityConfig {

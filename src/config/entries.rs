@@ -1,4 +1,5 @@
-//! Lists of entries: `[[home]]`, `[[camera]]`, `[[publish]]` and `[[mobility.keys]]`, read field by field with the place of each.
+//! Lists of entries: `[[users]]`, `[[access]]`, `[[home]]`, `[[camera]]`, `[[publish]]` and `[[mobility.keys]]`, read field by field
+//! with the place of each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,9 +8,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use crate::access::{PasswordHash, Role};
 use crate::config::error::{Fault, Origin, nearest};
 use crate::config::layers::{File, Gathered};
-use crate::config::{CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey};
+use crate::config::{
+    AccessConfig, CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey, UserConfig,
+};
 
 /// A list of entries, each of which has these fields.
 pub(super) struct Entries {
@@ -19,10 +23,12 @@ pub(super) struct Entries {
     read: fn(&Entry<'_>, &mut Gathered<'_>),
 }
 
-pub(super) const ENTRIES: [Entries; 4] = [
+pub(super) const ENTRIES: [Entries; 6] = [
     Entries { name: "camera", fields: &["name", "url", "username", "password", "transport", "always"], read: read_camera },
     Entries { name: "home", fields: &["name", "title"], read: read_home },
-    Entries { name: "publish", fields: &["path", "username", "password"], read: read_publish },
+    Entries { name: "publish", fields: &["path", "username", "password", "users", "roles"], read: read_publish },
+    Entries { name: "users", fields: &["name", "password", "password_hash", "roles"], read: read_user },
+    Entries { name: "access", fields: &["path", "anyone", "roles", "users"], read: read_access },
     Entries { name: "mobility.keys", fields: &["spi", "nai", "key", "key_file"], read: read_key },
 ];
 
@@ -55,6 +61,35 @@ impl<'a> Entry<'a> {
             self.fail(place, name, Fault::Value("is a text".into()), gathered);
         }
         text
+    }
+
+    /// A field that is a list of texts, empty where it is not there; `None` where it is something else.
+    fn texts(&self, name: &str, gathered: &mut Gathered<'_>) -> Option<Vec<&'a str>> {
+        let Some((place, value)) = self.field(name) else { return Some(Vec::new()) };
+        let texts = value.as_array().and_then(|list| list.iter().map(|value| value.get_ref().as_str()).collect());
+        if texts.is_none() {
+            self.fail(place, name, Fault::Value("is a list of texts".into()), gathered);
+        }
+        texts
+    }
+
+    /// A field that is true or false, false where it is not there; `None` where it is something else.
+    fn flag(&self, name: &str, gathered: &mut Gathered<'_>) -> Option<bool> {
+        let Some((place, value)) = self.field(name) else { return Some(false) };
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.fail(place, name, Fault::Value("is true or false".into()), gathered);
+        }
+        flag
+    }
+
+    /// The roles of an entry.
+    fn roles(&self, gathered: &mut Gathered<'_>) -> Option<Vec<Role>> {
+        let roles: Option<Vec<Role>> = self.texts("roles", gathered)?.into_iter().map(Role::parse).collect();
+        if roles.is_none() {
+            self.fail(self.at("roles"), "roles", Fault::Rule("a role is viewer or publisher"), gathered);
+        }
+        roles
     }
 
     /// A field without which there is no entry.
@@ -122,13 +157,39 @@ fn read_home(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
 fn read_publish(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
     entry.needed("path", gathered);
     let [path, username, password] = ["path", "username", "password"].map(|field| entry.text(field, gathered));
-    let Some(path) = path else { return };
+    let (users, roles) = (entry.texts("users", gathered), entry.roles(gathered));
+    let (Some(path), Some(users), Some(roles)) = (path, users, roles) else { return };
     entry.note(gathered.publish.len(), gathered);
     gathered.publish.push(PublishConfig {
         path: path.to_owned(),
         username: username.map(str::to_owned),
         password: password.map(Password::new),
+        users: users.into_iter().map(str::to_owned).collect(),
+        roles,
     });
+}
+
+fn read_user(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+    entry.needed("name", gathered);
+    let [name, password, hash] = ["name", "password", "password_hash"].map(|field| entry.text(field, gathered));
+    let roles = entry.roles(gathered);
+    let hash = match hash.map(PasswordHash::parse).transpose() {
+        Ok(hash) => hash,
+        Err(error) => return entry.fail(entry.at("password_hash"), "password_hash", Fault::PasswordHash(error), gathered),
+    };
+    let (Some(name), Some(roles)) = (name, roles) else { return };
+    entry.note(gathered.users.len(), gathered);
+    gathered.users.push(UserConfig { name: name.to_owned(), password: password.map(Password::new), password_hash: hash, roles });
+}
+
+fn read_access(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+    entry.needed("path", gathered);
+    let (path, anyone) = (entry.text("path", gathered), entry.flag("anyone", gathered));
+    let (users, roles) = (entry.texts("users", gathered), entry.roles(gathered));
+    let (Some(path), Some(anyone), Some(users), Some(roles)) = (path, anyone, users, roles) else { return };
+    entry.note(gathered.access.len(), gathered);
+    let users = users.into_iter().map(str::to_owned).collect();
+    gathered.access.push(AccessConfig { path: path.to_owned(), anyone, roles, users });
 }
 
 fn read_camera(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::access::HashError;
 use crate::config::mobility::KeyError;
 
 /// Where a value is from.
@@ -72,6 +73,9 @@ pub enum Fault {
     /// It is no key; the digits themselves are not told.
     #[error("{0}")]
     Key(KeyError),
+    /// It is no hash of a password; the digits themselves are not told.
+    #[error("{0}")]
+    PasswordHash(HashError),
     /// The file that it names cannot be used.
     #[error("{0}")]
     File(String),

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::entries::ENTRIES;
 use crate::config::error::{ConfigError, ConfigErrors, Fault, Origin, Warning, nearest};
-use crate::config::{CameraConfig, Config, HomeConfig, ProvisionedKey, PublishConfig};
+use crate::config::{AccessConfig, CameraConfig, Config, HomeConfig, ProvisionedKey, PublishConfig, UserConfig};
 
 /// The prefix of environment variables.
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
@@ -85,6 +85,8 @@ impl Layers<'_> {
             homes: Vec::new(),
             publish: Vec::new(),
             cameras: Vec::new(),
+            users: Vec::new(),
+            access: Vec::new(),
             keys: Vec::new(),
             seen_spis: Vec::new(),
             seen_nais: Vec::new(),
@@ -143,6 +145,8 @@ pub(super) struct Gathered<'a> {
     pub homes: Vec<HomeConfig>,
     pub publish: Vec<PublishConfig>,
     pub cameras: Vec<CameraConfig>,
+    pub users: Vec<UserConfig>,
+    pub access: Vec<AccessConfig>,
     pub keys: Vec<ProvisionedKey>,
     pub seen_spis: Vec<u32>,
     pub seen_nais: Vec<String>,
@@ -207,6 +211,8 @@ impl Gathered<'_> {
         config.home = self.homes;
         config.publish = self.publish;
         config.camera = self.cameras;
+        config.users = self.users;
+        config.access = self.access;
         config.mobility.keys = self.keys;
         let is_wrong: Vec<String> = self.errors.iter().filter_map(|error| error.key.clone()).collect();
         for broken in config.broken_rules() {

@@ -18,12 +18,15 @@ mod shown;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod users;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
+
+use crate::access::Hashing;
 
 pub use camera::{CameraConfig, CameraTransport, Password};
 pub use changes::Changes;
@@ -35,6 +38,7 @@ pub use publish::PublishConfig;
 pub use reference::{KeyFacts, ListFacts, key_facts, list_facts};
 pub use serve::{LogConfig, LogFormat, ServeConfig};
 pub use tls::{TlsConfig, TlsListen};
+pub use users::{AccessConfig, UserConfig};
 
 /// Everything that can be set. Each field is a key of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,12 @@ pub struct Config {
     /// Sources that are pulled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub camera: Vec<CameraConfig>,
+    /// Who may play, and publish.
+    #[serde(skip)]
+    pub users: Vec<UserConfig>,
+    /// Who may play what.
+    #[serde(skip)]
+    pub access: Vec<AccessConfig>,
 }
 
 /// `[library]`
@@ -112,6 +122,10 @@ pub struct RtspConfig {
     pub session_timeout_s: u64,
     /// Octets of media that wait for an interleaved connection.
     pub interleaved_queue: usize,
+    /// How passwords are hashed where they are asked for; few players know anything but `md5`.
+    pub digest: Hashing,
+    /// Take passwords that are sent as they are (Basic) also without TLS.
+    pub basic: bool,
 }
 
 impl Default for RtspConfig {
@@ -127,6 +141,8 @@ impl Default for RtspConfig {
             request_timeout_s: 10,
             session_timeout_s: 75,
             interleaved_queue: 1 << 20,
+            digest: Hashing::Md5,
+            basic: false,
         }
     }
 }

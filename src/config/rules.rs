@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use ipnet::Ipv6Net;
 use url::Url;
 
+use crate::access::Role;
 use crate::config::{Config, TlsListen};
 
 /// A rule that a configuration breaks.
@@ -89,6 +90,8 @@ impl Config {
         self.check_homes(&mut broken);
         self.check_cameras(&mut broken);
         self.check_publish(&mut broken);
+        self.check_users(&mut broken);
+        self.check_access(&mut broken);
         broken
     }
 
@@ -97,15 +100,77 @@ impl Config {
             let mut fail = |field: &str, rule| {
                 broken.push(Broken { keys: vec![format!("publish[{index}].{field}")], shown: format!("publish.{field}"), rule });
             };
-            let exact = publish.path.strip_suffix('*').map_or(publish.path.as_str(), |begin| begin.trim_end_matches('/'));
-            if publish.path != "*" && (!is_path(exact) || exact.contains(['*', '?', '#'])) {
-                fail("path", "is a title's path, or the beginning of one and a *, without ? and #");
+            if !is_path_or_beginning(&publish.path) {
+                fail("path", PATH_OR_BEGINNING);
+            }
+            let names_users = !publish.users.is_empty() || !publish.roles.is_empty();
+            if names_users && publish.username.is_some() {
+                fail("username", "is either username and password, or users and roles");
+            }
+            let publishes = |name: &String| self.users.iter().any(|user| user.name == *name && user.roles.contains(&Role::Publisher));
+            if !publish.users.iter().all(publishes) {
+                fail("users", "each is the name of one of [[users]] with the role publisher");
+            }
+            if publish.roles.contains(&Role::Viewer) {
+                fail("roles", "only the role publisher publishes");
+            } else if !publish.roles.is_empty() && !self.users.iter().any(|user| user.roles.contains(&Role::Publisher)) {
+                fail("roles", "none of [[users]] has that role");
             }
             if publish.username.is_some() != publish.password.is_some() {
                 fail("password", "username and password go together");
             }
-            if publish.username.as_deref().is_some_and(|name| name.is_empty() || name.contains([':', '"', '\\'])) {
-                fail("username", "is not empty, and has no :, no \" and no \\");
+            if publish.username.as_deref().is_some_and(|name| !is_user_name(name)) {
+                fail("username", USER_NAME);
+            }
+        }
+    }
+
+    fn check_users(&self, broken: &mut Vec<Broken>) {
+        for (index, user) in self.users.iter().enumerate() {
+            let mut fail = |field: &str, rule| {
+                broken.push(Broken { keys: vec![format!("users[{index}].{field}")], shown: format!("users.{field}"), rule });
+            };
+            if !is_user_name(&user.name) {
+                fail("name", USER_NAME);
+            }
+            if user.name == "flow" {
+                fail("name", "flow is who shows a take-over token");
+            }
+            if self.users[..index].iter().any(|other| other.name == user.name) {
+                fail("name", "two users have the same name");
+            }
+            match (&user.password, &user.password_hash) {
+                (Some(_), Some(_)) => fail("password_hash", "password and password_hash are both there, one is needed"),
+                (None, None) => fail("password", "neither password nor password_hash is there, one is needed"),
+                (Some(password), None) if password.expose().is_empty() => fail("password", "is not empty"),
+                (Some(_), None) => {}
+                (None, Some(hash)) if hash.hashing() != self.rtsp.digest => {
+                    fail("password_hash", "is hashed in another way than rtsp.digest says")
+                }
+                (None, Some(_)) => {}
+            }
+        }
+    }
+
+    fn check_access(&self, broken: &mut Vec<Broken>) {
+        for (index, access) in self.access.iter().enumerate() {
+            let mut fail = |field: &str, rule| {
+                broken.push(Broken { keys: vec![format!("access[{index}].{field}")], shown: format!("access.{field}"), rule });
+            };
+            if !is_path_or_beginning(&access.path) {
+                fail("path", PATH_OR_BEGINNING);
+            }
+            if self.access[..index].iter().any(|other| other.path == access.path) {
+                fail("path", "two rules have the same path");
+            }
+            if access.anyone == (!access.roles.is_empty() || !access.users.is_empty()) {
+                fail("anyone", "is either anyone = true, or users or roles");
+            }
+            if !access.users.iter().all(|name| self.users.iter().any(|user| user.name == *name)) {
+                fail("users", "each is the name of one of [[users]]");
+            }
+            if !access.roles.is_empty() && self.users.is_empty() {
+                fail("roles", "there are no [[users]]");
             }
         }
     }
@@ -154,6 +219,20 @@ impl Config {
             }
         }
     }
+}
+
+const PATH_OR_BEGINNING: &str = "is a title's path, or the beginning of one and a *, without ? and #";
+const USER_NAME: &str = "is not empty, and has no :, no \" and no \\";
+
+/// Whether it can be a title's path, or what such begin with and a `*`.
+fn is_path_or_beginning(path: &str) -> bool {
+    let exact = path.strip_suffix('*').map_or(path, |begin| begin.trim_end_matches('/'));
+    path == "*" || is_path(exact) && !exact.contains(['*', '?', '#'])
+}
+
+/// Whether credentials can carry it (RFC 7617 section 2 has no colon in it).
+fn is_user_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains([':', '"', '\\']) && !name.contains(char::is_control)
 }
 
 /// Whether it can be a title's path.

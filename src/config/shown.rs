@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::access::Role;
 use crate::config::layers::{Loaded, SECRET, keys};
 
 impl Loaded {
@@ -37,6 +38,31 @@ impl Loaded {
                 let _ = writeln!(text, "username = {}", toml::Value::from(username.as_str()));
                 let _ = writeln!(text, "# its password is not shown");
             }
+            if !publish.users.is_empty() {
+                let _ = writeln!(text, "users = {}", toml::Value::from(publish.users.clone()));
+            }
+            if !publish.roles.is_empty() {
+                let _ = writeln!(text, "roles = {}", roles(&publish.roles));
+            }
+        }
+        for (index, user) in self.config.users.iter().enumerate() {
+            let _ = writeln!(text, "\n# [[users]]  # {}", self.origin(&format!("users[{index}]")));
+            let _ = writeln!(text, "# name = {}", toml::Value::from(user.name.as_str()));
+            let _ = writeln!(text, "# roles = {}", roles(&user.roles));
+            let _ = writeln!(text, "# the password is not shown");
+        }
+        for (index, access) in self.config.access.iter().enumerate() {
+            let _ = writeln!(text, "\n[[access]]  # {}", self.origin(&format!("access[{index}]")));
+            let _ = writeln!(text, "path = {}", toml::Value::from(access.path.as_str()));
+            if access.anyone {
+                let _ = writeln!(text, "anyone = true");
+            }
+            if !access.roles.is_empty() {
+                let _ = writeln!(text, "roles = {}", roles(&access.roles));
+            }
+            if !access.users.is_empty() {
+                let _ = writeln!(text, "users = {}", toml::Value::from(access.users.clone()));
+            }
         }
         for (index, camera) in self.config.camera.iter().enumerate() {
             let _ = writeln!(text, "\n[[camera]]  # {}", self.origin(&format!("camera[{index}]")));
@@ -66,4 +92,8 @@ impl Loaded {
             _ => "not shown".to_owned(),
         }
     }
+}
+
+fn roles(roles: &[Role]) -> toml::Value {
+    toml::Value::Array(roles.iter().map(|role| toml::Value::from(role.as_str())).collect())
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::Role;
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &'static str, &str)]) -> Result<Loaded, ConfigErrors> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -296,8 +297,62 @@ fn cameras_are_read_and_their_passwords_told_nowhere() {
     assert_eq!(twice, ["f.toml:5: camera.name: two cameras have the same name"]);
 }
 
+#[test]
+fn users_and_rules_are_read_and_shown_without_passwords() {
+    let hash = "eda8e47150414c763a3594d6abb19836";
+    let file = format!(
+        "[[users]]\nname = \"anna\"\npassword = \"s3cret\"\nroles = [\"viewer\", \"publisher\"]\n[[users]]\nname = \"bert\"\npassword_hash = \"md5:{hash}\"\n\
+         [[access]]\npath = \"films/*\"\nroles = [\"viewer\"]\nusers = [\"bert\"]\n[[access]]\npath = \"*\"\nanyone = true\n\
+         [[publish]]\npath = \"studio/*\"\nroles = [\"publisher\"]\n"
+    );
+    let loaded = load(&file, &[], &[]).expect("sound");
+    let config = &loaded.config;
+    let roles: Vec<&[Role]> = config.users.iter().map(|user| user.roles.as_slice()).collect();
+    assert_eq!(roles, [&[Role::Viewer, Role::Publisher][..], &[]]);
+    assert!(config.users[1].password_hash.as_ref().expect("a hash").is_of("bert", "x"));
+    assert_eq!((config.access[0].users.as_slice(), config.access[1].anyone), (&["bert".to_owned()][..], true));
+    let shown = loaded.shown();
+    assert!(!shown.contains("s3cret") && !shown.contains(hash), "{shown}");
+    for line in ["# name = \"anna\"", "# roles = [\"viewer\", \"publisher\"]", "path = \"films/*\"", "users = [\"bert\"]", "anyone = true"]
+    {
+        assert!(shown.lines().any(|told| told == line), "{line}\n{shown}");
+    }
+    let other = load(&file.replace("s3cret", "other").replace("films/*", "*lms"), &[], &[]);
+    assert!(other.is_err(), "a * is at the end");
+    let other = load(&file.replace("s3cret", "other"), &[], &[]).expect("sound");
+    assert_eq!(config.changes(&other.config), Changes { live: vec!["users".into()], restart: vec![] });
+    assert!(config.taking_over(&other.config) == other.config);
+}
+
+#[test]
+fn users_and_rules_that_cannot_be_meant_are_told() {
+    let told = |file: &str| wrong(file).into_iter().map(|line| line.split_once(' ').expect("a place").1.to_owned()).collect::<Vec<_>>();
+    for (file, expected) in [
+        ("[[users]]\nname = \"a:b\"\npassword = \"x\"", "users.name: is not empty, and has no :, no \" and no \\"),
+        ("[[users]]\nname = \"flow\"\npassword = \"x\"", "users.name: flow is who shows a take-over token"),
+        ("[[users]]\nname = \"anna\"", "users.password: neither password nor password_hash is there, one is needed"),
+        ("[[users]]\nname = \"anna\"\npassword = \"\"", "users.password: is not empty"),
+        (
+            "[[users]]\nname = \"anna\"\npassword_hash = \"secret\"",
+            "users.password_hash: begins with md5: or sha-256:, as flowsteer passwd prints it",
+        ),
+        ("[[users]]\nname = \"anna\"\npassword = \"x\"\nroles = [\"operator\"]", "users.roles: a role is viewer or publisher"),
+        ("[[users]]\nname = \"anna\"\npassword = \"x\"\nroles = \"viewer\"", "users.roles: is a list of texts"),
+        ("[[access]]\npath = \"a\"", "access.anyone: is either anyone = true, or users or roles"),
+        ("[[access]]\npath = \"a\"\nroles = [\"viewer\"]", "access.roles: there are no [[users]]"),
+        ("[[access]]\npath = \"a\"\nusers = [\"anna\"]", "access.users: each is the name of one of [[users]]"),
+        ("[[access]]\npath = \"a\"\nanyone = true\n[[access]]\npath = \"a\"\nanyone = true", "access.path: two rules have the same path"),
+        ("[[publish]]\npath = \"a\"\nroles = [\"publisher\"]", "publish.roles: none of [[users]] has that role"),
+        ("[[publish]]\npath = \"a\"\nusers = [\"anna\"]", "publish.users: each is the name of one of [[users]] with the role publisher"),
+    ] {
+        assert_eq!(told(file), [expected], "{file}");
+    }
+    let hashed = format!("[rtsp]\ndigest = \"sha-256\"\n[[users]]\nname = \"bert\"\npassword_hash = \"md5:{}\"", "0a".repeat(16));
+    assert_eq!(told(&hashed), ["users.password_hash: is hashed in another way than rtsp.digest says"]);
+}
+
 /// Lines as they stand in a configuration, right and wrong.
-const LINES: [&str; 30] = [
+const LINES: [&str; 35] = [
     "[rtp]",
     "[rtsp]",
     "[steering]",
@@ -323,6 +378,11 @@ const LINES: [&str; 30] = [
     "title = \"a.mp4\"",
     "url = \"rtsp://camera/\"",
     "path = \"studio/*\"",
+    "[[users]]",
+    "[[access]]",
+    "roles = [\"viewer\"]",
+    "users = [\"anna\"]",
+    "anyone = true",
     "username = 'anna'",
     "password = \"\"\"",
     "spi = \"0x1234\"",
@@ -340,7 +400,7 @@ proptest! {
         match load(&text, &[], &[]) {
             Ok(loaded) => {
                 let shown = loaded.shown();
-                if loaded.config.publish.is_empty() && loaded.config.mobility.keys.is_empty() && !text.contains("password") {
+                if loaded.config.publish.is_empty() && loaded.config.users.is_empty() && loaded.config.mobility.keys.is_empty() && !text.contains("password") {
                     let again = load(&shown, &[], &[]).map_err(|errors| TestCaseError::fail(format!("{errors}\n{shown}")))?;
                     prop_assert_eq!(again.config, loaded.config);
                 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::access::Access;
 use crate::http::authority::{Requester, octets_of_hex, requester};
 use crate::http::connection::Limits;
 use crate::http::context::{self, Handed, Parts};
@@ -20,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::routes;
 use crate::http::shape;
-use crate::library::{Library, Title};
+use crate::library::{Library, Title, TitlePath};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
 use crate::playback::{
@@ -59,6 +60,8 @@ pub struct ApiSettings {
     pub tokens: Vec<String>,
     /// Names of this host.
     pub hosts: Vec<String>,
+    /// Who may play which titles.
+    pub access: Arc<Access>,
     /// The port of RTSP.
     pub rtsp_port: u16,
     /// The port of RTP.
@@ -248,18 +251,21 @@ impl Api {
             }
             (&Method::GET, ["api", "v1", "titles"]) => {
                 let authority = self.rtsp_authority(call, None);
+                let access = self.settings.access.list();
+                // Titles that do not play for anyone are shown to operators.
+                let all = access.is_open_throughout() || matches!(self.requester(call, now()), Ok(Requester::Operator));
+                let is_shown = |path: &TitlePath| all || access.is_open(path.as_str());
                 let live = self.library.live().all();
                 let files = self.library.entries();
-                let files = files.iter().filter(|file| !live.iter().any(|live| live.path == file.path));
-                let shown = live.iter().map(|title| shape::live_title(title, &authority));
+                let files = files.iter().filter(|file| is_shown(&file.path) && !live.iter().any(|live| live.path == file.path));
+                let shown = live.iter().filter(|title| is_shown(&title.path)).map(|title| shape::live_title(title, &authority));
                 return Ok(Outcome::Json(200, shown.chain(files.map(|entry| shape::title(entry, &authority))).collect()));
             }
             (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
             _ => {}
         }
         let now = now();
-        let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
-        let who = requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)?;
+        let who = self.requester(call, now)?;
         routes::check(&call.method, path)?;
         if !call.body.is_empty() && !is_json(&call.headers) {
             return Err(Problem::new(415, "not-json", "bodies are application/json"));
@@ -285,6 +291,11 @@ impl Api {
             }
             _ => Err(Problem::not_found("resource")),
         }
+    }
+
+    fn requester(&self, call: &Call, now: Now) -> Result<Requester, Problem> {
+        let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
+        requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)
     }
 
     async fn render_metrics(&self) -> String {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use zeroize::Zeroizing;
 
+use crate::access::PasswordHash;
 use crate::library::live::{Feed, FeedError, LiveSettings, LiveTitles};
 use crate::library::{Problem, TitlePath};
 use crate::net::Connections;
@@ -21,8 +21,8 @@ const MOST: usize = 64;
 pub struct PublishRule {
     /// A title path, or what all of them begin with and a `*`.
     pub path: String,
-    /// The name and the password that are asked for; `None` lets in everybody.
-    pub credentials: Option<(String, Zeroizing<String>)>,
+    /// The name that is asked for, and what its password is kept as; `None` lets in everybody.
+    pub credentials: Option<(String, PasswordHash)>,
 }
 
 impl PublishRule {
@@ -57,7 +57,7 @@ impl PublishRules {
     /// Whether somebody of that name, whom these rules let in at a path, would still be let in by others: another password is another user.
     fn goes_on_by(&self, others: &Self, path: &TitlePath, user: Option<&str>) -> bool {
         let before = self.of(path);
-        let knew = |credentials: &(String, Zeroizing<String>)| {
+        let knew = |credentials: &(String, PasswordHash)| {
             user == Some(credentials.0.as_str()) && before.iter().any(|rule| rule.credentials.as_ref() == Some(credentials))
         };
         others.of(path).iter().any(|rule| rule.credentials.as_ref().is_none_or(knew))
@@ -246,11 +246,12 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Hashing;
 
     fn publishers(rules: &[(&str, Option<&str>)]) -> Arc<Publishers> {
         let rule = |(path, user): &(&str, Option<&str>)| PublishRule {
             path: (*path).into(),
-            credentials: user.map(|user| (user.to_owned(), Zeroizing::new("secret".to_owned()))),
+            credentials: user.map(|user| (user.to_owned(), PasswordHash::of(Hashing::Md5, user, "secret"))),
         };
         let live = Arc::new(LiveTitles::default());
         let rules = PublishRules::new(rules.iter().map(rule).collect());
@@ -318,7 +319,7 @@ mod tests {
     async fn who_may_publish_no_more_is_told_so_and_nobody_else() {
         let rule = |path: &str, user: &str, password: &str| PublishRule {
             path: path.into(),
-            credentials: Some((user.to_owned(), Zeroizing::new(password.to_owned()))),
+            credentials: Some((user.to_owned(), PasswordHash::of(Hashing::Md5, user, password))),
         };
         let publishers = publishers(&[]);
         let all = [("a", "anna"), ("b", "bert"), ("c", "carl"), ("d", "dora")];

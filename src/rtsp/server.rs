@@ -121,6 +121,7 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, peer: Soc
     stream.set_nodelay(true)?;
     let local = canonical(stream.local_addr()?);
     let (stream, queue, opened) = (Arc::new(stream), service.settings.interleaved_queue, now().mono);
+    let is_secured = tls.is_some();
     let sending = match tls {
         None => connections.register(stream, queue, opened),
         Some(tls) => {
@@ -129,6 +130,7 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, peer: Soc
         }
     };
     let mut link = Link::new(sending.id(), peer, local);
+    link.is_secured = is_secured;
     let outcome = tokio::select! {
         outcome = converse(service, &mut link, &sending, turns) => outcome,
         outcome = sending.drain(|| now().mono) => outcome,

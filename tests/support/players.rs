@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use retina::client::{PlayOptions, Session, SessionOptions, SetupOptions, Transport};
+use retina::client::{Credentials, PlayOptions, Session, SessionOptions, SetupOptions, Transport};
 use retina::codec::{CodecItem, FrameFormat};
 use tempfile::TempDir;
 use url::Url;
@@ -343,8 +343,17 @@ pub fn play_with_retina(host: &Host, url: &str, carriage: Carriage, enough: impl
     })
 }
 
+/// retina takes credentials beside the URL.
+fn without_credentials(mut url: Url) -> (Url, Option<Credentials>) {
+    let password = url.password().unwrap_or_default().to_owned();
+    let credentials = (!url.username().is_empty()).then(|| Credentials { username: url.username().to_owned(), password });
+    url.set_password(None).and_then(|()| url.set_username("")).expect("an RTSP URL may have none");
+    (url, credentials)
+}
+
 async fn retina(url: Url, carriage: Carriage, enough: impl Fn(&Received) -> bool) -> Received {
-    let options = SessionOptions::default().user_agent("flowsteer-test (retina)".to_owned());
+    let (url, credentials) = without_credentials(url);
+    let options = SessionOptions::default().user_agent("flowsteer-test (retina)".to_owned()).creds(credentials);
     let mut session = Session::describe(url, options).await.expect("retina describes");
     let tracks = session.streams().len();
     for track in 0..tracks {

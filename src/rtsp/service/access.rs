@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::access::{PasswordHash, REALM};
 use crate::library::{Form, Title, TitlePath};
 use crate::net::now;
 use crate::playback::{PlaybackError, PresentationId, PresentationSnapshot};
 use crate::quantities::MediaKind;
 use crate::rtsp::error::Refusal;
-use crate::rtsp::header::authorization;
+use crate::rtsp::header::authorization::{self, Shown};
 use crate::rtsp::message::{Request, Status};
 use crate::rtsp::service::{Link, Service, count_refusal};
 use crate::rtsp::url::{self, HomeName, Query, RtspUrl, Target};
@@ -18,21 +19,6 @@ use crate::steering::{HomeAddress, Owner, TokenError, VerifiedGrant};
 /// URLs whose queries a connection remembers.
 const QUERIES: usize = 16;
 
-/// The challenge that goes with 401. Players scan for exactly this order and spelling, and for one of it.
-pub(super) fn challenge(link: &mut Link) -> Result<String, getrandom::Error> {
-    let nonce = match &link.nonce {
-        Some(nonce) => nonce.clone(),
-        None => {
-            let mut drawn = [0; 16];
-            getrandom::fill(&mut drawn)?;
-            link.nonce.insert(format!("{:032x}", u128::from_be_bytes(drawn))).clone()
-        }
-    };
-    Ok(format!("Digest realm=\"{REALM}\", nonce=\"{nonce}\""))
-}
-
-/// Where credentials are good.
-pub(super) const REALM: &str = "flowsteer";
 /// Whose they are; the password is a take-over token.
 const USER: &str = "flow";
 
@@ -81,7 +67,7 @@ impl Service {
     }
 
     /// On a connection that was made to a home address, `/` means it, and `/all` every flow of its presentation.
-    fn reached(&self, target: Target, link: &Link) -> Target {
+    pub(super) fn reached(&self, target: Target, link: &Link) -> Target {
         let IpAddr::V6(local) = link.local.ip() else { return target };
         let all = match &target {
             Target::Server => false,
@@ -95,7 +81,10 @@ impl Service {
     pub(super) async fn find(&self, url: &RtspUrl, request: &Request, link: &Link) -> Result<Found, Refusal> {
         match &url.target {
             Target::Server => Err(Status(404).into()),
-            Target::Title(path) => Ok(Found::Title { title: self.title(path, url.query.form).await?, name: None }),
+            Target::Title(path) => {
+                self.may_play(path, &url.target, request, link)?;
+                Ok(Found::Title { title: self.title(path, url.query.form).await?, name: None })
+            }
             Target::Home { home, all } => match (self.occupied(home), home) {
                 (Some(home), _) => {
                     let grants = self.granted(url, request, home, link)?;
@@ -105,6 +94,7 @@ impl Service {
                 }
                 (None, HomeName::Name(name)) => {
                     let path = self.settings.homes.title(name).ok_or(Refusal::from(Status(404)))?;
+                    self.may_play(&path, &url.target, request, link)?;
                     Ok(Found::Title { title: self.title(&path, url.query.form).await?, name: Some(name.clone()) })
                 }
                 (None, HomeName::Address(_)) => Err(TokenError::Wrong.into()),
@@ -171,19 +161,17 @@ impl Service {
 
     /// The token, issued here, that a request's credentials prove.
     fn proven_key(&self, url: &RtspUrl, request: &Request, home: HomeAddress, link: &Link) -> Option<String> {
-        let credentials = authorization::parse(request.header("Authorization")?)?;
+        let hashing = self.settings.access.list().hashing;
+        let Shown::Digest(credentials) = authorization::parse(request.header("Authorization")?, hashing)? else { return None };
         let nonce_is_ours = link.nonce.as_ref().is_some_and(|nonce| *nonce == credentials.nonce);
         if credentials.username != USER || credentials.realm != REALM || !nonce_is_ours {
             return None;
         }
-        // Players give the base URL, the URL without its slash, or only its path.
-        let uri = &credentials.uri;
-        let whole = if uri.starts_with('/') { format!("rtsp://server{uri}") } else { uri.clone() };
-        let named = self.reached(url::parse(&whole, |name| self.is_home_name(name)).ok()?.target, link);
-        if named != url.target && named != Target::Server {
+        if !self.is_for(&credentials.uri, &url.target, link) {
             return None;
         }
-        self.steering.issued_tokens(home).into_iter().find(|token| credentials.prove(&request.method, token))
+        let proves = |token: &String| credentials.prove(&request.method, &PasswordHash::of(hashing, USER, token));
+        self.steering.issued_tokens(home).into_iter().find(proves)
     }
 
     pub(super) fn is_home_name(&self, name: &str) -> bool {

@@ -5,6 +5,7 @@
 
 mod access;
 mod bind;
+mod credentials;
 mod describe;
 mod destination;
 mod home_names;
@@ -17,6 +18,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::library::Library;
 use crate::net::{Refusals, now};
 use crate::playback::Stage;
@@ -62,6 +64,8 @@ pub struct RtspSettings {
     pub prime_rate_milli: Option<u16>,
     /// Names of home addresses and the titles that start there.
     pub homes: HomeNames,
+    /// Who may play which titles.
+    pub access: Arc<Access>,
 }
 
 impl Default for RtspSettings {
@@ -81,6 +85,7 @@ impl Default for RtspSettings {
             join: JoinWay::Primed,
             prime_rate_milli: None,
             homes: HomeNames::default(),
+            access: Arc::default(),
         }
     }
 }
@@ -112,6 +117,8 @@ pub struct Link {
     pub peer: SocketAddr,
     /// Ours, canonical.
     pub local: SocketAddr,
+    /// Whether nobody between can read along.
+    pub is_secured: bool,
     /// Sessions made over it.
     made: Vec<SessionId>,
     /// Sessions that it carried requests of.
@@ -133,7 +140,7 @@ impl Link {
     /// A connection that has said nothing yet.
     pub fn new(connection: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let (made, used, pipelined, queries) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { connection, peer, local, made, used, pipelined, queries, nonce: None, publishing: None }
+        Self { connection, peer, local, is_secured: false, made, used, pipelined, queries, nonce: None, publishing: None }
     }
 
     fn note_use(&mut self, id: SessionId) {
@@ -178,7 +185,7 @@ impl Service {
         if !refusal.challenge {
             return response;
         }
-        match access::challenge(link) {
+        match credentials::challenge(link, self) {
             Ok(challenge) => response.with("WWW-Authenticate", challenge),
             Err(_) => Response::new(Status(500)),
         }

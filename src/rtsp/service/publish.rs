@@ -14,13 +14,11 @@ use crate::now::Mono;
 use crate::publish::announced::{Announced, AnnouncedTrack};
 use crate::publish::publication::Publication;
 use crate::rtsp::error::Refusal;
-use crate::rtsp::header::authorization::{self, Credentials};
 use crate::rtsp::header::session::SessionId;
 use crate::rtsp::header::transport::{self, Offered};
 use crate::rtsp::intake::{Incoming, Intake, Of, Reports, SILENCE};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::publishers::{Claim, PublishRule, PublishRules};
-use crate::rtsp::service::access::REALM;
+use crate::rtsp::publishers::{Claim, PublishRules};
 use crate::rtsp::service::set_up::random;
 use crate::rtsp::service::{Link, Service, count_refusal};
 use crate::rtsp::session::{SessionError, TIMEOUT_S};
@@ -183,26 +181,12 @@ impl Service {
         if rules.iter().any(|rule| rule.credentials.is_none()) {
             return Ok(None);
         }
-        let Some(header) = request.header("Authorization") else { return Err(Refusal::unauthorised("a password is needed")) };
-        let (peer, now) = (link.peer.ip(), now().mono);
-        if !self.refusals.may_try(peer, now) {
-            count_refusal("refused_keys", link.peer);
-            return Err(Refusal::because(503, "too many wrong passwords came from there"));
+        let known = || rules.iter().filter_map(|rule| rule.credentials.as_ref()).map(|(name, hash)| (name.as_str(), hash));
+        let proven = self.prove(request, link, known, |uri| is_about(uri, path));
+        if proven.as_ref().is_err_and(|refusal| refusal.challenge) && request.header("Authorization").is_some() {
+            count_refusal("publish_password", link.peer);
         }
-        let proven = authorization::parse(header).filter(|credentials| {
-            let nonce_is_ours = link.nonce.as_ref().is_some_and(|nonce| *nonce == credentials.nonce);
-            let knows = |rule: &&PublishRule| {
-                let expected = rule.credentials.as_ref();
-                expected.is_some_and(|(name, password)| credentials.username == *name && credentials.prove(&request.method, password))
-            };
-            nonce_is_ours && credentials.realm == REALM && is_about(credentials, path) && rules.iter().any(knows)
-        });
-        if let Some(credentials) = proven {
-            return Ok(Some(credentials.username));
-        }
-        self.refusals.note(peer, now);
-        count_refusal("publish_password", link.peer);
-        Err(Refusal::unauthorised("wrong user or password"))
+        proven.map(|name| Some(name.to_owned()))
     }
 
     /// Answers a request of a connection's publisher.
@@ -346,9 +330,9 @@ async fn end(stage: Stage) {
     }
 }
 
-/// Whether credentials were computed for a URL of that path, or of a track of it, whole or without its authority.
-fn is_about(credentials: &Credentials, path: &TitlePath) -> bool {
-    let uri = credentials.uri.split('?').next().unwrap_or_default();
+/// Whether a digest was computed for a URL of that path, or of a track of it, whole or without its authority.
+fn is_about(uri: &str, path: &TitlePath) -> bool {
+    let uri = uri.split('?').next().unwrap_or_default();
     let behind = match uri.split_once("://") {
         Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
         None => uri.trim_start_matches('/'),
