@@ -12,6 +12,7 @@ mod keygen;
 mod log;
 mod manual;
 pub mod operate;
+mod passwd;
 mod reload;
 pub mod serve;
 mod signals;
@@ -46,6 +47,7 @@ enum Command {
     Check(ServeArgs),
     /// Make a key for the mobility signalling, and print it as an entry of the configuration.
     Keygen(keygen::Keygen),
+    Passwd(passwd::Passwd),
     Completions(manual::Completions),
     Man(manual::Man),
     /// Make a certificate that vouches for itself, and its key.
@@ -177,6 +179,7 @@ pub fn run() -> ExitCode {
         Command::Man(arguments) => finish(manual::man(&arguments, Cli::command()).and_then(|page| print(&page))),
         Command::Keygen(arguments) => finish(keygen::run(&arguments)),
         Command::Cert(arguments) => finish(cert::run(&arguments)),
+        Command::Passwd(arguments) => finish(passwd::run(&arguments)),
         Command::Check(arguments) => match arguments.load() {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
