@@ -157,7 +157,7 @@ mod tests {
     }
 
     proptest! {
-        /// The wait after a failure is never shorter than that of one failure less, and never longer than the longest.
+        /// However failures lie apart, nobody waits longer than the longest.
         #[test]
         fn waits_are_bounded(pauses in proptest::collection::vec(0_u64..120_000, 1..60)) {
             let (mut slowing, guesser) = (Slowing::default(), address("192.0.2.1"));

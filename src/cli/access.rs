@@ -76,8 +76,8 @@ mod tests {
             password_hash: None,
             roles: roles.to_vec(),
         };
-        let mut config = Config::default();
-        config.users = vec![user("anna", &[Role::Publisher]), user("bert", &[Role::Viewer]), user("carl", &[Role::Publisher])];
+        let users = vec![user("anna", &[Role::Publisher]), user("bert", &[Role::Viewer]), user("carl", &[Role::Publisher])];
+        let mut config = Config { users, ..Config::default() };
         let entry = |users: &[&str], roles: &[Role]| PublishConfig {
             path: "studio/*".into(),
             username: None,
