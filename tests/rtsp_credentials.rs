@@ -1,0 +1,345 @@
+//! Users and passwords, seen from outside: real players with the right, the wrong and no credentials, take-overs in a library that is
+//! for users only, publishers, who guesses, and what SIGHUP takes over.
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use support::film::{Film, library};
+use support::namespaces::Family::{self, V4, V6};
+use support::namespaces::Host;
+use support::players::{Player, Received, play_with_retina};
+use support::rtsp::{Connection, Response};
+use support::scene::Scene;
+use support::server::{flowsteer, rtsp_address};
+use support::viewer::Carriage;
+use support::{SOON, http, wait_for};
+use tempfile::TempDir;
+
+/// Ten seconds, a key picture every two; what is played of it begins at eight.
+const TITLE: &str = "short.mp4";
+const BEGIN: f64 = 8.0;
+/// How long a player may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const ANNA: &str = "[[users]]\nname = \"anna\"\npassword = \"s3cret\"\nroles = [\"viewer\"]\n";
+
+/// A server with a configuration that can be changed.
+struct Guarded {
+    scene: Scene,
+    folder: TempDir,
+}
+
+impl Guarded {
+    fn serve(settings: &str) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary folder");
+        let config = folder.path().join("f.toml");
+        // It is read again when it is told, not before.
+        fs::write(&config, format!("[serve]\nwatch = false\n{settings}")).expect("written");
+        let scene = Scene::set_with(&library(), &["--config", config.to_str().expect("a name in UTF-8")])?;
+        Some(Self { scene, folder })
+    }
+
+    /// The title's last two seconds, asked for by somebody: `name:password@`, or nothing.
+    fn url(&self, family: Family, who: &str) -> String {
+        self.at(family, who, &format!("{TITLE}?t={BEGIN}"))
+    }
+
+    fn at(&self, family: Family, who: &str, path: &str) -> String {
+        format!("rtsp://{who}{}/{path}", rtsp_address(&self.scene.network.server, family))
+    }
+
+    fn reload(&self, settings: &str, told: &str) {
+        fs::write(self.folder.path().join("f.toml"), format!("[serve]\nwatch = false\n{settings}")).expect("written");
+        self.scene.server.hang_up();
+        wait_for(told, SOON, || self.scene.server.has_logged(told).then_some(()));
+    }
+
+    fn metric(&self, begin: &str) -> u64 {
+        let text = self.scene.operator().get("/metrics").text();
+        let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+
+    /// Paths of the titles that are shown to who asks over HTTP from a device.
+    fn shown_to_devices(&self) -> Vec<String> {
+        let device = &self.scene.network.a;
+        let to = (self.scene.network.server.address(V4), 8080).into();
+        let titles = http::ask(device, to, "GET", "/api/v1/titles", &[], None).json();
+        paths(&titles)
+    }
+}
+
+fn paths(titles: &Value) -> Vec<String> {
+    let titles = titles.as_array().expect("a list of titles");
+    titles.iter().map(|title| title["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+/// It has what the file has, from the first picture that was asked for to the end.
+#[track_caller]
+fn assert_whole(whose: &str, received: &Received) {
+    let film = Film::named(TITLE);
+    let first = film.locate_pictures(&format!("{whose}'s pictures"), &received.pictures);
+    assert_eq!(first, film.key_at_or_before(BEGIN), "{whose}'s first picture");
+    assert_eq!(first + received.pictures.len(), film.video.len(), "{whose}'s last picture");
+    let first = film.locate_frames(&format!("{whose}'s sound"), &received.frames);
+    assert_eq!(first + received.frames.len(), film.audio.len(), "{whose}'s last audio frame");
+}
+
+/// ffmpeg is turned away, and says with which status.
+#[track_caller]
+fn assert_refused(host: &Host, url: &str, status: &str) {
+    let mut command = host.command("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-f", "null", "-"]);
+    let output = command.output().expect("ffmpeg runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(status), "{url}: {said}");
+}
+
+/// `Authorization` by another hand than the server's.
+struct Hand<'a> {
+    user: &'a str,
+    password: &'a str,
+    sha: bool,
+}
+
+impl Hand<'_> {
+    fn hash(&self, text: &str) -> String {
+        let octets: Vec<u8> = match self.sha {
+            true => <sha2::Sha256 as sha2::Digest>::digest(text).to_vec(),
+            false => <md5::Md5 as md5::Digest>::digest(text).to_vec(),
+        };
+        octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    /// DESCRIBE, and again with the answer to the challenge; `uri` is what that is computed for.
+    #[track_caller]
+    fn describe(&self, connection: &mut Connection, url: &str, uri: &str) -> Response {
+        let challenged = connection.request("DESCRIBE", url, &[]);
+        assert_eq!(challenged.status, 401, "{challenged:#?}");
+        let challenges: Vec<_> = challenged.headers.iter().filter(|(name, _)| name == "WWW-Authenticate").collect();
+        assert_eq!(challenges.len(), 1, "{challenges:?}");
+        let challenge = challenges[0].1.strip_prefix("Digest realm=\"flowsteer\", nonce=\"").expect("this order and spelling");
+        let (nonce, rest) = challenge.split_once('"').expect("a nonce");
+        assert_eq!(rest, if self.sha { ", algorithm=SHA-256" } else { "" });
+        let (secret, asked) = (self.hash(&format!("{}:flowsteer:{}", self.user, self.password)), self.hash(&format!("DESCRIBE:{uri}")));
+        let response = self.hash(&format!("{secret}:{nonce}:{asked}"));
+        let mut value =
+            format!("Digest username=\"{}\", realm=\"flowsteer\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"", self.user);
+        if self.sha {
+            value += ", algorithm=SHA-256";
+        }
+        connection.request("DESCRIBE", url, &[("Authorization", &value)])
+    }
+}
+
+const fn hand<'a>(user: &'a str, password: &'a str) -> Hand<'a> {
+    Hand { user, password, sha: false }
+}
+
+fn basic(who: &str) -> String {
+    format!("Basic {}", STANDARD.encode(who))
+}
+
+fn passwd(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowsteer"));
+    command.arg("passwd").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+/// A process that is killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn players_play_with_the_right_credentials_and_with_no_others() {
+    let Some(guarded) = Guarded::serve(ANNA) else { return };
+    let (a, b) = (&guarded.scene.network.a, &guarded.scene.network.b);
+    for line in ["play  1 user, as roles and [[access]] say", "operate  who asks from this machine"] {
+        assert!(guarded.scene.server.banner().iter().any(|told| told == line), "{line}: {:#?}", guarded.scene.server.banner());
+    }
+    let url = guarded.url(V4, "anna:s3cret@");
+    let ffmpeg = Player::Ffmpeg.play(a, &url, Carriage::Interleaved);
+    let gstreamer = Player::GStreamer.play(a, &guarded.url(V6, "anna:s3cret@"), Carriage::Udp);
+    let pyav = Player::PyAv.play(a, &url, Carriage::Udp);
+    let retina = play_with_retina(a, &url, Carriage::Interleaved, |_| false);
+    assert_whole("retina", &retina);
+    assert_whole("ffmpeg", &ffmpeg.end(PATIENCE));
+    assert_whole("GStreamer", &gstreamer.end(PATIENCE));
+    assert_whole("PyAV", &pyav.end(PATIENCE));
+    assert_eq!(guarded.metric("flowsteer_authentication_failures_total"), 0, "a challenge that is answered is no failure");
+    for who in ["anna:wrong@", "bert:s3cret@", ""] {
+        assert_refused(b, &guarded.url(V4, who), "401");
+    }
+    assert_eq!(guarded.metric("flowsteer_authentication_failures_total{scheme=\"digest\"}"), 2);
+    assert_eq!(guarded.shown_to_devices(), Vec::<String>::new());
+    assert!(paths(&guarded.scene.operator().get("/api/v1/titles").json()).contains(&TITLE.to_owned()));
+}
+
+#[test]
+fn the_most_specific_rule_decides_and_a_digest_may_be_for_any_spelling_of_the_url() {
+    let settings = format!(
+        "{ANNA}[[users]]\nname = \"bert\"\npassword = \"pass:word\"\n[[access]]\npath = \"films/*\"\nusers = [\"bert\"]\n[[access]]\npath = \"aligned.mp4\"\nanyone = true\n"
+    );
+    let Some(guarded) = Guarded::serve(&settings) else { return };
+    let address = rtsp_address(&guarded.scene.network.server, V4);
+    let film = fs::read_dir(library().join("films")).expect("a folder").next().expect("a film").expect("readable").file_name();
+    let film = format!("films/{}", film.to_str().expect("a name in UTF-8"));
+    let url = |path: &str| guarded.at(V4, "", path);
+    let ask = |who: &Hand<'_>, path: &str, uri: &str| {
+        let mut connection = Connection::open(&guarded.scene.network.a, address);
+        who.describe(&mut connection, &url(path), uri).status
+    };
+    let (anna, bert) = (hand("anna", "s3cret"), hand("bert", "pass:word"));
+    for uri in [url(TITLE), url(&format!("{TITLE}/")), format!("/{TITLE}"), url("")] {
+        assert_eq!(ask(&anna, TITLE, &uri), 200, "{uri}");
+    }
+    assert_eq!(ask(&anna, TITLE, &url("countdown.mp4")), 401, "a digest for another title");
+    assert_eq!(ask(&bert, TITLE, &url(TITLE)), 403, "no viewer");
+    assert_eq!(ask(&anna, &film, &url(&film)), 403, "a film for another");
+    assert_eq!(ask(&bert, &film, &url(&film)), 200);
+    assert_eq!(ask(&anna, "nothing.mp4", &url("nothing.mp4")), 404, "who may not play is not told what there is");
+    let mut anybody = Connection::open(&guarded.scene.network.a, address);
+    anybody.request("DESCRIBE", &url("aligned.mp4"), &[]).ok();
+    assert_eq!(guarded.shown_to_devices(), ["aligned.mp4"]);
+    // A session cannot be opened without the description either.
+    let setup = anybody.request("SETUP", &url(&format!("{TITLE}/trackID=0")), &[("Transport", "RTP/AVP/TCP;unicast;interleaved=0-1")]);
+    assert_eq!(setup.status, 401);
+}
+
+#[test]
+fn what_a_user_plays_is_taken_over_by_token() {
+    let Some(guarded) = Guarded::serve(ANNA) else { return };
+    let operator = guarded.scene.operator();
+    let url = guarded.at(V4, "anna:s3cret@", &format!("{TITLE}?t=6"));
+    let a = Player::Ffmpeg.play(&guarded.scene.network.a, &url, Carriage::Udp);
+    let session = operator.wait_for_state("playing");
+    let home = session["flows"][0]["homeAddress"].as_str().expect("a home address");
+    let url = operator.takeover_url(home, V4, "presentation");
+    // The token as a password.
+    let (before, key) = url.split_once("?key=").expect("a key");
+    let url = before.replacen("rtsp://", &format!("rtsp://flow:{key}@"), 1);
+    let received = Player::Ffmpeg.play(&guarded.scene.network.b, &url, Carriage::Interleaved).end(PATIENCE);
+    let film = Film::named(TITLE);
+    let first = film.locate_pictures("B's pictures", &received.pictures);
+    assert!(first >= film.key_at_or_before(6.0), "B begins where A is, not at picture {first}");
+    assert_eq!(first + received.pictures.len(), film.video.len(), "B's last picture");
+    drop(a);
+}
+
+#[test]
+fn publishers_publish_and_viewers_watch() {
+    let carl = "[[users]]\nname = \"carl\"\npassword = \"s3cret\"\nroles = [\"publisher\"]\n";
+    let Some(guarded) = Guarded::serve(&format!("{ANNA}{carl}[[publish]]\npath = \"studio/*\"\nroles = [\"publisher\"]\n")) else { return };
+    let publish = |host: &Host, who: &str| {
+        let mut command = host.command("ffmpeg");
+        command.args(["-nostdin", "-loglevel", "error", "-stream_loop", "-1", "-re", "-i"]).arg(library().join(TITLE));
+        command.args(["-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", &guarded.at(V4, who, "studio/live")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().expect("ffmpeg starts")
+    };
+    let refused = publish(&guarded.scene.network.b, "anna:s3cret@").wait_with_output().expect("it ends");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("401"), "{refused:?}");
+    let _carl = Killed(publish(&guarded.scene.network.a, "carl:s3cret@"));
+    let is_online = |title: &Value| title["path"] == "studio/live" && title["online"] == true;
+    let titles = || guarded.scene.operator().get("/api/v1/titles").json();
+    wait_for("the title to be online", SOON, || titles().as_array().expect("a list").iter().any(is_online).then_some(()));
+    let url = guarded.at(V4, "anna:s3cret@", "studio/live");
+    let received = play_with_retina(&guarded.scene.network.b, &url, Carriage::Interleaved, |received| received.pictures.len() > 5);
+    assert!(received.pictures.len() > 5);
+    assert_refused(&guarded.scene.network.b, &guarded.at(V4, "carl:s3cret@", "studio/live"), "403");
+}
+
+#[test]
+fn who_guesses_waits_and_others_do_not() {
+    let Some(guarded) = Guarded::serve(ANNA) else { return };
+    let (a, b, address) = (&guarded.scene.network.a, &guarded.scene.network.b, rtsp_address(&guarded.scene.network.server, V4));
+    let url = guarded.at(V4, "", TITLE);
+    let mut guesser = Connection::open(a, address);
+    let mut statuses = Vec::new();
+    for guess in 0..20 {
+        statuses.push(hand("anna", &format!("guess{guess}")).describe(&mut guesser, &url, &url).status);
+    }
+    let looked_at = statuses.iter().filter(|status| **status == 401).count() as u64;
+    assert!((4..=6).contains(&looked_at), "{statuses:?}");
+    assert!(statuses[..4].iter().all(|status| *status == 401) && statuses.contains(&503), "{statuses:?}");
+    assert_eq!(guarded.metric("flowsteer_authentication_failures_total{scheme=\"digest\"}"), looked_at);
+    assert_eq!(guarded.metric("flowsteer_rtsp_refused_total{limit=\"wrong_passwords\"}"), 20 - looked_at);
+    let mut other = Connection::open(b, address);
+    hand("anna", "s3cret").describe(&mut other, &url, &url).ok();
+    let let_in = || Some(hand("anna", "s3cret").describe(&mut guesser, &url, &url).status).filter(|status| *status == 200);
+    wait_for("the guesser to be let in with the right password", SOON, let_in);
+}
+
+#[test]
+fn a_reload_takes_over_users_rules_and_how_passwords_are_shown() {
+    let Some(guarded) = Guarded::serve(ANNA) else { return };
+    let (a, address) = (&guarded.scene.network.a, rtsp_address(&guarded.scene.network.server, V4));
+    let url = guarded.at(V4, "", TITLE);
+    let ask = |hand: &Hand<'_>| hand.describe(&mut Connection::open(a, address), &url, &url).status;
+    let as_it_is = |who: &str| Connection::open(a, address).request("DESCRIBE", &url, &[("Authorization", &basic(who))]).status;
+    assert_eq!((ask(&hand("anna", "s3cret")), as_it_is("anna:s3cret")), (200, 401));
+    let changed = ANNA.replace("s3cret", "other");
+    guarded.reload(&format!("[rtsp]\nbasic = true\n{changed}"), "read again: rtsp.basic, users changed");
+    assert_eq!((ask(&hand("anna", "s3cret")), ask(&hand("anna", "other"))), (401, 200));
+    assert_eq!((as_it_is("anna:other"), as_it_is("anna:s3cret")), (200, 401));
+    assert_eq!(guarded.metric("flowsteer_authentication_failures_total{scheme=\"basic\"}"), 1);
+    // Hashed, in the way that few players know.
+    let printed = passwd(&["anna", "--digest", "sha-256", "--stdin"], "third\n");
+    assert!(printed.status.success(), "{printed:?}");
+    let entry = String::from_utf8(printed.stdout).expect("text");
+    assert!(!entry.contains("third"));
+    guarded.reload(&format!("[rtsp]\ndigest = \"sha-256\"\n{entry}"), "read again: rtsp.basic, rtsp.digest, users changed");
+    assert_eq!(ask(&Hand { user: "anna", password: "third", sha: true }), 200);
+    let retina = guarded.at(V4, "anna:third@", &format!("{TITLE}?t=9.9"));
+    assert!(!play_with_retina(a, &retina, Carriage::Interleaved, |received| !received.pictures.is_empty()).pictures.is_empty());
+    guarded.reload("", "read again: rtsp.digest, users changed");
+    Connection::open(a, address).request("DESCRIBE", &url, &[]).ok();
+}
+
+#[test]
+fn a_password_is_hashed_as_other_tools_do_and_bad_entries_are_told() {
+    let printed = passwd(&["anna", "--stdin"], "s3cret\n");
+    let expected = format!(
+        "[[users]]\nname = \"anna\"\npassword_hash = \"md5:{}\"\nroles = [\"viewer\"]\n",
+        hand("", "").hash("anna:flowsteer:s3cret")
+    );
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), expected);
+    for (arguments, input) in
+        [(&["anna", "--stdin"][..], "\n"), (&["an:na", "--stdin"], "x\n"), (&["flow", "--stdin"], "x\n"), (&["anna"], "x\nx\n")]
+    {
+        let refused = passwd(arguments, input);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{arguments:?}: {refused:?}");
+    }
+}
+
+/// `passwd` at a terminal of its own, which types both passwords; what the terminal has shown.
+fn at_a_terminal(first: &str, second: &str) -> (String, bool) {
+    let typed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passwd_terminal.py");
+    let output = Command::new("python3").arg(typed).args([env!("CARGO_BIN_EXE_flowsteer"), first, second]).output().expect("python3 runs");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+#[test]
+fn a_terminal_shows_nothing_of_a_password_and_asks_twice() {
+    let (shown, is_done) = at_a_terminal("s3cret", "s3cret");
+    assert!(is_done && shown.contains(&hand("", "").hash("anna:flowsteer:s3cret")), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let (shown, is_done) = at_a_terminal("s3cret", "secret");
+    assert!(!is_done && shown.contains("differ") && !shown.contains("password_hash"), "{shown}");
+}
