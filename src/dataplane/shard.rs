@@ -199,6 +199,7 @@ impl Prepared {
                 numbered: 0,
                 neighbours: Neighbours::default(),
                 told: Mono::default(),
+                has_more: false,
                 lateness: Arc::clone(&lateness),
                 slots: Vec::new(),
                 free: Vec::new(),
@@ -272,6 +273,8 @@ pub(super) struct Shard {
     neighbours: Neighbours,
     /// When those near each other were told last.
     told: Mono,
+    /// Whether commands wait that there was no time for.
+    has_more: bool,
     lateness: Arc<Lateness>,
     /// In boxes: each is taken out while it is served.
     pub(super) slots: Vec<Option<Box<Slot>>>,
@@ -288,6 +291,9 @@ const MAX_FAILURES: u32 = 3;
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(2);
 /// What found no room is tried again after this.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Commands are taken for so long at one time, and what came in to one socket for so long: what of the media is due comes before the rest.
+const COMMANDS_FOR: Duration = Duration::from_millis(4);
+const RECEIVE_FOR: Duration = Duration::from_micros(500);
 /// Those who play near each other are told at most so often.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -311,7 +317,7 @@ impl Shard {
             self.look_at_bounced();
             self.tell_neighbours();
             // Also where more is due already: reports are taken in under any load.
-            let timeout = self.wheel.wait((self.clock)().mono);
+            let timeout = if self.has_more { Some(Duration::ZERO) } else { self.wheel.wait((self.clock)().mono) };
             // What waits for room is tried again soon.
             let timeout = if self.outbox.is_blocked() { Some(timeout.unwrap_or(FULL_PAUSE).min(FULL_PAUSE)) } else { timeout };
             if let Err(error) = wait(&descriptors, waker, timeout, &mut readable) {
@@ -331,7 +337,13 @@ impl Shard {
     /// Whether to go on.
     fn take_commands(&mut self, commands: &Receiver<Command>) -> bool {
         // Bounded: media that are due leave between many commands.
+        let until = (self.clock)().mono + COMMANDS_FOR;
+        self.has_more = false;
         for _ in 0..QUEUE {
+            if (self.clock)().mono >= until {
+                self.has_more = true;
+                break;
+            }
             match commands.try_recv() {
                 _ if self.notices.stops() => break,
                 Ok(command) => self.perform(command),
@@ -758,7 +770,11 @@ impl Shard {
         let mut reports: Vec<(Endpoint, Vec<u8>)> = Vec::new();
         for (socket, rtcp) in self.sockets.sockets() {
             // Bounded: a flood must not keep media from leaving.
+            let until = (self.clock)().mono + RECEIVE_FOR;
             for _ in 0..256 {
+                if (self.clock)().mono >= until {
+                    break;
+                }
                 let Some(received) = socket.receive(&mut buffer) else { break };
                 let packet = &buffer[..received.len];
                 match self.endpoints.hear(received.from, if rtcp { Port::Rtcp } else { Port::Rtp }, packet, now.mono) {
