@@ -1,0 +1,90 @@
+//! The attacks of `benches/abuse`, smaller and all at once: a session that is watched meanwhile loses nothing, and the server stays as
+//! large as it was. What they do at full size, and the figures, are in `docs/security.md`.
+
+#[path = "../benches/abuse/amplification.rs"]
+mod amplification;
+#[path = "../benches/abuse/attacks.rs"]
+mod attacks;
+#[path = "../benches/abuse/scene.rs"]
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use amplification::Amplified;
+use attacks::{ATTACKS, Target, come_and_go};
+use scene::{LOCAL, SOON, Server, Watched};
+
+const CONFIGURATION: &str = "[rtsp]\nrequest_timeout_s = 1\n\n[steering]\ntrusted_care_of = [\"127.0.0.1/32\"]\nlinger_s = 0\n";
+
+/// Other programs run beside the tests: the bench is stricter.
+const LATE_MS: f64 = 150.0;
+
+#[test]
+fn a_session_that_is_watched_loses_nothing_while_all_attacks_are_made_at_once() {
+    let server = Server::start(CONFIGURATION);
+    let watched = Watched::start(&server);
+    let mark = watched.mark();
+    let target = Target {
+        server: &server,
+        watched: &watched,
+        percent: 8,
+        span: Duration::from_secs(1),
+        patience: Duration::from_secs(1),
+        rate: Some(4000),
+    };
+    std::thread::scope(|scope| {
+        let attacks = ATTACKS.map(|(name, attack)| {
+            (
+                name,
+                scope.spawn({
+                    let target = &target;
+                    move || attack(target)
+                }),
+            )
+        });
+        for (name, attack) in attacks {
+            let sent = attack.join().unwrap_or_else(|_| panic!("{name} has failed"));
+            assert!(sent.count > 0, "{name}");
+            eprintln!("{name}: {} {} in {:.2?}, {}", sent.count, sent.what, sent.span, sent.answer);
+        }
+    });
+    let seen = watched.since(mark);
+    eprintln!("{seen:?}");
+    assert!(seen.packets > 20 && seen.lost == 0 && seen.p99 < LATE_MS, "{seen:?}");
+}
+
+#[test]
+fn sessions_that_come_and_go_leave_nothing_behind() {
+    let server = Server::start(CONFIGURATION);
+    let watched = Watched::start(&server);
+    let mark = watched.mark();
+    let wave = || {
+        assert!(come_and_go(&server, 640, LOCAL).0 >= 640);
+        let start = Instant::now();
+        // Those of a connection that has ended end with it.
+        while server.metric("flowsteer_sessions ") > 1.0 {
+            assert!(start.elapsed() < SOON, "sessions stay");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server.taken()
+    };
+    // The first one fills what is kept for others.
+    wave();
+    let (first, second) = (wave(), wave());
+    assert!(second.0 <= first.0 + first.0 / 10, "memory grows: {} KiB, then {} KiB", first.0, second.0);
+    assert!(second.1 <= first.1, "descriptors: {}, then {}", first.1, second.1);
+    let seen = watched.since(mark);
+    assert!(seen.lost == 0 && seen.p99 < LATE_MS, "{seen:?}");
+}
+
+#[test]
+fn who_has_proven_nothing_is_sent_little_more_than_it_has_sent() {
+    let server = Server::start(CONFIGURATION);
+    let watched = Watched::start(&server);
+    for Amplified { what, received, sent } in amplification::measure(&server, &watched) {
+        eprintln!("{what}: {received} octets, and {sent} back");
+        // A Care-of Test is that much longer than what asks for it (RFC 6275 sections 6.1.4 and 6.1.6), and limited by source.
+        assert!(sent * 4 <= received * 5, "{what}: {sent} octets for {received}");
+        assert!(sent == 0 || what.starts_with("mobility"), "{what}: {sent} octets");
+    }
+}
