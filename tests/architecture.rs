@@ -278,3 +278,33 @@ fn the_reader_of_imports_sees_every_form() {
     assert_eq!(counted("x.rs", text).matches("crate::").count(), 1);
     assert_eq!(counted("x/tests.rs", text), "");
 }
+
+/// Crates whose name in the sources is another.
+const CALLED: [(&str, &str); 1] = [("md-5", "md5")];
+
+#[test]
+fn no_dependency_is_unused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).expect("it is there").parse().expect("TOML");
+    let names = |section: &str| manifest[section].as_table().expect("a table").keys().cloned().collect::<Vec<String>>();
+    let words = |folders: &[&str]| {
+        let mut found = BTreeSet::new();
+        let mut left: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(fs::read_dir(path).expect("a folder").flatten().map(|entry| entry.path()));
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(path).expect("text");
+                found.extend(text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').map(str::to_owned));
+            }
+        }
+        found
+    };
+    let unused = |section: &str, words: &BTreeSet<String>| {
+        let called =
+            |name: &String| CALLED.iter().find(|(known, _)| known == name).map_or(name.replace('-', "_"), |(_, called)| (*called).into());
+        names(section).into_iter().filter(|name| !words.contains(&called(name))).collect::<Vec<_>>()
+    };
+    assert_eq!(unused("dependencies", &words(&["src"])), Vec::<String>::new(), "[dependencies]");
+    assert_eq!(unused("dev-dependencies", &words(&["src", "tests", "benches"])), Vec::<String>::new(), "[dev-dependencies]");
+}
