@@ -93,9 +93,8 @@ pub fn measure(server: &Server, watched: &Watched) -> Vec<Amplified> {
     let init = |message: Message| message.to_vec().expect("fits");
     let care_of_test = init(Message::CareOfTestInit(CareOfTestInit { cookie: [1; 8], options: Options::default() }));
     let home_test = init(Message::HomeTestInit(HomeTestInit { cookie: [1; 8], options: Options::default() }));
-    let mut unknown = care_of_test.clone();
-    // The message's type.
-    unknown[2] = 200;
+    // The least that a header has (RFC 6275 section 6.1.1), and a type that there is not.
+    let unknown = [59, 0, 200, 0, 0, 0, 0, 0];
     let rtcp = SocketAddr::new(watched.server.ip(), watched.server.port() + 1);
     let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
     vec![
