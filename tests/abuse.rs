@@ -1,5 +1,5 @@
 //! The attacks of `benches/abuse`, smaller and all at once: a session that is watched meanwhile loses nothing, and the server stays as
-//! large as it was. What they do at full size, and the figures, are in `docs/security.md`.
+//! large as it was. At full size, each alone: `cargo bench --bench abuse`.
 
 #[path = "../benches/abuse/amplification.rs"]
 mod amplification;

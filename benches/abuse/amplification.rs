@@ -93,8 +93,11 @@ pub fn measure(server: &Server, watched: &Watched) -> Vec<Amplified> {
     let init = |message: Message| message.to_vec().expect("fits");
     let care_of_test = init(Message::CareOfTestInit(CareOfTestInit { cookie: [1; 8], options: Options::default() }));
     let home_test = init(Message::HomeTestInit(HomeTestInit { cookie: [1; 8], options: Options::default() }));
-    // The least that a header has (RFC 6275 section 6.1.1), and a type that there is not.
-    let unknown = [59, 0, 200, 0, 0, 0, 0, 0];
+    let mut unknown = care_of_test.clone();
+    // The message's type.
+    unknown[2] = 200;
+    // The least that a header has (RFC 6275 section 6.1.1).
+    let least = [59, 0, 200, 0, 0, 0, 0, 0];
     let rtcp = SocketAddr::new(watched.server.ip(), watched.server.port() + 1);
     let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
     vec![
@@ -103,7 +106,8 @@ pub fn measure(server: &Server, watched: &Watched) -> Vec<Amplified> {
         provoke("mobility: noise", server.mobility, 3, &[0x55; 64]),
         provoke("mobility: Care-of Test Init", server.mobility, 4, &care_of_test),
         provoke("mobility: Home Test Init", server.mobility, 5, &home_test),
-        provoke("mobility: a message of unknown type", server.mobility, 6, &unknown),
+        provoke("mobility: unknown type, 16 octets", server.mobility, 6, &unknown),
+        provoke("mobility: unknown type, 8 octets", server.mobility, 9, &least),
         provoke("mobility: Binding Update, not signed", server.mobility, 7, &update().1),
         provoke("mobility: Binding Update, badly signed", server.mobility, 8, &badly_signed_update()),
         named_by_set_up(server),

@@ -433,6 +433,7 @@ fn foreign_pages(target: &Target<'_>) -> Sent {
     let (release, context) = (format!("/api/v1/home-addresses/{home}"), format!("/api/v1/home-addresses/{home}/context"));
     let calls = [
         ("GET", "/api/v1/sessions"),
+        ("POST", "/api/v1/home-addresses"),
         ("GET", "/api/v1/events"),
         ("POST", &end),
         ("POST", &pause),
