@@ -17,6 +17,7 @@ use crate::http::connection::Limits;
 use crate::http::context::{self, Handed, Parts};
 use crate::http::event::Announcer;
 use crate::http::gauges;
+use crate::http::page::{self, Asset};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::routes;
@@ -31,8 +32,8 @@ use crate::playback::{
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
-    Authority, BindingCache, BindingId, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay, KeygenToken,
-    Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+    Authority, BindingCache, BindingId, Branch, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay,
+    KeygenToken, Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
 };
 
 /// What answering needs.
@@ -114,6 +115,8 @@ pub enum Outcome {
     Text(&'static str, String),
     /// The event stream, as far as the asker may hear it.
     Events(Reach),
+    /// A file of the page; without its text where the asker has it.
+    Page(&'static Asset, bool),
 }
 
 #[derive(Deserialize)]
@@ -264,13 +267,19 @@ impl Api {
             (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
             _ => {}
         }
+        if let Some(outcome) = self.page(call, path)? {
+            return Ok(outcome);
+        }
         let now = now();
         let who = self.requester(call, now)?;
-        routes::check(&call.method, path)?;
+        if path != page::QR {
+            routes::check(&call.method, path)?;
+        }
         if !call.body.is_empty() && !is_json(&call.headers) {
             return Err(Problem::new(415, "not-json", "bodies are application/json"));
         }
         match path {
+            page::QR => page::qr_code(call, &who),
             ["metrics"] => {
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
@@ -530,6 +539,18 @@ impl Api {
         })
     }
 
+    /// A branch that is being left is taken back as it stands: with its own RTCP port, source and end. Its care-of has been proven
+    /// when it was bound.
+    fn take_back(&self, update: &mut Update, id: BindingId, now: Now) {
+        let Some(view) = self.steering.home_view(update.home, now) else { return };
+        let is_it = |branch: &Branch| branch.leaving && branch.binding == id && branch.care_of.endpoint() == update.care_of.endpoint();
+        if let Some(known) = view.branches.iter().find(|known| is_it(&known.branch)) {
+            update.care_of = known.branch.care_of;
+            update.lifetime = known.lifetime;
+            update.proof = Proof::Missing;
+        }
+    }
+
     async fn bind(&self, call: &Call, home: HomeAddress, id: BindingId, who: &Requester, now: Now) -> Result<Outcome, Problem> {
         let body: BindingBody = read(&call.body)?;
         let authority = match who {
@@ -548,6 +569,9 @@ impl Api {
         }
         let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.as_ref(), call)?;
         update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, Duration::from_secs));
+        if matches!(who, Requester::Operator) && body.rtcp.is_none() && body.proof.is_none() && body.lifetime_seconds.is_none() {
+            self.take_back(&mut update, id, now);
+        }
         update.window = body.transition_ms.map(Duration::from_millis);
         // Without a word about it a binding that exists is refreshed: one that is leaving goes on leaving.
         let exists = || self.steering.stored_care_of(home, id).is_some();
@@ -642,7 +666,7 @@ impl Api {
 
     /// Host and port under which the asker, or a device beside it, reaches RTSP here. Who asks from this machine is given
     /// the address that the flow leaves from: another device can do something with it.
-    fn rtsp_authority(&self, call: &Call, flow: Option<&FlowSnapshot>) -> String {
+    pub(super) fn rtsp_authority(&self, call: &Call, flow: Option<&FlowSnapshot>) -> String {
         let port = self.settings.rtsp_port;
         let asked = call.headers.get("host").and_then(|host| host.to_str().ok()).map(|host| match host.strip_prefix('[') {
             Some(rest) => format!("[{}]", rest.split(']').next().unwrap_or_default()),

@@ -1,6 +1,7 @@
 //! The HTTP API: what plays where, control, home addresses, bindings, contexts, events, metrics.
 //!
-//! `server` owns the listener, `routes` lists the calls, `authority` says who may, `api` answers, `shape` makes JSON of what is known.
+//! `server` owns the listener, `routes` lists the calls, `authority` says who may, `api` answers, `shape` makes JSON of what is known;
+//! `page` is the page at `/`.
 
 pub mod api;
 pub mod authority;
@@ -8,6 +9,7 @@ pub mod connection;
 pub mod context;
 pub mod event;
 pub mod gauges;
+pub mod page;
 pub mod problem;
 mod reach;
 pub mod routes;

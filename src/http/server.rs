@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_FRAME_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -28,6 +31,7 @@ use tracing::Instrument as _;
 use crate::http::api::{Api, Call, Outcome};
 use crate::http::connection::Impatient;
 use crate::http::event::{EventId, Named, Resumed};
+use crate::http::page::{Asset, POLICY};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::net::door::count_failed_handshake;
@@ -169,6 +173,7 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Resp
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
+        Ok(Outcome::Page(asset, known)) => page(asset, known),
         Ok(Outcome::Events(reach)) => events(&api, reach, call.headers.get("last-event-id").map(HeaderValue::as_bytes)),
         Err(problem) => refuse(&problem),
     }
@@ -192,6 +197,22 @@ fn respond(status: StatusCode, kind: Option<&'static str>, body: Body) -> Respon
 fn json_response(status: u16, kind: &'static str, text: String) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     respond(status, Some(kind), full(Bytes::from(text)))
+}
+
+/// A file of the page, or that it is the one that the asker has. It is asked for each time, so that a newer server's page is not an
+/// older one's.
+fn page(asset: &'static Asset, known: bool) -> Response<Body> {
+    let (status, text) = if known { (StatusCode::NOT_MODIFIED, "") } else { (StatusCode::OK, asset.text) };
+    let mut response = respond(status, (!known).then_some(asset.kind), full(Bytes::from_static(text.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if let Ok(tag) = HeaderValue::from_str(&asset.tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
 }
 
 fn refuse(problem: &Problem) -> Response<Body> {

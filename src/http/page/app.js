@@ -1,0 +1,281 @@
+// The page: the library, what plays, and moving it. All it knows is from the API; what it draws, it makes of elements and text.
+
+import { draw } from "./drawing.js";
+import { watchDialog, openMove, seen } from "./move.js";
+import { ask, listen, useToken, whenUnauthorised } from "./server.js";
+import { copy, duration, make, say } from "./text.js";
+
+const SHOWN_TITLES = 200;
+const UNDO_MS = 10000;
+const narrow = matchMedia("(max-width: 42rem)");
+const at = (id) => document.getElementById(id);
+
+let titles = [];
+/** Session id → what stands on the page for it. */
+const cards = new Map();
+/** Home address → when its transition window ends, and how long it is, in milliseconds of `performance.now()`. */
+const windows = new Map();
+
+// --- the library
+
+function titleShown(title) {
+  const tracks = title.tracks.map((track) => [track.kind, track.codec, track.width && `${track.width}×${track.height}`, track.language].filter(Boolean).join(" "));
+  const facts = [
+    title.live ? (title.online ? "live" : "live, not there now") : title.indexing ? "being read" : duration(title.durationSeconds),
+    title.sizeBytes > 0 && `${(title.sizeBytes / 1e6).toFixed(1)} MB`,
+    tracks.join("; "),
+  ];
+  const item = make("li", {}, make("div", { className: "name" }, title.path), make("div", { className: "quiet" }, facts.filter(Boolean).join(" · ")));
+  if (title.problem) item.append(make("p", { className: "problem" }, title.problem));
+  const copying = make("button", { type: "button" }, "Copy URL");
+  copying.setAttribute("aria-label", `Copy the URL of ${title.path}`);
+  copying.addEventListener("click", () => copy(title.url));
+  const file = make("a", { className: "button", href: `titles/${title.path.split("/").map(encodeURIComponent).join("/")}.m3u` }, "Open in a player");
+  const vlc = make("a", { className: "button", href: `vlc://${title.url}` }, "VLC");
+  file.setAttribute("aria-label", `Open ${title.path} in a player`);
+  vlc.setAttribute("aria-label", `Open ${title.path} in VLC`);
+  item.append(make("div", { className: "row" }, copying, file, vlc));
+  return item;
+}
+
+function showTitles() {
+  const wanted = at("search").value.trim().toLocaleLowerCase();
+  const found = titles.filter((title) => title.path.toLocaleLowerCase().includes(wanted));
+  const more = found.length > SHOWN_TITLES ? `, the first ${SHOWN_TITLES} are shown` : "";
+  at("found").textContent = `${found.length} of ${titles.length} titles${more}`;
+  at("titles").replaceChildren(...found.slice(0, SHOWN_TITLES).map(titleShown));
+}
+
+let titlesText = "";
+async function readTitles() {
+  const read = await ask("GET", "api/v1/titles");
+  const text = JSON.stringify(read);
+  if (text !== titlesText) {
+    titlesText = text;
+    titles = read;
+    showTitles();
+  }
+  if (titles.some((title) => title.indexing)) later("titles", readTitles, 2000);
+}
+
+// --- what plays
+
+function control(id, action, body) {
+  return ask("POST", `api/v1/sessions/${id}/${action}`, body ?? {}).then(readSessions).catch((error) => say(error.message));
+}
+
+function card(session) {
+  const id = session.id;
+  const heading = make("h3", { className: "name" }, session.title);
+  const state = make("span", { className: "quiet state" });
+  const position = make("input", { type: "range", min: "0", step: "1", className: "position" });
+  position.setAttribute("aria-label", `Position in ${session.title}`);
+  const time = make("span", { className: "quiet time" });
+  const toggle = make("button", { type: "button", className: "main toggle" });
+  const moving = make("button", { type: "button", className: "move" }, "Move to…");
+  const ending = make("button", { type: "button", className: "end" }, "End");
+  for (const [button, does] of [[moving, "Move"], [ending, "End"]]) button.setAttribute("aria-label", `${does} ${session.title}${does === "Move" ? " to…" : ""}`);
+  const undo = make("div", { className: "row undo", hidden: true });
+  const flows = make("div", { className: "flow" });
+  const root = make("article", {}, heading, state, position, make("div", { className: "row" }, toggle, moving, ending, time), undo, flows);
+  root.setAttribute("aria-label", session.title);
+  const made = { root, state, position, time, toggle, undo, flows, session, held: false };
+  position.addEventListener("input", () => { made.held = true; timeShown(made, Number(position.value)); });
+  position.addEventListener("change", () => {
+    control(id, "seek", { positionSeconds: Number(position.value) }).finally(() => { made.held = false; });
+  });
+  toggle.addEventListener("click", () => control(id, made.session.state === "playing" ? "pause" : "play"));
+  moving.addEventListener("click", () => openMove(made.session));
+  ending.addEventListener("click", () => { if (confirm(`End ${session.title} for all who watch it?`)) control(id, "end"); });
+  return made;
+}
+
+function timeShown(made, seconds) {
+  const { durationSeconds } = made.session;
+  const text = durationSeconds === null ? duration(seconds) : `${duration(seconds)} of ${duration(durationSeconds)}`;
+  made.time.textContent = text;
+  made.position.setAttribute("aria-valuetext", text);
+}
+
+function drawFlows(made) {
+  const now = performance.now();
+  const drawn = made.session.flows.map((flow) => {
+    const window = windows.get(flow.homeAddress);
+    const left = window && window.ends > now ? (window.ends - now) / window.length : null;
+    return draw(flow, left, narrow.matches);
+  });
+  made.flows.replaceChildren(...drawn);
+}
+
+function update(made, session) {
+  made.session = session;
+  made.state.textContent = [session.state, session.scale !== 1 && `scale ${session.scale}`, session.speed !== 1 && `speed ${session.speed}`].filter(Boolean).join(", ");
+  const does = session.state === "playing" ? "Pause" : "Play";
+  if (made.toggle.textContent !== does) made.toggle.textContent = does;
+  made.toggle.setAttribute("aria-label", `${does} ${session.title}`);
+  made.position.hidden = session.durationSeconds === null;
+  if (!made.held) {
+    if (session.durationSeconds !== null) made.position.max = String(Math.floor(session.durationSeconds));
+    made.position.value = String(Math.floor(session.positionSeconds));
+    timeShown(made, session.positionSeconds);
+  }
+  drawFlows(made);
+}
+
+let reading = null;
+let again = false;
+/** One look at a time; who asks meanwhile has another one after it. */
+function readSessions() {
+  if (reading) {
+    again = true;
+    return reading;
+  }
+  reading = ask("GET", "api/v1/sessions").then(showSessions).finally(() => {
+    reading = null;
+    if (again) {
+      again = false;
+      readSessions().catch(() => {});
+    }
+  });
+  return reading;
+}
+
+function showSessions(sessions) {
+  const present = new Set(sessions.map((session) => session.id));
+  for (const [id, made] of cards) {
+    if (!present.has(id)) {
+      made.root.remove();
+      cards.delete(id);
+    }
+  }
+  for (const session of sessions) {
+    seen(session);
+    if (!cards.has(session.id)) {
+      const made = card(session);
+      cards.set(session.id, made);
+      at("sessions").append(made.root);
+    }
+    update(cards.get(session.id), session);
+  }
+  at("nothing-plays").hidden = sessions.length > 0;
+}
+
+// --- hand-overs
+
+function tellHandOver(text) {
+  const item = make("li", {}, `${new Date().toLocaleTimeString()} ${text}`);
+  at("hand-overs").prepend(item);
+  while (at("hand-overs").children.length > 50) at("hand-overs").lastChild.remove();
+  at("hand-overs").hidden = at("hand-overs-heading").hidden = false;
+}
+
+/** Offers to take back what has just gone elsewhere. Flows that go together are taken back together. */
+function offerUndo(made, step) {
+  const now = performance.now();
+  if (!made.undoing || made.undoing.ends < now) made.undoing = { steps: new Map(), ends: now + UNDO_MS };
+  if (!made.undoing.steps.has(step.home)) made.undoing.steps.set(step.home, step);
+  made.undoing.ends = now + UNDO_MS;
+  if (!made.undo.hidden) return;
+  const button = make("button", { type: "button", className: "take-back" }, "Undo");
+  button.addEventListener("click", () => takeBack(made));
+  made.undo.replaceChildren(make("span", {}), button);
+  made.undo.hidden = false;
+  say("It was moved. Undo is there for ten seconds.");
+}
+
+async function takeBack(made) {
+  const steps = [...made.undoing.steps.values()];
+  made.undoing = null;
+  made.undo.hidden = true;
+  made.quietUntil = performance.now() + 3000;
+  try {
+    for (const { home, before, added } of steps) {
+      const path = `api/v1/home-addresses/${home}/bindings/`;
+      if (before === null) await ask("DELETE", path + added);
+      else await ask("PUT", path + before.bindingId, { careOf: before.careOf, mode: "move" });
+    }
+    say("It is back where it was.");
+  } catch (error) {
+    say(`It cannot be taken back: ${error.message}`);
+  }
+  readSessions().catch(() => {});
+}
+
+function heardHandOver(event) {
+  const made = cards.get(event.session);
+  const flow = made?.session.flows.find((known) => known.homeAddress === event.homeAddress);
+  const what = `${made ? `${made.session.title}, ` : ""}${flow ? flow.track.kind : event.homeAddress}`;
+  const now = performance.now();
+  if (event.event === "moving") windows.set(event.homeAddress, { ends: now + event.windowMs, length: Math.max(event.windowMs, 1) });
+  if (event.event === "moved") windows.delete(event.homeAddress);
+  if (event.event === "started") {
+    const gap = event.missingMs === 0 ? "no gap" : `a gap of ${event.missingMs} ms`;
+    const lag = event.lagMs > 0 ? `, ${event.lagMs} ms behind` : "";
+    tellHandOver(`${what} to binding ${event.bindingId}: ${gap}, ${event.repeatedMs} ms repeated, joined ${event.join}${lag}`);
+  }
+  if (!made || !flow || now < (made.quietUntil ?? 0)) return;
+  // The last look may be from before this or behind it.
+  const others = flow.branches.filter((branch) => branch.bindingId !== event.bindingId);
+  const before = others.filter((branch) => branch.state !== "leaving").at(-1) ?? others.at(-1);
+  if (event.event === "moving" && before) offerUndo(made, { home: event.homeAddress, before: { bindingId: before.bindingId, careOf: before.careOf }, added: null });
+  if (event.event === "forked") offerUndo(made, { home: event.homeAddress, before: null, added: event.bindingId });
+}
+
+function heard(name, event) {
+  if (name === "handover") heardHandOver(event);
+  if (name === "title" || name === "missed") later("titles", readTitles, 300);
+  if (name !== "title") readSessions().catch(() => {});
+}
+
+// --- running
+
+const waiting = new Set();
+function later(name, call, milliseconds) {
+  if (waiting.has(name)) return;
+  waiting.add(name);
+  setTimeout(() => { waiting.delete(name); call().catch(() => {}); }, milliseconds);
+}
+
+/** Four times a second: what runs down on the page; each second, what the server says of what plays. */
+let ticks = 0;
+function tick() {
+  const now = performance.now();
+  for (const made of cards.values()) {
+    if (made.session.flows.some((flow) => (windows.get(flow.homeAddress)?.ends ?? 0) > now - 500)) drawFlows(made);
+    if (!made.undo.hidden) {
+      const seconds = Math.ceil(((made.undoing?.ends ?? 0) - now) / 1000);
+      made.undo.firstChild.textContent = `Moved. ${Math.max(seconds, 0)} s to take it back:`;
+      if (seconds <= 0) made.undo.hidden = true;
+    }
+  }
+  ticks += 1;
+  if (ticks % 4 === 0 && cards.size > 0 && !document.hidden && at("sign-in").hidden) readSessions().catch(() => {});
+}
+
+function start() {
+  readTitles().catch((error) => say(error.message));
+  readSessions().catch(() => {});
+  listen(heard, (there) => {
+    at("connection").textContent = there ? "connected" : "no connection, trying again";
+    if (there) readSessions().catch(() => {});
+  });
+}
+
+whenUnauthorised((refused) => {
+  if (at("sign-in").hidden === false) at("sign-in-problem").textContent = refused.message;
+  at("sign-in").hidden = false;
+  at("connection").textContent = "not signed in";
+});
+at("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useToken(at("token").value);
+  at("token").value = at("sign-in-problem").textContent = "";
+  at("sign-in").hidden = true;
+  start();
+});
+at("search").addEventListener("input", showTitles);
+document.addEventListener("visibilitychange", () => { if (!document.hidden && at("sign-in").hidden) readSessions().catch(() => {}); });
+narrow.addEventListener("change", () => cards.forEach(drawFlows));
+watchDialog(() => readSessions().catch(() => {}));
+setInterval(tick, 250);
+start();

@@ -1,0 +1,66 @@
+//! Answers what the page and players ask beside the API.
+
+use hyper::Method;
+use serde::Deserialize;
+
+use crate::http::api::{Api, Call, Outcome, read};
+use crate::http::authority::Requester;
+use crate::http::page::{QrError, asset, draw, playlist};
+use crate::http::problem::Problem;
+use crate::http::shape;
+
+/// Where QR codes are drawn: not a file, and not a call of the API.
+pub(in crate::http) const QR: &[&str] = &["page", "qr"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QrBody {
+    text: String,
+}
+
+impl Api {
+    /// What is open to all: the page's files, and playlists of titles. `None` for a path that is neither.
+    pub(in crate::http) fn page(&self, call: &Call, path: &[&str]) -> Result<Option<Outcome>, Problem> {
+        let outcome = match path {
+            ["titles", title @ ..] => self.m3u(call, &title.join("/"))?,
+            _ => match asset(path) {
+                Some(asset) => Outcome::Page(asset, asset.is_known(&call.headers)),
+                None => return Ok(None),
+            },
+        };
+        if call.method == Method::GET { Ok(Some(outcome)) } else { Err(Problem::method("GET".into())) }
+    }
+
+    fn m3u(&self, call: &Call, title: &str) -> Result<Outcome, Problem> {
+        let title = title.strip_suffix(".m3u").ok_or_else(|| Problem::not_found("resource"))?;
+        let authority = self.rtsp_authority(call, None);
+        let live = self.library.live().all();
+        let text = if let Some(live) = live.iter().find(|live| live.path.as_str() == title) {
+            playlist(title, &shape::title_url(&authority, &live.path), None)
+        } else {
+            let entries = self.library.entries();
+            let entry = entries.iter().find(|entry| entry.path.as_str() == title).ok_or_else(|| Problem::not_found("title"))?;
+            let seconds = entry.known().and_then(Result::ok).map(|facts| facts.duration.as_seconds());
+            playlist(title, &shape::title_url(&authority, &entry.path), seconds)
+        };
+        Ok(Outcome::Text("audio/x-mpegurl; charset=utf-8", text))
+    }
+}
+
+/// `POST /page/qr` with `{text}`: for whoever has some right.
+pub(in crate::http) fn qr_code(call: &Call, who: &Requester) -> Result<Outcome, Problem> {
+    if call.method != Method::POST {
+        return Err(Problem::method("POST".into()));
+    }
+    if matches!(who, Requester::Anybody) {
+        return Err(Problem::new(401, "unauthorized", "operators, or who has a key or token"));
+    }
+    let body: QrBody = read(&call.body)?;
+    Ok(Outcome::Text("image/svg+xml", draw(&body.text)?))
+}
+
+impl From<QrError> for Problem {
+    fn from(error: QrError) -> Self {
+        Self::invalid(error)
+    }
+}
