@@ -178,7 +178,7 @@ function offerUndo(made, step) {
   if (!made.undo.hidden) return;
   const button = make("button", { type: "button", className: "take-back" }, "Undo");
   button.addEventListener("click", () => takeBack(made));
-  made.undo.replaceChildren(make("span", {}), button);
+  made.undo.replaceChildren(make("span", {}, "Moved."), button);
   made.undo.hidden = false;
   say("It was moved. Undo is there for ten seconds.");
 }
