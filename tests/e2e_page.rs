@@ -1,0 +1,212 @@
+//! The page, in Debian's Chromium, with ffmpeg on two devices: what it shows, and that its buttons move what plays.
+
+mod page_browser;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use page_browser::{Browser, ESCAPE, RIGHT, TAB};
+use serde_json::{Value, json};
+use support::film::{Film, library};
+use support::http;
+use support::namespaces::Family::V4;
+use support::players::Player;
+use support::scene::Scene;
+use support::server::{Operator, Server};
+use support::viewer::Carriage::Udp;
+use support::viewer::Viewer;
+use support::{SOON, wait_for};
+
+const PAGE: &str = "http://localhost:8080/";
+const TITLE: &str = "countdown.mp4";
+
+/// The accessibility rules of axe, as the virtual environment of the tests has them.
+fn axe() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/lib");
+    let found = fs::read_dir(&root).expect("the tests' virtual environment").flatten();
+    let found = found.map(|python| python.path().join("site-packages/axe_core_python/axe.min.js")).find(|path| path.exists());
+    fs::read_to_string(found.expect("axe is in tests/requirements.txt")).expect("a script")
+}
+
+/// Nothing that axe finds is serious.
+#[track_caller]
+fn assert_accessible(browser: &Browser<'_>, axe: &str, what: &str) {
+    let script = format!(
+        "const done = arguments[arguments.length - 1]; {axe};\n\
+         axe.run().then((result) => done({{ passes: result.passes.length, found: result.violations.map((rule) => \
+         [rule.impact, rule.id, rule.nodes.map((node) => node.target.join(' ') + ': ' + node.failureSummary)]) }}), (error) => done(String(error)));"
+    );
+    let result = browser.run_until_it_calls(&script);
+    assert!(result["passes"].as_u64().is_some_and(|passes| passes > 10), "{what}: {result:#}");
+    let serious = |found: &&Value| found[0] == "serious" || found[0] == "critical";
+    let serious: Vec<&Value> = result["found"].as_array().expect("a list").iter().filter(serious).collect();
+    assert!(serious.is_empty(), "{what}: {serious:#?}");
+}
+
+/// Waits until the flows of the only session have these branches: host and state.
+#[track_caller]
+fn wait_for_branches(operator: Operator<'_>, wanted: &[(&str, &str)]) {
+    let is_so = |flow: &Value| {
+        let branches = flow["branches"].as_array().expect("a list");
+        let has = |(host, state): &(&str, &str)| {
+            branches.iter().any(|branch| branch["state"] == *state && branch["careOf"].as_str().is_some_and(|to| to.starts_with(host)))
+        };
+        branches.len() == wanted.len() && wanted.iter().all(has)
+    };
+    wait_for(&format!("branches {wanted:?}"), SOON, || {
+        let session = operator.session();
+        let flows = session["flows"].as_array().expect("a list");
+        (flows.len() == 2 && flows.iter().all(is_so)).then_some(())
+    });
+}
+
+/// Opens the dialog and clicks the device at that address.
+#[track_caller]
+fn send_to(browser: &Browser<'_>, address: &str, mode: &str) {
+    browser.click("article .move");
+    browser.click(&format!("#move input[value={mode}]"));
+    let mark = format!(
+        "for (const button of document.querySelectorAll('#devices button')) if (button.textContent.includes('{address}:') && \
+         button.textContent.includes('audio')) {{ button.id = 'wanted'; return true; }} return false;"
+    );
+    browser.wait(&format!("{address} among the devices"), &mark);
+    browser.click("#wanted");
+    browser.wait(
+        "the dialog to close",
+        "return !document.getElementById('move').open && (document.getElementById('wanted')?.removeAttribute('id'), true)",
+    );
+}
+
+const A: &str = "10.15.0.10";
+const B: &str = "10.15.0.11";
+
+#[test]
+fn the_page_shows_what_plays_and_moves_it() {
+    let Some(scene) = Scene::set_with(&library(), &["--transition", "5000"]) else { return };
+    let Some(browser) = Browser::start(&scene.network.server) else { return };
+    let (operator, axe) = (scene.operator(), axe());
+    browser.look(1000, 900, "light");
+    browser.open(PAGE);
+
+    // The library, and the search in it.
+    let count = operator.get("/api/v1/titles").json().as_array().expect("a list").len();
+    browser.wait("all titles", &format!("return document.querySelectorAll('#titles > li').length === {count}"));
+    browser.type_into("#search", "COUNT");
+    browser.wait("one title", "return document.querySelectorAll('#titles > li').length === 1");
+    let shown = browser.run("return document.querySelector('#titles > li').textContent");
+    assert!(shown.as_str().is_some_and(|text| text.contains("1:00 · 2.6 MB · video") && text.contains(TITLE)), "{shown}");
+    let link = browser.run("return document.querySelector('#titles a').href").as_str().expect("a URL").to_owned();
+    let m3u = operator.get(link.strip_prefix("http://localhost:8080").expect("of this server"));
+    assert_eq!(m3u.text(), format!("#EXTM3U\n#EXTINF:60,{TITLE}\nrtsp://127.0.0.1:8554/{TITLE}\n"));
+
+    // What plays, live.
+    let a = Player::Ffmpeg.play(&scene.network.a, &scene.url(V4, TITLE), Udp);
+    browser.wait("the session", "return document.querySelectorAll('article .flow svg').length === 2");
+    browser.wait("its position to go on", "return document.querySelector('article .position').value >= 2");
+    wait_for_branches(operator, &[(A, "current")]);
+    browser.click("article .toggle");
+    browser.wait("paused", "return document.querySelector('.state').textContent === 'paused'");
+    assert_eq!(operator.session()["state"], "paused");
+    browser.click("article .toggle");
+    browser.wait("playing", "return document.querySelector('.state').textContent === 'playing'");
+    assert_accessible(&browser, &axe, "the page");
+
+    // A URL, which the QR code says too.
+    browser.click("article .move");
+    browser.click("#make-url");
+    browser.wait("a QR code", "return document.querySelector('#qr svg') !== null");
+    let url = browser.run("return document.getElementById('url').value").as_str().expect("a text").to_owned();
+    let picture = browser.picture("qr.png", Some("#qr"));
+    let read = Command::new("zbarimg").args(["--raw", "-q"]).arg(&picture).output().expect("zbarimg runs");
+    assert_eq!(String::from_utf8_lossy(&read.stdout).trim_end(), url);
+    assert_accessible(&browser, &axe, "the dialog");
+    browser.look(412, 900, "dark");
+    assert_accessible(&browser, &axe, "the dialog on a phone, dark");
+    browser.picture("move-phone-dark.png", None);
+    browser.press(ESCAPE);
+    browser.wait("the dialog to close", "return !document.getElementById('move').open");
+
+    // Another player opens it; the page shows how that went, and takes it back.
+    let b = Player::Ffmpeg.play(&scene.network.b, &operator.reach_over(&url, V4), Udp);
+    browser.wait("the way back", "return !document.querySelector('.undo').hidden");
+    let told = browser.wait(
+        "both hand-overs",
+        "const all = [...document.querySelectorAll('#hand-overs li')]; return all.length === 2 && all.map((item) => item.textContent).join('|')",
+    );
+    assert!(
+        told.as_str().is_some_and(|told| told.matches("no gap").count() == 2 && told.contains("video") && told.contains("audio")),
+        "{told}"
+    );
+    browser.wait("the window", "return document.querySelectorAll('.flow .window').length === 2");
+    browser.picture("moving-phone-dark.png", None);
+    browser.click(".take-back");
+    wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
+    // There again, by click, and then to both.
+    send_to(&browser, B, "move");
+    wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
+    send_to(&browser, A, "fork");
+    wait_for_branches(operator, &[(A, "current"), (B, "current")]);
+    browser.look(1000, 900, "light");
+    browser.picture("forked.png", None);
+    browser.click("article .end");
+    browser.accept();
+    browser.wait("nothing to play", "return document.querySelectorAll('article').length === 0");
+    assert!(operator.sessions().is_empty());
+
+    // Neither has missed anything.
+    let film = Film::named(TITLE);
+    for (whose, player) in [("A", a), ("B", b)] {
+        let received = player.end(SOON);
+        film.locate_pictures(&format!("{whose}'s pictures"), &received.pictures);
+        film.locate_frames(&format!("{whose}'s sound"), &received.frames);
+    }
+    assert_eq!(browser.complaints(), [""; 0]);
+
+    seek_by_keyboard(&scene, &browser);
+    ask_for_a_token(&scene, &browser);
+}
+
+/// Finds the position with Tab alone, and moves it with the arrow keys.
+#[track_caller]
+fn seek_by_keyboard(scene: &Scene, browser: &Browser<'_>) {
+    browser.open(PAGE);
+    let _viewer = Viewer::watch(&scene.network.a, &scene.url(V4, TITLE), Udp);
+    browser.wait("the session", "return document.querySelector('article .position') !== null");
+    let reached = (0..40).any(|_| {
+        browser.press(TAB);
+        browser.run("return document.activeElement.classList.contains('position')") == true
+    });
+    assert!(reached, "Tab comes to the position");
+    (0..30).for_each(|_| browser.press(RIGHT));
+    // A key picture every two seconds.
+    let at_thirty = || scene.operator().session()["positionSeconds"].as_f64().filter(|at| *at > 27.0);
+    wait_for("the film to go on there", SOON, at_thirty);
+    let spoken = browser.run("return document.activeElement.getAttribute('aria-valuetext')");
+    assert!(spoken.as_str().is_some_and(|text| text.contains(" of 1:00")), "{spoken}: the focus stays there");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// A server that wants a token, elsewhere: the page asks for it, and keeps it nowhere.
+#[track_caller]
+fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[http]\ntokens = [\"open sesame\"]\n").expect("written");
+    let _other = Server::start(&scene.network.a, &library(), &["--config", config.to_str().expect("a name in UTF-8")]);
+    browser.open(&format!("http://{A}:8080/"));
+    browser.wait("the field", "return !document.getElementById('sign-in').hidden");
+    for (token, wanted) in [("wrong", "return !document.getElementById('sign-in').hidden"), ("open sesame", "return true")] {
+        browser.type_into("#token", token);
+        browser.click("#sign-in button");
+        browser.wait(token, wanted);
+    }
+    browser.wait("its events", "return document.getElementById('connection').textContent === 'connected'");
+    assert_eq!(browser.run("return localStorage.length + sessionStorage.length + document.cookie.length"), 0);
+    let drawn = http::ask(&scene.network.server, (scene.network.a.v4, 8080).into(), "POST", "/page/qr", &[], Some(&json!({ "text": "x" })));
+    assert_eq!(drawn.status, 401, "{}", drawn.text());
+    // A refusal is told by the browser too; the page's policy has refused nothing.
+    let refused: Vec<String> = browser.complaints().into_iter().filter(|complaint| !complaint.contains("401")).collect();
+    assert_eq!(refused, [""; 0]);
+}
