@@ -507,7 +507,7 @@ impl Pair {
                     RegistrationError::CareOfUnacceptable => ("unacceptable", Refused::Unacceptable),
                     RegistrationError::CareOfUnproven => ("unproven", Refused::Unproven),
                     RegistrationError::Full => ("full", Refused::Full),
-                    RegistrationError::Prefix | RegistrationError::SeveralBindings => panic!("{error}"),
+                    RegistrationError::Prefix | RegistrationError::SeveralBindings | RegistrationError::Withheld(_) => panic!("{error}"),
                 };
                 (refused.0, Err(refused.1))
             }

@@ -587,7 +587,7 @@ impl From<RegistrationError> for Status {
             RegistrationError::BindingMalformed => Self::BINDING_ID_MALFORMED,
             RegistrationError::WholeIsBound => Self::PLAIN_BINDING_EXISTS,
             RegistrationError::NoCareOf => Self::BINDING_ID_UNKNOWN,
-            RegistrationError::NotPermitted => Self::NOT_PERMITTED,
+            RegistrationError::NotPermitted | RegistrationError::Withheld(_) => Self::NOT_PERMITTED,
             RegistrationError::CareOfUnacceptable => Self::CARE_OF_NOT_ACCEPTABLE,
             RegistrationError::CareOfUnproven => Self::CARE_OF_NONCE,
             RegistrationError::UnknownHome => Self::INTERNAL_ERROR,

@@ -5,7 +5,8 @@
 //! [`BindingCache::handle_timeout`] at [`BindingCache::poll_timeout`], which any command may move; a timer that is late
 //! delays events, but lets no packet through to a care-of whose time is over.
 //!
-//! Locks are taken in this order: the register, a home address (several by address), the deadlines, randomness, events.
+//! Locks are taken in this order: the register, a home address (several by address), the deadlines, randomness, events,
+//! consents.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::Ipv6Addr;
@@ -19,6 +20,8 @@ use dashmap::DashMap;
 use crate::now::{Mono, Now};
 use crate::quantities::FlowLabel;
 use crate::steering::care_of::{BindingId, HomeAddress};
+use crate::steering::consent::Consents;
+use crate::steering::consenting::ConsentRules;
 use crate::steering::counters::{Counters, count};
 use crate::steering::event::{Event, EventKind};
 use crate::steering::gate::Gate;
@@ -76,6 +79,8 @@ pub struct BindingCache {
     /// One for each home address at which something ends by itself.
     deadlines: Mutex<BTreeSet<(Mono, HomeAddress)>>,
     events: Mutex<VecDeque<Event>>,
+    pub(crate) consents: Mutex<Consents>,
+    pub(crate) consent_rules: ArcSwap<ConsentRules>,
     counters: Arc<Counters>,
     pub(crate) changed: Changed,
 }
@@ -105,6 +110,8 @@ impl BindingCache {
             next_update: AtomicU64::new(1),
             deadlines: Mutex::default(),
             events: Mutex::default(),
+            consents: Mutex::default(),
+            consent_rules: ArcSwap::default(),
             counters: Arc::default(),
             changed,
         }
@@ -504,11 +511,13 @@ impl BindingCache {
 
     /// When [`BindingCache::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        lock(&self.deadlines).first().map(|(deadline, _)| *deadline)
+        let first = lock(&self.deadlines).first().map(|(deadline, _)| *deadline);
+        first.into_iter().chain(lock(&self.consents).poll_timeout()).min()
     }
 
-    /// Ends what has come to its end: windows, lifetimes, silence, reservations.
+    /// Ends what has come to its end: windows, lifetimes, silence, reservations, questions.
     pub fn handle_timeout(&self, now: Now) {
+        lock(&self.consents).handle_timeout(now.mono);
         let due: Vec<HomeAddress> =
             lock(&self.deadlines).iter().take_while(|(deadline, _)| *deadline <= now.mono).map(|(_, home)| *home).collect();
         for home in due.into_iter().filter_map(|home| self.find(home)) {

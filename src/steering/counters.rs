@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::steering::consent::Withheld;
 use crate::steering::event::EventKind;
 use crate::steering::route::DropReason;
 
@@ -34,6 +35,12 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Updates refused because their care-of was not proven.
     pub care_of_unproven: AtomicU64,
+    /// Wishes that wait for consent.
+    pub consent_asked: AtomicU64,
+    /// Wishes that consent was refused to, or that too many others were in the way of.
+    pub consent_refused: AtomicU64,
+    /// PINs that were wrong, or not looked at after too many that were.
+    pub pin_refused: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
@@ -63,6 +70,9 @@ impl Counters {
             ("learned", &self.learned),
             ("expired", &self.expired),
             ("care_of_unproven", &self.care_of_unproven),
+            ("consent_asked", &self.consent_asked),
+            ("consent_refused", &self.consent_refused),
+            ("pin_refused", &self.pin_refused),
         ];
         let dropped = DropReason::ALL.into_iter().map(|reason| (reason.as_str(), self.dropped(reason)));
         counters.into_iter().map(|(name, counter)| (name, counter.load(Ordering::Relaxed))).chain(dropped).collect()
@@ -70,6 +80,15 @@ impl Counters {
 
     pub(crate) fn note_dropped(&self, reason: DropReason, packets: u32) {
         self.dropped[reason as usize].fetch_add(u64::from(packets), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_consent(&self, outcome: &Result<(), Withheld>) {
+        match outcome {
+            Ok(()) => {}
+            Err(Withheld::Asked(_)) => count(&self.consent_asked),
+            Err(Withheld::No | Withheld::Never | Withheld::Full | Withheld::PinNeeded) => count(&self.consent_refused),
+            Err(Withheld::PinWrong | Withheld::PinSlowed) => count(&self.pin_refused),
+        }
     }
 
     pub(crate) fn note_event(&self, kind: &EventKind) {

@@ -14,6 +14,7 @@ use crate::now::{Mono, Now};
 use crate::quantities::FlowLabel;
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress};
 use crate::steering::command::{Expectation, Holder, Owner};
+use crate::steering::consent::Policy;
 use crate::steering::counters::{Counters, count};
 use crate::steering::flow::{DEFAULT_PRIORITY, FlowBinding, FlowId, FlowPorts, Handing, Leaving, Passage};
 use crate::steering::gate::Shared;
@@ -271,6 +272,8 @@ pub(crate) struct HomeState {
     /// Addresses at the other end of RTSP connections whose sessions play here.
     pub(crate) peers: Vec<(Holder, IpAddr)>,
     pub(crate) transfers: Transfers,
+    /// Who must say yes before its flow goes elsewhere, if it was reserved with a policy of its own.
+    pub(crate) consent: Option<Policy>,
     pub(crate) released: bool,
     pub(crate) untold: Vec<Untold>,
     /// Where it stands in the cache's deadlines.
@@ -328,6 +331,7 @@ impl HomeState {
             session_keys: SessionKeys::default(),
             peers: Vec::new(),
             transfers: Transfers::default(),
+            consent: None,
             released: false,
             untold: Vec::new(),
             scheduled: None,
@@ -381,6 +385,11 @@ impl HomeState {
         let leaving = |flow: &FlowBinding| flow.leaving.iter().filter(|leaving| leaving.binding == id).map(|leaving| leaving.until).max();
         let ends = self.flows.iter().filter(|flow| flow.is_in_force(self.label)).filter_map(leaving).max();
         ends.filter(|_| !self.stays(id))
+    }
+
+    /// Whether a device at that address has the flow, and is to keep it.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        self.bindings.iter().any(|binding| binding.care_of.ip() == address && self.stays(binding.id))
     }
 
     /// Whether a binding has the flow.

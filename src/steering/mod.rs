@@ -6,6 +6,8 @@
 pub mod cache;
 pub mod care_of;
 pub mod command;
+pub mod consent;
+mod consenting;
 pub mod counters;
 pub mod event;
 pub mod flow;
@@ -32,6 +34,8 @@ pub use command::{
     Authority, Expectation, ExpectedMedia, Holder, Mode, Owner, Proof, Receipt, Reservation, Reserve, Rules, SteeringError,
     SteeringSettings, Update,
 };
+pub use consent::{Consents, Policy, Withheld};
+pub use consenting::ConsentRules;
 pub use counters::Counters;
 pub use event::{Event, EventKind};
 pub use flow::{FlowId, FlowPorts};

@@ -14,6 +14,7 @@ use crate::now::Now;
 use crate::steering::cache::{BindingCache, remove_at};
 use crate::steering::care_of::{BindingId, CareOf, HomeAddress, is_host};
 use crate::steering::command::{Holder, Owner, Reserve};
+use crate::steering::consent::{Side, Way, Wish};
 use crate::steering::counters::count;
 use crate::steering::event::{Event, EventKind};
 use crate::steering::flow::{FlowPorts, MAX_FLOWS, Passage};
@@ -137,6 +138,15 @@ impl BindingCache {
     /// # Errors
     /// Why nothing else was changed.
     pub fn register(&self, request: &Registration<'_>, now: Now) -> Result<Registered, RegistrationError> {
+        let outcome = self.carry_out(request, now);
+        if let (Err(RegistrationError::Withheld(_)), Some(home)) = (&outcome, request.home) {
+            // There may be a question now.
+            (self.changed)(home, None);
+        }
+        outcome
+    }
+
+    fn carry_out(&self, request: &Registration<'_>, now: Now) -> Result<Registered, RegistrationError> {
         self.record_number(request, now)?;
         if !request.whole_prefix {
             return Err(RegistrationError::Prefix);
@@ -174,6 +184,7 @@ impl BindingCache {
                 return Ok(Registered { lifetime: Duration::ZERO, flows: SmallVec::new() });
             }
             self.check_care_of(&state, request)?;
+            self.check_consent(&state, request, home, now)?;
             let (outcome, id, kind) =
                 if whole { self.bind_whole(&mut state, request, now) } else { self.bind_one(&mut state, request, now) };
             found.publish(&mut state);
@@ -287,6 +298,30 @@ impl BindingCache {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the flow may go there, as far as that is not the key's alone to say. Of a refusal nothing is changed, and
+    /// the same update, with another number, is accepted behind a yes.
+    fn check_consent(
+        &self,
+        state: &HomeState,
+        request: &Registration<'_>,
+        home: HomeAddress,
+        now: Now,
+    ) -> Result<(), RegistrationError> {
+        let side = match request.key.kind {
+            KeyKind::Home(_) => Side::Holder,
+            KeyKind::Known | KeyKind::Derived(_) => Side::Taker,
+        };
+        let wish = Wish {
+            flows: &[(home, request.key.spi)],
+            taker: request.care_of,
+            side,
+            by_itself: request.care_of == request.sender,
+            way: Way::BindingUpdate,
+            pin: None,
+        };
+        self.consent_at(state, &wish, now).map_err(RegistrationError::Withheld)
     }
 
     fn lifetime_of(&self, state: &HomeState, request: &Registration<'_>, now: Now) -> Duration {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::quantities::{FlowLabel, PayloadType};
 use crate::steering::care_of::{BindingId, HomeAddress};
 use crate::steering::command::ExpectedMedia;
+use crate::steering::consent::Withheld;
 use crate::steering::flow::{FlowId, FlowPorts};
 use crate::steering::keys::{Key, Spi};
 use crate::steering::route::Join;
@@ -226,6 +227,9 @@ pub enum RegistrationError {
     /// The care-of is not proven.
     #[error("the care-of address is not proven")]
     CareOfUnproven,
+    /// Somebody has to say yes first, or has said no.
+    #[error("{0}")]
+    Withheld(Withheld),
     /// The home address went away meanwhile.
     #[error("the home address is not reserved")]
     UnknownHome,
