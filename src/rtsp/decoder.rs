@@ -76,6 +76,11 @@ impl Decoder {
         self.head.is_some() || !self.buffer.is_empty()
     }
 
+    /// Octets that were taken in and are no item yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes octets in. Call [`Decoder::next_item`] until it gives nothing before more are taken in.
     pub fn push(&mut self, octets: &[u8]) {
         if self.failed.is_none() {

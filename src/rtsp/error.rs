@@ -11,6 +11,7 @@ use crate::rtsp::message::{Response, Status};
 use crate::rtsp::publishers::ClaimError;
 use crate::rtsp::session::SessionError;
 use crate::rtsp::url::UrlError;
+use crate::steering::consent::QuestionId;
 use crate::steering::{SteeringError, TokenError};
 
 /// A refusal.
@@ -22,12 +23,14 @@ pub struct Refusal {
     pub because: Option<String>,
     /// Whether credentials would help.
     pub challenge: bool,
+    /// The open question whose answer may change it.
+    pub held: Option<QuestionId>,
 }
 
 impl Refusal {
     /// A refusal that says why.
     pub fn because(status: u16, why: impl Display) -> Self {
-        Self { status: Status(status), because: Some(why.to_string()), challenge: false }
+        Self { status: Status(status), because: Some(why.to_string()), challenge: false, held: None }
     }
 
     /// 401: a key would help.
@@ -45,7 +48,7 @@ impl Refusal {
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        Self { status, because: None, challenge: false }
+        Self { status, because: None, challenge: false, held: None }
     }
 }
 

@@ -17,7 +17,8 @@ use crate::net::door::count_failed_handshake;
 use crate::net::{Connection, Connections, Door, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::service::{Link, Service, count_refusal, is_eager};
+use crate::rtsp::service::{HOLD, Link, Service, count_answer, count_refusal, is_eager};
+use crate::steering::consent::QuestionId;
 use crate::rtsp::turns::{Turn, Turns};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
@@ -26,6 +27,10 @@ const AFTER_RESPONSE: Duration = Duration::from_millis(20);
 const SWEEP: Duration = Duration::from_millis(500);
 /// Octets of answers that wait for a connection, beside its media, before nothing more is read from it.
 const ANSWERS: usize = 256 * 1024;
+/// How often it is looked whether a question has been answered.
+const LOOK: Duration = Duration::from_millis(20);
+/// Octets that are read behind a request which waits for consent.
+const READ_AHEAD: usize = 64 * 1024;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -164,7 +169,13 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                         false => turn.before(&request.method, turns).await,
                     }
                     // What answering needs is there only meanwhile.
-                    Box::pin(answer(&request, service, link, sending, &holds)).await;
+                    if let Some(question) = Box::pin(answer(&request, service, link, sending, &holds, true)).await {
+                        turn.lapse();
+                        if !hold(service, question, sending, &mut decoder).await? {
+                            return Ok(());
+                        }
+                        Box::pin(answer(&request, service, link, sending, &holds, false)).await;
+                    }
                     turn.after(&request.method);
                     if sending.is_closed() {
                         return Ok(());
@@ -237,13 +248,45 @@ fn read(sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
     sending.read(|octets| decoder.push(octets), now().mono)
 }
 
-async fn answer(request: &Request, service: &Service, link: &mut Link, sending: &Arc<Connection>, holds: &Arc<AtomicU64>) {
+/// Waits while a question is open, though not longer than players do, and reads meanwhile what comes behind the request:
+/// answers go out in the order of their requests (RFC 2326 section 10). Whether the player is there still.
+async fn hold(service: &Service, question: QuestionId, sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
+    let until = Instant::now() + HOLD;
+    while service.is_asked(question) && Instant::now() < until {
+        if decoder.buffered() >= READ_AHEAD {
+            sleep(LOOK).await;
+        } else if let Ok(readable) = timeout(LOOK, sending.readable()).await {
+            readable?;
+            if !read(sending, decoder)? {
+                return Ok(false);
+            }
+        }
+        if sending.is_closed() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Answers a request. Where the answer depends on an open question and `may_hold`, nothing is sent, and the question is given.
+async fn answer(
+    request: &Request,
+    service: &Service,
+    link: &mut Link,
+    sending: &Arc<Connection>,
+    holds: &Arc<AtomicU64>,
+    may_hold: bool,
+) -> Option<QuestionId> {
     let hold = || {
         holds.fetch_add(1, Ordering::Relaxed);
         sending.hold_media();
     };
     let span = tracing::info_span!("rtsp", request = %RequestId::next());
     let answer = service.answer(request, link, hold).instrument(span.clone()).await;
+    if may_hold && answer.held.is_some() {
+        return answer.held;
+    }
+    count_answer(request, &answer.response);
     // Its URL may hold a key, and its session is a secret.
     span.in_scope(|| tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request"));
     sending.respond(&answer.response.emit(request.sequence()), now().mono);
@@ -253,6 +296,7 @@ async fn answer(request: &Request, service: &Service, link: &mut Link, sending: 
             false => release_later(sending, holds),
         }
     }
+    None
 }
 
 fn closing(status: Status, because: Option<&FramingError>) -> Response {

@@ -51,6 +51,8 @@ pub struct Query {
     pub looping: bool,
     /// `key`: the take-over token.
     pub key: Option<String>,
+    /// `pin`: what the holder has told who may take over.
+    pub pin: Option<String>,
     /// `mode=fork`.
     pub fork: bool,
     /// `join`.
@@ -171,6 +173,7 @@ fn read_query(query: &str) -> Result<Query, UrlError> {
             "loop" => read.looping = is_on(&value),
             "rtx" => read.rtx = is_on(&value),
             "key" => read.key = Some(value.into_owned()),
+            "pin" => read.pin = Some(value.into_owned()),
             "mode" => read.fork = value == "fork",
             "join" => read.join = Some(value.into_owned()),
             "as" => read.form = if value == "ts" { Form::Transport } else { return Err(UrlError::NoSuchForm) },

@@ -5,6 +5,7 @@
 
 mod access;
 mod bind;
+mod consent;
 mod credentials;
 mod describe;
 mod destination;
@@ -28,8 +29,10 @@ use crate::rtsp::message::{MessageLimits, Request, Response, Status};
 use crate::rtsp::publishers::Publishers;
 use crate::rtsp::session::{Session, SessionError, Sessions, SharedSession, Standing, TIMEOUT_S};
 use crate::rtsp::url::Query;
+use crate::steering::consent::QuestionId;
 use crate::steering::{BindingCache, JoinWay};
 
+pub use consent::HOLD;
 pub use home_names::HomeNames;
 pub(crate) use set_up::is_eager;
 
@@ -160,6 +163,8 @@ pub struct Answer {
     pub response: Response,
     /// Whether media on this connection has to wait for the response.
     pub media_follows: bool,
+    /// The open question whose answer may change the response.
+    pub held: Option<QuestionId>,
 }
 
 impl Service {
@@ -170,14 +175,11 @@ impl Service {
             media_follows = true;
             hold_media();
         };
-        let response = match self.dispatch(request, link, hold).await {
-            Ok(response) => response,
-            Err(refusal) => self.refuse(&refusal, link),
+        let (response, held) = match self.dispatch(request, link, hold).await {
+            Ok(response) => (response, None),
+            Err(refusal) => (self.refuse(&refusal, link), refusal.held),
         };
-        let method = KNOWN_METHODS.iter().copied().find(|known| *known == request.method).unwrap_or("other");
-        let status = response.status.0.to_string();
-        metrics::counter!("flowsteer_rtsp_requests_total", "method" => method, "status" => status).increment(1);
-        Answer { response, media_follows }
+        Answer { response, media_follows, held }
     }
 
     fn refuse(&self, refusal: &Refusal, link: &mut Link) -> Response {
@@ -299,6 +301,13 @@ impl Service {
             None => own(),
         }
     }
+}
+
+/// Counts an answer that is sent.
+pub(super) fn count_answer(request: &Request, response: &Response) {
+    let method = KNOWN_METHODS.iter().copied().find(|known| *known == request.method).unwrap_or("other");
+    let status = response.status.0.to_string();
+    metrics::counter!("flowsteer_rtsp_requests_total", "method" => method, "status" => status).increment(1);
 }
 
 /// Counts what a limit refuses; a limit is named by its key, if it has one.

@@ -204,6 +204,7 @@ impl Service {
         }
         let (presentation, title, role, opening) = match self.find(url, request, link).await? {
             Found::Flows { snapshot, grants } => {
+                self.consent(&grants, &url.query, link)?;
                 let mode = if url.query.fork { Mode::Fork } else { Mode::Move };
                 (snapshot.id, snapshot.title, Role::Taker { grants, mode }, None)
             }
