@@ -201,6 +201,7 @@ impl Server {
                 media_source: None,
                 limits: Limits::default(),
                 insecure_keys: false,
+                webhook: None,
             },
         };
         change(&mut api.settings);

@@ -5,6 +5,7 @@ mod cameras;
 mod cert;
 mod client;
 mod config_file;
+mod consents;
 mod context;
 pub mod device;
 mod identity;

@@ -62,6 +62,16 @@ pub enum Operation {
     Titles,
     /// Show what plays where.
     Sessions,
+    /// List the questions that await an answer: whether a flow may go to another device.
+    Consents,
+    /// Answer a question.
+    Answer {
+        /// Its number, as `flowsteer consents` lists it.
+        id: u64,
+        /// Whether the flow may go there.
+        #[arg(value_parser = ["yes", "no"])]
+        answer: String,
+    },
     /// Send a flow, or all flows of a session, to another address, and let the old one go.
     Move(Binding),
     /// Send a flow, or all flows of a session, to a further address, and keep the old one.
@@ -136,6 +146,15 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
             let answer = client.call(Method::GET, "/api/v1/sessions", None)?;
             let text = sessions(&answer);
             (answer, text)
+        }
+        Operation::Consents => {
+            let answer = client.call(Method::GET, "/api/v1/consents", None)?;
+            let text = consents(&answer);
+            (answer, text)
+        }
+        Operation::Answer { id, answer: word } => {
+            let answer = client.call(Method::POST, &format!("/api/v1/consents/{id}"), Some(&json!({ "answer": word })))?;
+            (answer, format!("question {id} is answered {word}\n"))
         }
         Operation::Move(binding) => bind(&client, binding, "move", reach.json)?,
         Operation::Fork(binding) => bind(&client, binding, "fork", reach.json)?,
@@ -255,6 +274,9 @@ fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow
             // One flow alone: it goes on with the other without a break.
             let default = (mode == "move").then_some("aligned");
             let answer = one(&home, binding.care_of, binding.join.as_deref().or(default))?;
+            if let Some(waits) = awaited(&answer) {
+                return Ok((answer, waits));
+            }
             return Ok((answer, format!("{home} {verb} to {}\n", binding.care_of)));
         }
         Named::Session { flows, .. } => flows,
@@ -271,7 +293,14 @@ fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow
     for (flow, place) in flows.iter().zip((binding.care_of.port()..).step_by(2)) {
         let care_of = SocketAddr::new(binding.care_of.ip(), place);
         match one(&flow.home, care_of, binding.join.as_deref()) {
-            Ok(answer) => answers.push(answer),
+            Ok(answer) => {
+                let waits = awaited(&answer);
+                answers.push(answer);
+                if let Some(waits) = waits {
+                    text.push_str(&waits);
+                    continue;
+                }
+            }
             Err(error) if text.is_empty() => return Err(error),
             Err(error) => {
                 // What has gone before is told: the flows are in two places now.
@@ -286,6 +315,12 @@ fn bind(client: &Client, binding: &Binding, mode: &str, as_json: bool) -> anyhow
     Ok((Value::Array(answers), text))
 }
 
+/// What is said where consent is asked for first.
+fn awaited(answer: &Value) -> Option<String> {
+    let id = answer["consent"]["id"].as_str()?;
+    Some(format!("consent is asked for (question {id}): the same command moves it behind a yes\n"))
+}
+
 fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
@@ -296,6 +331,24 @@ fn clock(seconds: f64) -> String {
 
 fn array(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn consents(answer: &Value) -> String {
+    let mut text = String::new();
+    for question in array(answer) {
+        let part = |key: &str| question[key].as_str().unwrap_or("?").to_owned();
+        let homes: Vec<&str> = array(&question["homeAddresses"]).iter().filter_map(Value::as_str).collect();
+        let left = question["secondsLeft"].as_u64().unwrap_or(0);
+        text.push_str(&format!(
+            "{:>4}  may {} take {}?  (asks the {}, by {}, {left} s left)\n",
+            part("id"),
+            part("taker"),
+            homes.join(" and "),
+            part("asked"),
+            part("way")
+        ));
+    }
+    if text.is_empty() { "nobody asks\n".into() } else { text }
 }
 
 fn titles(answer: &Value) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::cli::access::{access_list, publish_rules};
 use crate::cli::cameras::Cameras;
+use crate::cli::consents::consent_rules;
 use crate::cli::serve::{home_titles, responder_settings, rules};
 use crate::config::{Config, Loaded};
 use crate::mobility::server::Service;
@@ -111,6 +112,9 @@ impl Reload {
             tracing::error!("{error:#}");
         }
         self.running = self.running.taking_over(again);
+        if changed.iter().any(|key| key == "home" || key.starts_with("steering.consent")) {
+            self.steering.set_consent_rules(consent_rules(&self.running, &self.steering));
+        }
         if changed.iter().any(|key| key.starts_with("mobility.")) {
             self.steering.set_rules(rules(&self.running));
             self.signalling.set(responder_settings(&self.running));

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use crate::access::Access;
 use crate::cli::access::{access_list, access_told, publish_rules};
 use crate::cli::cameras::Cameras;
+use crate::cli::consents::{consent_rules, heed};
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
 use crate::cli::identity;
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
@@ -99,6 +100,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let steering_changed = Arc::new(Notify::new());
     let steering = Arc::new(steering(config, prefix, &stage, &steering_changed));
     keep_names(config, &steering, &mut kept)?;
+    steering.set_consent_rules(consent_rules(config, &steering));
     store.save(&kept)?;
     let connections = Arc::new(Connections::default());
     let data_plane = prepared.start(&settings, &steering, &connections, now)?;
@@ -195,6 +197,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
                 write_timeout: Duration::from_secs(config.http.write_timeout_s),
             },
             insecure_keys: config.http.insecure_keys,
+            webhook: config.steering.consent_webhook.as_deref().map(Into::into),
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_doors, api, stopped.clone()));
@@ -501,6 +504,9 @@ async fn tend(steering: Arc<BindingCache>, announcer: Announcer, changed: Arc<No
             }
             announcer.tell(ApiEvent::from(&event));
         }
+        while let Some(event) = steering.poll_consent_event() {
+            heed(&event, &steering, &announcer);
+        }
         let pause = pause(steering.poll_timeout(), now.mono);
         if tokio::time::timeout(pause, changed.notified()).await.is_ok() {
             tokio::time::sleep(TICK.min(pause)).await;
@@ -579,7 +585,7 @@ mod tests {
             std::fs::write(file, b"noise").expect("written");
         }
         let mut config = Config::default();
-        config.home.push(crate::config::HomeConfig { name: "wall".into(), title: None });
+        config.home.push(crate::config::HomeConfig { name: "wall".into(), ..Default::default() });
         let library = Library::open(folder.path()).expect("opens");
         let found: Vec<String> = clashes(&library, &config).into_iter().map(|(title, _)| title.to_string()).collect();
         assert_eq!(found, ["home/fd00::1/b.mp4", "home/wall/a.mp4"]);

@@ -21,6 +21,8 @@ pub(super) const LIVE: &[&str] = &[
     "rtsp.basic",
     "rtsp.digest",
     "serve.drain_s",
+    "steering.consent",
+    "steering.consent_webhook",
     "users",
 ];
 
@@ -67,6 +69,8 @@ impl Config {
         running.rtsp.basic = again.rtsp.basic;
         running.log.level.clone_from(&again.log.level);
         running.serve.drain_s = again.serve.drain_s;
+        running.steering.consent = again.steering.consent;
+        running.steering.consent_webhook.clone_from(&again.steering.consent_webhook);
         running.mobility = crate::config::MobilityConfig {
             listen: self.mobility.listen,
             raw: self.mobility.raw,

@@ -12,7 +12,7 @@ use crate::access::{PasswordHash, Role};
 use crate::config::error::{Fault, Origin, nearest};
 use crate::config::layers::{File, Gathered};
 use crate::config::{
-    AccessConfig, CameraConfig, CameraTransport, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey, UserConfig,
+    AccessConfig, CameraConfig, CameraTransport, Consent, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey, UserConfig,
 };
 
 /// A list of entries, each of which has these fields.
@@ -25,7 +25,7 @@ pub(super) struct Entries {
 
 pub(super) const ENTRIES: [Entries; 6] = [
     Entries { name: "camera", fields: &["name", "url", "username", "password", "transport", "always"], read: read_camera },
-    Entries { name: "home", fields: &["name", "title"], read: read_home },
+    Entries { name: "home", fields: &["name", "title", "consent", "pin", "webhook"], read: read_home },
     Entries { name: "publish", fields: &["path", "username", "password", "users", "roles"], read: read_publish },
     Entries { name: "users", fields: &["name", "password", "password_hash", "roles"], read: read_user },
     Entries { name: "access", fields: &["path", "anyone", "roles", "users"], read: read_access },
@@ -149,9 +149,23 @@ impl File<'_> {
 fn read_home(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
     entry.needed("name", gathered);
     let (name, title) = (entry.text("name", gathered), entry.text("title", gathered));
+    let (pin, webhook) = (entry.text("pin", gathered), entry.text("webhook", gathered));
+    let consent = entry.text("consent", gathered).and_then(|text| {
+        let consent = Consent::of(text);
+        if consent.is_none() {
+            entry.fail(entry.at("consent"), "consent", Fault::Value(Consent::HELP.into()), gathered);
+        }
+        consent
+    });
     let Some(name) = name else { return };
     entry.note(gathered.homes.len(), gathered);
-    gathered.homes.push(HomeConfig { name: name.to_owned(), title: title.map(str::to_owned) });
+    gathered.homes.push(HomeConfig {
+        name: name.to_owned(),
+        title: title.map(str::to_owned),
+        consent,
+        pin: pin.map(Password::new),
+        webhook: webhook.map(str::to_owned),
+    });
 }
 
 fn read_publish(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {

@@ -5,6 +5,7 @@
 
 mod camera;
 mod changes;
+mod consent;
 mod entries;
 mod error;
 mod joining;
@@ -30,6 +31,7 @@ use crate::access::Hashing;
 
 pub use camera::{CameraConfig, CameraTransport, Password};
 pub use changes::Changes;
+pub use consent::Consent;
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
@@ -242,6 +244,11 @@ pub struct SteeringConfig {
     pub unbound: Unbound,
     /// Home addresses that are routed to their devices, for `unbound = "home"`.
     pub unbound_prefixes: Vec<Ipv6Net>,
+    /// Who must say yes before a flow goes to another device, where a home address says nothing else.
+    pub consent: Consent,
+    /// The service that decides where consent is `webhook`: an http:// URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consent_webhook: Option<String>,
 }
 
 /// What becomes of a flow to a home address while nobody is bound there.
@@ -270,6 +277,8 @@ impl Default for SteeringConfig {
             trusted_care_of: vec!["127.0.0.0/8".parse().expect("a prefix"), "::1/128".parse().expect("a prefix")],
             unbound: Unbound::Pause,
             unbound_prefixes: Vec::new(),
+            consent: Consent::AnyoneWithKey,
+            consent_webhook: None,
         }
     }
 }
@@ -308,4 +317,13 @@ pub struct HomeConfig {
     /// The title that starts there when nothing plays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// Who must say yes before its flow goes to another device; else `steering.consent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Consent>,
+    /// The PIN of `consent = "pin"`.
+    #[serde(skip)]
+    pub pin: Option<Password>,
+    /// The service of `consent = "webhook"`; else `steering.consent_webhook`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }

@@ -6,7 +6,7 @@ use ipnet::Ipv6Net;
 use url::Url;
 
 use crate::access::Role;
-use crate::config::{Config, TlsListen};
+use crate::config::{Config, Consent, TlsListen};
 
 /// A rule that a configuration breaks.
 pub(super) struct Broken {
@@ -27,7 +27,7 @@ impl Config {
         let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 36] = [
+        let table: [(&[&str], bool, &'static str); 39] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -61,6 +61,13 @@ impl Config {
                 steering.unbound_prefixes.iter().all(is_ours),
                 "a prefix lies in steering.home_prefix, or around it",
             ),
+            (&["steering.consent"], steering.consent != Consent::Pin, "a PIN belongs to a home address: it is home.consent"),
+            (
+                &["steering.consent", "steering.consent_webhook"],
+                steering.consent != Consent::Webhook || steering.consent_webhook.is_some(),
+                "steering.consent = \"webhook\" needs steering.consent_webhook",
+            ),
+            (&["steering.consent_webhook"], steering.consent_webhook.as_deref().is_none_or(is_webhook), "is an http:// URL with a host"),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
             (&["mobility.max_lifetime_s"], (4..=262_140).contains(&mobility.max_lifetime_s), "is 4 to 262140"),
             (&["mobility.reserve_s"], (4..=2_592_000).contains(&mobility.reserve_s), "is 4 to 2592000"),
@@ -217,6 +224,19 @@ impl Config {
             if home.title.as_deref().is_some_and(|title| !is_path(title)) {
                 fail("title", "is a title's path below the folder");
             }
+            let own = home.webhook.as_deref();
+            if home.consent == Some(Consent::Webhook) && own.is_none() && self.steering.consent_webhook.is_none() {
+                fail("consent", "a webhook needs home.webhook or steering.consent_webhook");
+            }
+            if own.is_some_and(|url| !is_webhook(url)) {
+                fail("webhook", "is an http:// URL with a host");
+            }
+            if (home.consent == Some(Consent::Pin)) != home.pin.is_some() {
+                fail("pin", "consent = \"pin\" and pin go together");
+            }
+            if home.pin.as_ref().is_some_and(|pin| pin.expose().is_empty() || pin.expose().len() > 64) {
+                fail("pin", "has 1 to 64 octets");
+            }
         }
     }
 }
@@ -233,6 +253,11 @@ fn is_path_or_beginning(path: &str) -> bool {
 /// Whether credentials can carry it (RFC 7617 section 2 has no colon in it).
 fn is_user_name(name: &str) -> bool {
     !name.is_empty() && !name.contains([':', '"', '\\']) && !name.contains(char::is_control)
+}
+
+/// Whether a service can be asked there.
+fn is_webhook(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.scheme() == "http" && url.has_host() && url.username().is_empty() && url.password().is_none())
 }
 
 /// Whether it can be a title's path.

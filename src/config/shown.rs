@@ -30,6 +30,15 @@ impl Loaded {
             if let Some(title) = &home.title {
                 let _ = writeln!(text, "title = {}", toml::Value::from(title.as_str()));
             }
+            if let Some(consent) = home.consent {
+                let _ = writeln!(text, "consent = \"{}\"", consent.as_str());
+            }
+            if home.pin.is_some() {
+                let _ = writeln!(text, "# its pin is not shown");
+            }
+            if let Some(webhook) = &home.webhook {
+                let _ = writeln!(text, "webhook = {}", toml::Value::from(webhook.as_str()));
+            }
         }
         for (index, publish) in self.config.publish.iter().enumerate() {
             let _ = writeln!(text, "\n[[publish]]  # {}", self.origin(&format!("publish[{index}]")));

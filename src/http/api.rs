@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::access::Access;
 use crate::http::authority::{Requester, octets_of_hex, requester};
 use crate::http::connection::Limits;
+use crate::http::consents::ConsentName;
 use crate::http::context::{self, Handed, Parts};
 use crate::http::event::Announcer;
 use crate::http::gauges;
@@ -85,6 +86,8 @@ pub struct ApiSettings {
     pub limits: Limits,
     /// Whether first keys are given out to who can be overheard.
     pub insecure_keys: bool,
+    /// The service that consents where a reservation asks for one.
+    pub webhook: Option<Arc<str>>,
 }
 
 /// A request.
@@ -144,7 +147,7 @@ fn speed_of(factor: f64) -> Result<Speed, Problem> {
     Speed::nearest(factor).ok_or_else(|| Problem::invalid("speed is a number above zero"))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReserveBody {
     name: Option<String>,
@@ -152,6 +155,8 @@ struct ReserveBody {
     care_of: Option<SocketAddr>,
     rtcp: Option<u16>,
     proof: Option<ProofBody>,
+    consent: Option<ConsentName>,
+    pin: Option<String>,
 }
 
 /// What a device was sent in its care-of test.
@@ -181,6 +186,7 @@ struct BindingBody {
     join: Option<JoinName>,
     transition_ms: Option<u64>,
     flow_label: Option<String>,
+    pin: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +290,7 @@ impl Api {
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
+            ["api", "v1", "consents", rest @ ..] => self.consents(call, rest, &who, now),
             ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
@@ -410,10 +417,11 @@ impl Api {
             let detail = "the answer would hold a key that others can read on its way: ask over https, or from this machine";
             return Err(Problem::new(403, "insecure-transport", detail));
         }
-        let body: ReserveBody = if call.body.is_empty() {
-            ReserveBody { name: None, lifetime_seconds: None, care_of: None, rtcp: None, proof: None }
-        } else {
-            read(&call.body)?
+        let body: ReserveBody = if call.body.is_empty() { ReserveBody::default() } else { read(&call.body)? };
+        let policy = match (body.consent, body.pin.as_deref()) {
+            (None, None) => None,
+            (Some(name), pin) => Some(self.policy(name, pin)?),
+            (None, Some(_)) => return Err(Problem::invalid("a pin goes with consent: pin")),
         };
         let address = match &body.name {
             Some(name) => Some(self.steering.named(name).ok_or_else(|| Problem::not_found("name"))?),
@@ -429,6 +437,9 @@ impl Api {
                 let _ = self.steering.release(reserved.home, now);
                 return Err(problem);
             }
+        }
+        if let Some(policy) = policy {
+            self.steering.set_consent(reserved.home, policy);
         }
         Ok(Outcome::Json(
             201,
@@ -586,6 +597,9 @@ impl Api {
             Some(JoinName::Primed) => update.join.way = JoinWay::Primed,
             Some(JoinName::AtOnce) => update.join.way = JoinWay::AtOnce,
             Some(JoinName::Aligned) => update.join.way = JoinWay::Aligned,
+        }
+        if let Some(question) = self.consent(&update, who, body.pin.as_deref(), call.peer.ip(), now)? {
+            return Ok(Outcome::Json(202, json!({ "consent": question })));
         }
         let outcome = self.steering.update(&[update], now);
         count_update(outcome.as_ref().err());

@@ -24,7 +24,7 @@ const COMES_BACK: Duration = Duration::from_secs(60);
 /// One event, as it stands in the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiEvent {
-    /// `session`, `binding`, `handover`, `drop` or `title`.
+    /// `session`, `binding`, `handover`, `consent`, `drop` or `title`.
     pub name: &'static str,
     /// What happened.
     pub data: Value,

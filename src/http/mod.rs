@@ -6,6 +6,7 @@
 pub mod api;
 pub mod authority;
 pub mod connection;
+mod consents;
 pub mod context;
 pub mod event;
 pub mod gauges;
@@ -16,3 +17,4 @@ pub mod routes;
 pub mod server;
 mod session;
 pub mod shape;
+pub mod webhook;

@@ -8,12 +8,14 @@ use crate::http::problem::Problem;
 pub const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// Every path, with what stands for a part of it in braces, and its methods.
-pub const ROUTES: [(&str, &[&str]); 19] = [
+pub const ROUTES: [(&str, &[&str]); 21] = [
     ("/healthz", &["GET"]),
     ("/readyz", &["GET"]),
     ("/metrics", &["GET"]),
     ("/api/openapi.json", &["GET"]),
     ("/api/v1/titles", &["GET"]),
+    ("/api/v1/consents", &["GET"]),
+    ("/api/v1/consents/{consent}", &["POST"]),
     ("/api/v1/events", &["GET"]),
     ("/api/v1/sessions", &["GET", "POST"]),
     ("/api/v1/sessions/{session}", &["GET"]),

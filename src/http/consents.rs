@@ -1,0 +1,198 @@
+//! Questions of consent: what a move by the API comes to under one, who may see and answer them, and their events.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::http::api::{Api, Call, Outcome, read};
+use crate::http::authority::Requester;
+use crate::http::event::ApiEvent;
+use crate::http::problem::Problem;
+use crate::now::{Mono, Now};
+use crate::playback::PresentationId;
+use crate::steering::consent::{Became, ConsentEvent, Decider, Pin, Policy, Question, QuestionId, Side, Way, Wish, Withheld};
+use crate::steering::{BindingCache, CareOf, HomeAddress, Proof, Spi, SteeringError, Update};
+
+/// A PIN has so many octets at most.
+const MAX_PIN: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AnswerBody {
+    answer: AnswerName,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum AnswerName {
+    Yes,
+    No,
+}
+
+/// Who must say yes before the flow of a home address that is being reserved goes elsewhere.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ConsentName {
+    AnyoneWithKey,
+    AskHolder,
+    AskTaker,
+    Pin,
+    Never,
+    Webhook,
+}
+
+impl Api {
+    /// `GET /api/v1/consents` and `POST /api/v1/consents/{consent}`.
+    pub(super) fn consents(&self, call: &Call, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
+        if matches!(who, Requester::Anybody) {
+            return Err(Problem::new(401, "unauthorized", "operators, or the key of the home address"));
+        }
+        let may = |question: &Question| self.may_answer(question, who, call.peer.ip(), now);
+        match (&call.method, rest) {
+            (&Method::GET, []) => {
+                let open = self.steering.open_questions(now);
+                let shown = open.iter().filter(|question| may(question)).map(|question| shape(question, &self.steering, now.mono));
+                Ok(Outcome::Json(200, shown.collect()))
+            }
+            (&Method::POST, [id]) => {
+                let body: AnswerBody = read(&call.body)?;
+                let gone = || Problem::not_found("open question");
+                let id = QuestionId(id.parse().map_err(|_| gone())?);
+                // Who may not answer it does not learn that there is one.
+                let question = self.steering.open_question(id, now).filter(may).ok_or_else(gone)?;
+                if let Decider::Webhook(_) = question.decider {
+                    return Err(Problem::new(409, "decided-elsewhere", "a service decides this one"));
+                }
+                let yes = body.answer == AnswerName::Yes;
+                self.steering.answer_question(id, yes, now).map_err(|_| gone())?;
+                Ok(Outcome::Json(200, json!({ "id": id.to_string(), "answer": word(yes) })))
+            }
+            _ => Err(Problem::not_found("resource")),
+        }
+    }
+
+    /// Operators; for the holder who has the home key; for the taker who shows a key or token from the taker's own address.
+    fn may_answer(&self, question: &Question, who: &Requester, peer: IpAddr, now: Now) -> bool {
+        let every = |may: &dyn Fn(HomeAddress) -> bool| question.flows.iter().all(|(home, _)| may(*home));
+        match question.decider {
+            Decider::Taker if !matches!(who, Requester::Operator) => {
+                peer == question.taker && every(&|home| who.reader(home, &self.steering, now).is_ok())
+            }
+            Decider::Holder | Decider::Taker | Decider::Webhook(_) => every(&|home| who.holder(home, &self.steering, now).is_ok()),
+        }
+    }
+
+    /// Whether a binding may be made; the open question where that has to be answered before.
+    pub(super) fn consent(
+        &self,
+        update: &Update,
+        who: &Requester,
+        pin: Option<&str>,
+        peer: IpAddr,
+        now: Now,
+    ) -> Result<Option<Value>, Problem> {
+        let side = match who {
+            Requester::Operator => Side::Operator,
+            Requester::KeyHolder(_) => Side::Holder,
+            Requester::TokenHolder(_) | Requester::Anybody => Side::Taker,
+        };
+        let spi = match who {
+            Requester::TokenHolder(grants) => grants.iter().find(|grant| grant.home == update.home).map_or(Spi(0), |grant| grant.spi),
+            _ => Spi(0),
+        };
+        let taker = update.care_of.ip();
+        // Nobody is asked about a device that may not even be there.
+        if update.proof == Proof::Missing && !self.is_bound(update.home, &update.care_of, now) {
+            return if self.steering.consent_policy(update.home) == Policy::AnyoneWithKey {
+                Ok(None)
+            } else {
+                Err(SteeringError::CareOfUnproven.into())
+            };
+        }
+        let wish = Wish { flows: &[(update.home, spi)], taker, side, by_itself: taker == peer, way: Way::Http, pin };
+        match self.steering.consent_to(&wish, now) {
+            Ok(()) => Ok(None),
+            Err(Withheld::Asked(id)) => {
+                let question = self.steering.open_question(id, now);
+                Ok(question.map(|question| shape(&question, &self.steering, now.mono)))
+            }
+            Err(withheld) => Err(withheld.into()),
+        }
+    }
+
+    fn is_bound(&self, home: HomeAddress, care_of: &CareOf, now: Now) -> bool {
+        let view = self.steering.home_view(home, now);
+        view.is_some_and(|view| view.branches.iter().any(|known| known.branch.care_of.ip() == care_of.ip()))
+    }
+
+    /// The policy that a reservation asks for.
+    pub(super) fn policy(&self, name: ConsentName, pin: Option<&str>) -> Result<Policy, Problem> {
+        match (name, pin) {
+            (ConsentName::Pin, Some(pin)) if !pin.is_empty() && pin.len() <= MAX_PIN => Ok(Policy::Pin(Pin::new(pin))),
+            (ConsentName::Pin, _) => Err(Problem::invalid("pin is 1 to 64 octets")),
+            (_, Some(_)) => Err(Problem::invalid("a pin goes with consent: pin")),
+            (ConsentName::AnyoneWithKey, None) => Ok(Policy::AnyoneWithKey),
+            (ConsentName::AskHolder, None) => Ok(Policy::AskHolder),
+            (ConsentName::AskTaker, None) => Ok(Policy::AskTaker),
+            (ConsentName::Never, None) => Ok(Policy::Never),
+            (ConsentName::Webhook, None) => match &self.settings.webhook {
+                Some(url) => Ok(Policy::Webhook(Arc::clone(url))),
+                None => Err(Problem::invalid("no steering.consent_webhook is configured")),
+            },
+        }
+    }
+}
+
+const fn word(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+/// An open question. Nothing in it is a secret: keys are not named.
+fn shape(question: &Question, steering: &BindingCache, now: Mono) -> Value {
+    let homes: Vec<String> = question.flows.iter().map(|(home, _)| home.to_string()).collect();
+    let session = question.flows.first().and_then(|(home, _)| steering.player(*home)).map(|id| PresentationId(id).to_string());
+    json!({
+        "id": question.id.to_string(),
+        "homeAddress": homes.first(),
+        "homeAddresses": homes,
+        "session": session,
+        "taker": question.taker.to_string(),
+        "way": question.way.as_str(),
+        "asked": question.decider.as_str(),
+        "secondsLeft": question.until.since(now).as_secs(),
+    })
+}
+
+impl ApiEvent {
+    /// The event about a question.
+    pub fn of_consent(event: &ConsentEvent, steering: &BindingCache, now: Mono) -> Self {
+        let mut data = shape(&event.question, steering, now);
+        match event.became {
+            Became::Asked => data["event"] = json!("asked"),
+            Became::Answered(yes) => {
+                data["event"] = json!("answered");
+                data["answer"] = json!(word(yes));
+            }
+            Became::Lapsed => data["event"] = json!("lapsed"),
+        }
+        Self { name: "consent", data }
+    }
+}
+
+impl From<Withheld> for Problem {
+    fn from(withheld: Withheld) -> Self {
+        let kind = match withheld {
+            Withheld::Asked(_) => "consent-asked",
+            Withheld::No => "consent-refused",
+            Withheld::Never => "consent-never",
+            Withheld::PinNeeded => "pin-needed",
+            Withheld::PinWrong => "pin-wrong",
+            Withheld::PinSlowed => return Self { retry_after: Some(60), ..Self::new(429, "too-many-refused", withheld) },
+            Withheld::Full => return Self { retry_after: Some(20), ..Self::new(503, "too-many", withheld) },
+        };
+        Self::new(403, kind, withheld)
+    }
+}
