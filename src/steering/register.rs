@@ -302,13 +302,7 @@ impl BindingCache {
 
     /// Whether the flow may go there, as far as that is not the key's alone to say. Of a refusal nothing is changed, and
     /// the same update, with another number, is accepted behind a yes.
-    fn check_consent(
-        &self,
-        state: &HomeState,
-        request: &Registration<'_>,
-        home: HomeAddress,
-        now: Now,
-    ) -> Result<(), RegistrationError> {
+    fn check_consent(&self, state: &HomeState, request: &Registration<'_>, home: HomeAddress, now: Now) -> Result<(), RegistrationError> {
         let side = match request.key.kind {
             KeyKind::Home(_) => Side::Holder,
             KeyKind::Known | KeyKind::Derived(_) => Side::Taker,
