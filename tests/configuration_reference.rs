@@ -122,6 +122,7 @@ fn kind(source: &str, sources: &Sources) -> String {
         "Ipv6Net" => "IPv6 prefix",
         // Read by readers of their own, not by the names of variants.
         "JoinDefault" => "`primed`, `aligned`, `at-once`",
+        "Consent" => "`anyone-with-key`, `ask-holder`, `ask-taker`, `pin`, `never`, `webhook`",
         "PrimeRate" => "`auto` or a number",
         "Role" => "`viewer`, `publisher`",
         "Hashing" => "`md5`, `sha-256`",

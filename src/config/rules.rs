@@ -65,7 +65,7 @@ impl Config {
             (
                 &["steering.consent", "steering.consent_webhook"],
                 steering.consent != Consent::Webhook || steering.consent_webhook.is_some(),
-                "steering.consent = \"webhook\" needs steering.consent_webhook",
+                "a webhook needs steering.consent_webhook",
             ),
             (&["steering.consent_webhook"], steering.consent_webhook.as_deref().is_none_or(is_webhook), "is an http:// URL with a host"),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),

@@ -18,8 +18,8 @@ use crate::net::{Connection, Connections, Door, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
 use crate::rtsp::service::{HOLD, Link, Service, count_answer, count_refusal, is_eager};
-use crate::steering::consent::QuestionId;
 use crate::rtsp::turns::{Turn, Turns};
+use crate::steering::consent::QuestionId;
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);

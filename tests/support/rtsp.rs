@@ -144,7 +144,13 @@ impl Connection {
     /// The next response of the connection, in order.
     #[track_caller]
     pub fn next_response(&mut self, to: &str) -> Response {
-        let response = self.responses.recv_timeout(Duration::from_secs(5));
+        self.next_response_within(to, Duration::from_secs(5))
+    }
+
+    /// The next response, of a request that may take long.
+    #[track_caller]
+    pub fn next_response_within(&mut self, to: &str, limit: Duration) -> Response {
+        let response = self.responses.recv_timeout(limit);
         let response = response.unwrap_or_else(|error| panic!("no answer to {to}: {error}"));
         if let Some(session) = response.header("Session") {
             self.session = Some(session.split(';').next().expect("splitting gives one at least").to_owned());
