@@ -113,7 +113,7 @@ impl Api {
             };
         }
         let wish = Wish { flows: &[(update.home, spi)], taker, side, by_itself: taker == peer, way: Way::Http, pin };
-        match self.steering.consent_to(&wish, now) {
+        match self.steering.consent_to(&wish, Some(update.holder), now) {
             Ok(()) => Ok(None),
             Err(Withheld::Asked(id)) => {
                 let question = self.steering.open_question(id, now);

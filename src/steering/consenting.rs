@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::now::Now;
 use crate::steering::cache::{BindingCache, lock};
 use crate::steering::care_of::HomeAddress;
+use crate::steering::command::Holder;
 use crate::steering::consent::{ConsentEvent, NoSuchQuestion, Policy, Question, QuestionId, Wish, Withheld};
 use crate::steering::home::HomeState;
 
@@ -42,17 +43,17 @@ impl BindingCache {
         rules.kept.get(&home).unwrap_or(&rules.default).clone()
     }
 
-    /// Whether flows may go where they are wished to; those that are there already may.
+    /// Whether flows may go where they are wished to; those that `device`, if it is known, has there already may.
     ///
     /// # Errors
     /// Why they may not, or not yet: then nothing may be changed.
-    pub fn consent_to(&self, wish: &Wish<'_>, now: Now) -> Result<(), Withheld> {
+    pub fn consent_to(&self, wish: &Wish<'_>, device: Option<Holder>, now: Now) -> Result<(), Withheld> {
         let (mut policy, mut flows) = (Policy::AnyoneWithKey, Vec::new());
         for &flow in wish.flows {
             let Some(found) = self.find(flow.0) else { continue };
             let state = found.state();
             let own = state.consent.clone().unwrap_or_else(|| self.configured_policy(flow.0));
-            if own != Policy::AnyoneWithKey && !state.is_at(wish.taker) {
+            if own != Policy::AnyoneWithKey && !device.is_some_and(|device| state.is_at(device, wish.taker)) {
                 policy = policy.or_stricter(own);
                 flows.push(flow);
             }
@@ -64,10 +65,10 @@ impl BindingCache {
     }
 
     /// As [`BindingCache::consent_to`] for one flow, whose home address is locked: who calls it tells of the change.
-    pub(crate) fn consent_at(&self, state: &HomeState, wish: &Wish<'_>, now: Now) -> Result<(), Withheld> {
+    pub(crate) fn consent_at(&self, state: &HomeState, wish: &Wish<'_>, device: Holder, now: Now) -> Result<(), Withheld> {
         let [(home, _)] = *wish.flows else { return Ok(()) };
         let policy = state.consent.clone().unwrap_or_else(|| self.configured_policy(home));
-        if policy == Policy::AnyoneWithKey || state.is_at(wish.taker) { Ok(()) } else { self.ask_for_consent(wish, &policy, now) }
+        if policy == Policy::AnyoneWithKey || state.is_at(device, wish.taker) { Ok(()) } else { self.ask_for_consent(wish, &policy, now) }
     }
 
     fn ask_for_consent(&self, wish: &Wish<'_>, policy: &Policy, now: Now) -> Result<(), Withheld> {
@@ -102,5 +103,84 @@ impl BindingCache {
     /// The oldest event about a question that was not taken yet.
     pub fn poll_consent_event(&self) -> Option<ConsentEvent> {
         lock(&self.consents).poll_event()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::quantities::FlowLabel;
+    use crate::steering::consent::{Side, Way};
+    use crate::steering::{Authority, CareOf, Expectation, Join, Mode, Owner, Proof, Reserve, Spi, SteeringSettings, Update};
+
+    const DEVICE: Holder = Holder(5);
+
+    fn place() -> SocketAddr {
+        "192.0.2.7:5004".parse().expect("an address")
+    }
+
+    /// A cache with a home address whose flow the device has.
+    fn bound() -> (BindingCache, HomeAddress) {
+        let settings = SteeringSettings::new("fd00::/64".parse().expect("a prefix"));
+        let mut next = 0_u8;
+        let random = move |octets: &mut [u8]| {
+            octets.fill_with(|| {
+                next = next.wrapping_mul(37).wrapping_add(11);
+                next
+            });
+        };
+        let cache = BindingCache::new(settings, Box::new(random), Box::new(|_, _| {}));
+        let reserve =
+            Reserve { owner: Owner::KeyHolder, address: None, lifetime: None, media_source: "2001:db8::1".parse().expect("an address") };
+        let home = cache.reserve(&reserve, Now::default()).expect("there are addresses").home;
+        cache.authorise(home, FlowLabel::new(7).expect("a label"), Expectation::default()).expect("it is reserved");
+        let update = Update {
+            home,
+            authority: Authority::Operator,
+            binding: None,
+            care_of: CareOf::Udp { rtp: place(), rtcp: place(), source: None },
+            proof: Proof::RequestPeer(place().ip()),
+            lifetime: None,
+            mode: Mode::Move,
+            window: None,
+            join: Join::default(),
+            holder: DEVICE,
+        };
+        cache.update(&[update], Now::default()).expect("it is bound");
+        (cache, home)
+    }
+
+    fn wish(flows: &[(HomeAddress, Spi)], taker: IpAddr) -> Wish<'_> {
+        Wish { flows, taker, side: Side::Taker, by_itself: true, way: Way::Http, pin: None }
+    }
+
+    #[test]
+    fn who_has_the_flow_is_not_asked_about_and_another_device_behind_its_address_is() {
+        let (cache, home) = bound();
+        let (flows, taker, now) = ([(home, Spi(300))], place().ip(), Now::default());
+        assert_eq!(cache.consent_to(&wish(&flows, taker), None, now), Ok(()), "as long as nothing is configured");
+        cache.set_consent_rules(ConsentRules { default: Policy::AskHolder, ..ConsentRules::default() });
+        assert_eq!(cache.consent_to(&wish(&flows, taker), Some(DEVICE), now), Ok(()));
+        assert!(matches!(cache.consent_to(&wish(&flows, taker), Some(Holder(6)), now), Err(Withheld::Asked(_))));
+        assert_eq!(cache.open_questions(now).len(), 1);
+        assert_eq!(cache.poll_timeout(), Some(now.after(Duration::from_secs(20)).mono));
+        cache.handle_timeout(now.after(Duration::from_secs(20)));
+        assert!(cache.open_questions(now).is_empty() && cache.counters().named().contains(&("consent_asked", 1)));
+    }
+
+    #[test]
+    fn a_policy_of_its_own_goes_over_that_of_the_name_and_that_over_the_default_until_the_release() {
+        let (cache, home) = bound();
+        let kept = HashMap::from([(home, Policy::Never)]);
+        cache.set_consent_rules(ConsentRules { kept, default: Policy::AskHolder });
+        assert_eq!(cache.consent_policy(home), Policy::Never);
+        assert_eq!(cache.consent_policy(HomeAddress("fd00::9".parse().expect("an address"))), Policy::AskHolder);
+        cache.set_consent(home, Policy::AskTaker);
+        assert_eq!(cache.consent_policy(home), Policy::AskTaker);
+        cache.release(home, Now::default()).expect("it is reserved");
+        assert_eq!(cache.consent_policy(home), Policy::Never);
     }
 }

@@ -387,9 +387,10 @@ impl HomeState {
         ends.filter(|_| !self.stays(id))
     }
 
-    /// Whether a device at that address has the flow, and is to keep it.
-    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
-        self.bindings.iter().any(|binding| binding.care_of.ip() == address && self.stays(binding.id))
+    /// Whether that device has the flow at that address, and is to keep it. Devices behind one address are told apart.
+    pub(crate) fn is_at(&self, device: Holder, address: IpAddr) -> bool {
+        let is_it = |binding: &&Binding| binding.holder == device && binding.care_of.ip() == address;
+        self.bindings.iter().filter(is_it).any(|binding| self.stays(binding.id))
     }
 
     /// Whether a binding has the flow.

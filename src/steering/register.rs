@@ -315,7 +315,11 @@ impl BindingCache {
             way: Way::BindingUpdate,
             pin: None,
         };
-        self.consent_at(state, &wish, now).map_err(RegistrationError::Withheld)
+        let id = match request.binding {
+            NamedBinding::One { id, .. } => id,
+            _ => BindingId::PLAIN,
+        };
+        self.consent_at(state, &wish, holder_of(request, id), now).map_err(RegistrationError::Withheld)
     }
 
     fn lifetime_of(&self, state: &HomeState, request: &Registration<'_>, now: Now) -> Duration {

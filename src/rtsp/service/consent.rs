@@ -21,7 +21,7 @@ impl Service {
         let flows: Vec<(HomeAddress, Spi)> = grants.iter().map(|grant| (grant.home, grant.spi)).collect();
         let pin = query.pin.as_deref();
         let wish = Wish { flows: &flows, taker: link.peer.ip(), side: Side::Taker, by_itself: true, way: Way::Rtsp, pin };
-        self.steering.consent_to(&wish, now()).map_err(Refusal::from)
+        self.steering.consent_to(&wish, None, now()).map_err(Refusal::from)
     }
 
     /// Whether a question is open still.
