@@ -415,3 +415,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn consent_is_of_all_home_addresses_or_of_one_and_its_pin_is_shown_to_nobody() {
+    let file = "[steering]\nconsent = \"ask-holder\"\n[[home]]\nname = \"wall\"\nconsent = \"pin\"\npin = \"4711\"\n\
+                [[home]]\nname = \"hall\"\nconsent = \"webhook\"\nwebhook = \"http://[::1]:9000/may\"\n";
+    let loaded = load(file, &[], &[]).expect("sound");
+    let (shown, config) = (loaded.shown(), &loaded.config);
+    assert_eq!((config.steering.consent, config.home[0].consent), (Consent::AskHolder, Some(Consent::Pin)));
+    assert!(shown.contains("consent = \"pin\"\n# its pin is not shown\n") && !format!("{shown}{config:?}").contains("4711"), "{shown}");
+    assert!(load(&shown.replace("# its pin is not shown", "pin = \"1\""), &[], &[]).is_ok(), "{shown}");
+    let home = |text: &str| wrong(&format!("[[home]]\nname = \"wall\"\n{text}"));
+    assert_eq!(home("consent = \"perhaps\"\n"), [format!("f.toml:3: home.consent: {}", Consent::HELP)]);
+    assert_eq!(home("consent = \"pin\"\n").len(), 1);
+    assert_eq!(home("pin = \"1\"\n").len(), 1, "a PIN without its policy");
+    assert_eq!(home("consent = \"webhook\"\n").len(), 1);
+    for url in ["https://host/", "http://user@host/", "http://", "/may"] {
+        assert_eq!(home(&format!("webhook = \"{url}\"\n")), ["f.toml:3: home.webhook: is an http:// URL with a host"], "{url}");
+    }
+    assert_eq!(wrong("[steering]\nconsent = \"pin\"\n").len(), 1);
+    assert_eq!(wrong("[steering]\nconsent = \"webhook\"\n"), ["f.toml:2: steering.consent: a webhook needs steering.consent_webhook"]);
+}
