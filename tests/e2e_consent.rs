@@ -99,7 +99,7 @@ fn set_up(host: &Host, url: &str) -> Response {
 #[test]
 fn ffmpeg_plays_as_soon_as_the_holder_has_said_yes() {
     let Some((scene, _folder)) = scene("[steering]\nconsent = \"ask-holder\"\n") else { return };
-    let a = a_plays(&scene, &format!("{TITLE}?t=6"));
+    let a = a_plays(&scene, &format!("{TITLE}?t=4"));
     let url = takeover_url(&scene, &a);
     let player = Player::Ffmpeg.play(&scene.network.b, &url, Udp);
     let asked = question(&scene);
@@ -145,13 +145,6 @@ fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
     send_set_up(&mut gone, &url);
     let asked = question(&scene);
     drop(gone);
-    let connections = || {
-        let metrics = scene.operator().get("/metrics").text();
-        metrics
-            .lines()
-            .filter(|line| line.starts_with("flowsteer_rtsp_requests_total") && line.contains("SETUP") && line.contains("403"))
-            .count()
-    };
     let mut held = Connection::open(&scene.network.b, authority(&url));
     let begun = Instant::now();
     send_set_up(&mut held, &url);
@@ -162,7 +155,8 @@ fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
     assert!(refused.reason.contains("consent"), "{refused:#?}");
     assert!(waited > Duration::from_millis(6900) && waited < Duration::from_millis(7900), "{waited:?}");
     held.next_response("OPTIONS, read meanwhile").ok();
-    assert_eq!(connections(), 1, "one kind of answer, and none to who had gone");
+    let metrics = scene.operator().get("/metrics").text();
+    assert!(metrics.contains("flowsteer_rtsp_requests_total{method=\"SETUP\",status=\"403\"} 1\n"), "who had gone was answered nothing");
     assert_eq!(question(&scene)["id"], asked["id"], "it is the same question, and open");
     assert_a_is_left_alone(&scene, &a);
     answer(&scene, &asked, "yes");
@@ -190,11 +184,10 @@ fn the_url_with_the_pin_passes_and_one_without_does_not() {
 
 #[test]
 fn a_service_decides_for_each_device() {
-    let network_of = |scene: &Scene| scene.network.server.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 9090)));
     let Some((scene, _folder)) = scene("[steering]\nconsent = \"webhook\"\nconsent_webhook = \"http://127.0.0.1:9090/may\"\n") else {
         return;
     };
-    let listener = network_of(&scene).expect("a free port");
+    let listener = scene.network.server.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 9090))).expect("a free port");
     let b = scene.network.b.address(V4);
     let calls = thread::spawn(move || {
         let answers = ["{\"allow\":false}", "{\"allow\":true}"];
@@ -235,7 +228,7 @@ fn ask(host: &Host, scene: &Scene, method: &str, target: &str, token: &str, body
 /// A device's command.
 fn device(host: &Host, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = flowsteer(host);
-    command.current_dir(folder).env("XDG_STATE_HOME", folder.join(&host.name)).args(arguments);
+    command.current_dir(folder).env("XDG_STATE_HOME", folder.join(host.name)).args(arguments);
     command
 }
 
