@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
+use crate::dataplane::awaited::AtAddress;
 use crate::now::Mono;
 use crate::playback::{PresentationId, report};
 use crate::quantities::Ssrc;
@@ -47,7 +48,7 @@ pub struct Endpoint {
 }
 
 /// Which of our two ports a datagram came to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Port {
     /// The RTP port.
     Rtp,
@@ -65,7 +66,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    const fn of(self, port: Port) -> u16 {
+    pub(super) const fn of(self, port: Port) -> u16 {
         match port {
             Port::Rtp => self.rtp,
             Port::Rtcp => self.rtcp,
@@ -88,57 +89,6 @@ pub struct Told {
     pub ports: Ports,
 }
 
-/// What has been heard from a port that was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Heard {
-    Nothing,
-    /// It is where it was told to be, or it is too late for another.
-    There,
-    /// It is behind this one.
-    Elsewhere(u16),
-}
-
-/// A SETUP's branch, bound or not.
-#[derive(Clone, Copy, Debug)]
-struct Awaited {
-    told: Told,
-    /// Where it is known to be: as told, until a binding update has said otherwise.
-    known: Ports,
-    rtp: Heard,
-    rtcp: Heard,
-    branch: Option<BranchSerial>,
-    since: Mono,
-}
-
-impl Awaited {
-    const fn heard(&mut self, port: Port) -> &mut Heard {
-        match port {
-            Port::Rtp => &mut self.rtp,
-            Port::Rtcp => &mut self.rtcp,
-        }
-    }
-
-    fn waits(&self, port: Port, now: Mono) -> bool {
-        let heard = match port {
-            Port::Rtp => self.rtp,
-            Port::Rtcp => self.rtcp,
-        };
-        heard == Heard::Nothing && now.since(self.since) < WAITS
-    }
-
-    fn now_at(&self) -> Ports {
-        let at = |heard, known| if let Heard::Elsewhere(port) = heard { port } else { known };
-        Ports { rtp: at(self.rtp, self.known.rtp), rtcp: at(self.rtcp, self.known.rtcp) }
-    }
-
-    fn settle(&mut self, port: Port) {
-        let heard = self.heard(port);
-        if *heard == Heard::Nothing {
-            *heard = Heard::There;
-        }
-    }
-}
-
 /// What a datagram comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
@@ -156,7 +106,7 @@ pub enum Origin {
 #[derive(Debug, Default)]
 pub struct Endpoints {
     known: DashMap<(IpAddr, u16, Port), Endpoint>,
-    awaited: DashMap<IpAddr, Vec<Awaited>>,
+    awaited: DashMap<IpAddr, AtAddress>,
 }
 
 impl Endpoints {
@@ -173,14 +123,7 @@ impl Endpoints {
     /// Notes what a SETUP told, in place of an earlier one of the same session and flow. A branch that is bound stays
     /// where it was found, if this tells the same ports again.
     pub fn expect(&self, address: IpAddr, told: Told, now: Mono) {
-        let mut at_address = self.awaited.entry(address).or_default();
-        let same = |other: &Awaited| other.told.holder == told.holder && other.told.home == told.home;
-        let earlier = at_address.iter().position(same).map(|position| at_address.remove(position));
-        let (known, branch) = match earlier.filter(|earlier| earlier.told.ports == told.ports) {
-            Some(earlier) => (earlier.now_at(), earlier.branch),
-            None => (told.ports, None),
-        };
-        at_address.push(Awaited { told, known, rtp: Heard::Nothing, rtcp: Heard::Nothing, branch, since: now });
+        self.awaited.entry(address).or_default().expect(told, now);
     }
 
     /// Forgets those of a presentation's SETUPs at an address for which `keep` does not hold: it is told the session, the
@@ -193,11 +136,7 @@ impl Endpoints {
         now: Mono,
     ) {
         let Some(mut at_address) = self.awaited.get_mut(&address) else { return };
-        at_address.retain(|awaited| {
-            let Told { home, holder, .. } = awaited.told;
-            let lapsed = awaited.branch.is_none() && now.since(awaited.since) >= UNPLAYED;
-            awaited.told.presentation != presentation || (!lapsed && keep(holder, home, awaited.branch))
-        });
+        at_address.retain(presentation, keep, now);
         let empty = at_address.is_empty();
         drop(at_address);
         if empty {
@@ -207,7 +146,13 @@ impl Endpoints {
 
     /// Whether anything is noted of a presentation's SETUPs at an address.
     pub fn expects(&self, address: IpAddr, presentation: PresentationId) -> bool {
-        self.awaited.get(&address).is_some_and(|awaited| awaited.iter().any(|awaited| awaited.told.presentation == presentation))
+        self.awaited.get(&address).is_some_and(|awaited| awaited.expects(presentation))
+    }
+
+    /// Whether what SETUPs of an address are found by agrees with them.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self, address: IpAddr) -> bool {
+        self.awaited.get(&address).is_none_or(|awaited| awaited.is_consistent())
     }
 
     /// The branch whose packets go there.
@@ -217,15 +162,7 @@ impl Endpoints {
 
     /// Where a bound branch, which packets go to at `bound`, really is. The caller makes it so.
     pub fn ports(&self, address: IpAddr, endpoint: Endpoint, bound: Ports) -> Ports {
-        let Some(mut at_address) = self.awaited.get_mut(&address) else { return bound };
-        let is_it = |awaited: &&mut Awaited| {
-            let same_branch = awaited.branch.is_none_or(|branch| branch == endpoint.branch);
-            awaited.told.home == endpoint.home && same_branch && awaited.known == bound
-        };
-        let Some(awaited) = at_address.iter_mut().find(is_it) else { return bound };
-        awaited.branch = Some(endpoint.branch);
-        awaited.known = awaited.now_at();
-        awaited.known
+        self.awaited.get_mut(&address).map_or(bound, |mut awaited| awaited.ports(endpoint, bound))
     }
 
     /// Whose a datagram is.
@@ -234,33 +171,15 @@ impl Endpoints {
         let known = self.known.get(&(from.ip(), from.port(), port)).map(|endpoint| *endpoint);
         let Some(mut at_address) = self.awaited.get_mut(&from.ip()) else { return known.map_or(Origin::Nobody, Origin::Branch) };
         if let Some(endpoint) = known {
-            for awaited in at_address.iter_mut().filter(|awaited| awaited.branch == Some(endpoint.branch)) {
-                awaited.settle(port);
-                if report {
-                    awaited.settle(Port::Rtp);
-                }
-            }
+            at_address.settle_branch(endpoint.branch, port, report);
             return Origin::Branch(endpoint);
         }
-        // Of two that told the same port, one at most can be there: neither is looked for elsewhere.
-        let mut there = false;
-        for awaited in at_address.iter_mut().filter(|awaited| awaited.now_at().of(port) == from.port()) {
-            awaited.settle(port);
-            there = true;
-        }
-        if there {
+        if at_address.settle_at(port, from.port()) {
             return Origin::SetUp;
         }
         let about = if report { report::reported_sources(datagram) } else { smallvec::SmallVec::new() };
-        let is_meant = |awaited: &Awaited| awaited.waits(port, now) && (about.is_empty() || about.contains(&awaited.told.ssrc));
-        let mut meant = at_address.iter_mut().filter(|awaited| is_meant(awaited));
-        let Some(first) = meant.next() else { return Origin::Nobody };
         let in_order = datagram.len() <= OPENER && datagram.first().is_some_and(|first| first >> 6 == 2);
-        if meant.any(|other| !in_order || other.told.holder != first.told.holder) {
-            return Origin::Nobody;
-        }
-        *first.heard(port) = Heard::Elsewhere(from.port());
-        Origin::Learned(first.told.presentation)
+        at_address.learn(port, from.port(), &about, in_order, now).map_or(Origin::Nobody, Origin::Learned)
     }
 }
 

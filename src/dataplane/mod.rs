@@ -2,6 +2,7 @@
 //! that are due into datagrams.
 
 mod ahead;
+mod awaited;
 pub mod director;
 pub mod endpoints;
 mod handover;
