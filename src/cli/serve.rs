@@ -369,6 +369,7 @@ fn data_plane_settings(config: &Config) -> DataPlaneSettings {
         max_packet: config.rtp.mtu,
         rtx: Duration::from_millis(config.rtp.rtx_ms),
         max_presentations: config.data.presentations,
+        max_of_network: config.data.presentations_per_address,
         burst: config.rtp.burst,
         spread: Duration::from_millis(config.rtp.spread_ms),
         dscp_video: config.rtp.dscp_video,

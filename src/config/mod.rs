@@ -300,11 +300,13 @@ pub struct DataConfig {
     pub shards: usize,
     /// Presentations in all.
     pub presentations: usize,
+    /// Presentations opened from one address, or one /64 of IPv6; those of this machine and of operators are not counted.
+    pub presentations_per_address: usize,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { shards: 0, presentations: 10_000 }
+        Self { shards: 0, presentations: 10_000, presentations_per_address: 2048 }
     }
 }
 

@@ -27,7 +27,7 @@ impl Config {
         let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 39] = [
+        let table: [(&[&str], bool, &'static str); 40] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -80,6 +80,7 @@ impl Config {
             (&["rtsp.tls_listen"], may_secure(rtsp.tls_listen), "needs tls.certificate and tls.key"),
             (&["http.tls_listen"], may_secure(http.tls_listen), "needs tls.certificate and tls.key"),
             (&["data.presentations"], self.data.presentations >= 1, at_least_one),
+            (&["data.presentations_per_address"], self.data.presentations_per_address >= 1, at_least_one),
             (&["serve.drain_s"], self.serve.drain_s <= 86_400, "is at most 86400"),
             (&["data.shards"], self.data.shards <= 256, "is at most 256"),
             (

@@ -26,6 +26,8 @@ use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::dataplane::wheel::Wheel;
 use crate::library::TitlePath;
+use crate::net::Places;
+use crate::net::admission::NoPlace;
 use crate::net::bounced::Bounced;
 use crate::net::connection::Connections;
 use crate::net::udp::PortPair;
@@ -51,6 +53,8 @@ pub struct DataPlaneSettings {
     pub max_packet: usize,
     /// Presentations in all at most.
     pub max_presentations: usize,
+    /// … and opened from one network, which this machine is none of.
+    pub max_of_network: usize,
     /// For how long a packet can be sent again to a branch that asked for that.
     pub rtx: Duration,
     /// DSCP of video packets.
@@ -81,6 +85,7 @@ impl Default for DataPlaneSettings {
             shards: 1,
             max_packet: 1400,
             max_presentations: 10_000,
+            max_of_network: 2048,
             rtx: Duration::from_secs(2),
             dscp_video: 0,
             dscp_audio: 0,
@@ -180,6 +185,7 @@ impl Prepared {
         clock: fn() -> Now,
     ) -> std::io::Result<DataPlane> {
         let (endpoints, lateness, readers) = (Arc::new(Endpoints::default()), Arc::new(Lateness::default()), Arc::new(Readers::default()));
+        let places = Arc::new(Places::default());
         let mut threads = Vec::new();
         for (index, Part { sockets, commands, notices, waker }) in self.parts.into_iter().enumerate() {
             let shard = Shard {
@@ -188,6 +194,7 @@ impl Prepared {
                 steering: Arc::clone(steering),
                 connections: Arc::clone(connections),
                 endpoints: Arc::clone(&endpoints),
+                places: Arc::clone(&places),
                 director: Arc::clone(&self.director),
                 notices,
                 sockets,
@@ -257,6 +264,8 @@ pub(super) struct Shard {
     pub(super) steering: Arc<BindingCache>,
     pub(super) connections: Arc<Connections>,
     endpoints: Arc<Endpoints>,
+    /// Those of the presentations of all shards.
+    places: Arc<Places>,
     director: Arc<Director>,
     notices: Arc<Notices>,
     pub(super) sockets: PortPair,
@@ -283,6 +292,16 @@ pub(super) struct Shard {
     wheel: Wheel,
     pub(super) clock: fn() -> Now,
     pub(super) counters: Counters,
+}
+
+/// Why no presentation is opened; counted.
+fn refused(full: NoPlace) -> PlaybackError {
+    let (limit, error) = match full {
+        NoPlace::All => ("presentations", PlaybackError::Full),
+        NoPlace::OfNetwork => ("presentations_per_address", PlaybackError::FullOfNetwork),
+    };
+    metrics::counter!("flowsteer_presentations_refused_total", "limit" => limit).increment(1);
+    error
 }
 
 /// Reads that may fail in a row before the presentation ends.
@@ -529,9 +548,11 @@ impl Shard {
     /// Makes a presentation.
     fn open(&mut self, presentation: PresentationId, opening: Opening, now: Now) -> Result<(), PlaybackError> {
         let title = &opening.title;
-        if self.index.len() >= self.settings.max_presentations || self.index.contains_key(&presentation) {
+        if self.index.contains_key(&presentation) {
             return Err(PlaybackError::Full);
         }
+        let opener = opening.opener.filter(|address| !address.is_loopback());
+        let place = self.places.enter_for(opener, self.settings.max_presentations, self.settings.max_of_network).map_err(refused)?;
         let source = self.readers.open(title).map_err(|error| {
             tracing::warn!(title = %title.path, "the file cannot be opened: {error}");
             PlaybackError::Unplayable
@@ -543,6 +564,7 @@ impl Shard {
         });
         self.slots[slot] = Some(Box::new(Slot {
             presentation: made,
+            _place: place,
             source,
             waits: None,
             opened: now.mono,

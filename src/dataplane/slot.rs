@@ -14,6 +14,7 @@ use crate::dataplane::units::{Near, Unit, Units};
 use crate::dataplane::unreachable::Unreachable;
 use crate::dataplane::ways::Ways;
 use crate::library::AccessUnit;
+use crate::net::admission;
 use crate::net::connection::{Connection, Connections};
 use crate::now::{Mono, Now};
 use crate::payload::Payloader;
@@ -25,6 +26,8 @@ use crate::steering::{BindingCache, BranchSerial, CareOf, Gate, Holder, HomeAddr
 /// A presentation and what the shard holds for it.
 pub(super) struct Slot {
     pub(super) presentation: Presentation,
+    /// Its place among all of them.
+    pub(super) _place: admission::Place,
     pub(super) source: Arc<Ahead>,
     /// What is due is not read yet: it is asked for again then.
     pub(super) waits: Option<Mono>,

@@ -57,7 +57,7 @@ impl From<PlaybackError> for Problem {
         match error {
             PlaybackError::Unknown => Self::new(404, "not-found", error),
             PlaybackError::InvalidRange => Self::new(400, "invalid-range", error),
-            PlaybackError::Full => Self::new(503, "too-many", error),
+            PlaybackError::Full | PlaybackError::FullOfNetwork => Self::new(503, "too-many", error),
             PlaybackError::Unplayable => Self::new(422, "unplayable", error),
             PlaybackError::Draining => Self::new(503, "draining", error),
             PlaybackError::Busy => Self::new(503, "busy", error),

@@ -68,7 +68,8 @@ impl Api {
         let mut drawn = [0; 8];
         getrandom::fill(&mut drawn).map_err(|_| Problem::new(500, "no-randomness", "the system gives no random octets"))?;
         let id = PresentationId(u64::from_be_bytes(drawn));
-        self.stage.open(id, Opening::whole(Arc::clone(&title))).await?;
+        let opener = (!matches!(who, Requester::Operator)).then_some(call.peer.ip());
+        self.stage.open(id, Opening { opener, ..Opening::whole(Arc::clone(&title)) }).await?;
         if let Err(problem) = self.play_at(id, &title, &places, call, now).await {
             // It may have ended meanwhile.
             let _ = self.stage.end(id).await;

@@ -36,7 +36,7 @@ impl NoPlace {
     }
 }
 
-/// How many connections there are.
+/// How many connections there are, or presentations.
 #[derive(Debug, Default)]
 pub struct Places {
     taken: Mutex<(usize, HashMap<IpAddr, usize>)>,
@@ -46,7 +46,7 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    network: IpAddr,
+    network: Option<IpAddr>,
 }
 
 impl Places {
@@ -55,17 +55,27 @@ impl Places {
     /// # Errors
     /// Where `most` are taken, or `most_of_network` of the address's network.
     pub fn enter(self: &Arc<Self>, address: IpAddr, most: usize, most_of_network: usize) -> Result<Place, NoPlace> {
-        let network = network(address);
+        self.enter_for(Some(address), most, most_of_network)
+    }
+
+    /// A place for one more, of nobody's network where no address is given.
+    ///
+    /// # Errors
+    /// As those of [`Places::enter`].
+    pub fn enter_for(self: &Arc<Self>, address: Option<IpAddr>, most: usize, most_of_network: usize) -> Result<Place, NoPlace> {
+        let network = address.map(network);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_network) = &mut *taken;
         if *all >= most {
             return Err(NoPlace::All);
         }
-        if by_network.get(&network).is_some_and(|count| *count >= most_of_network) {
-            return Err(NoPlace::OfNetwork);
+        if let Some(network) = network {
+            if by_network.get(&network).is_some_and(|count| *count >= most_of_network) {
+                return Err(NoPlace::OfNetwork);
+            }
+            *by_network.entry(network).or_default() += 1;
         }
         *all += 1;
-        *by_network.entry(network).or_default() += 1;
         Ok(Place { places: Arc::clone(self), network })
     }
 }
@@ -75,10 +85,12 @@ impl Drop for Place {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_network) = &mut *taken;
         *all = all.saturating_sub(1);
-        if let Some(count) = by_network.get_mut(&self.network) {
+        if let Some(network) = self.network
+            && let Some(count) = by_network.get_mut(&network)
+        {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                by_network.remove(&self.network);
+                by_network.remove(&network);
             }
         }
     }
@@ -164,7 +176,11 @@ mod tests {
         let fifth = enter("2001:db8:0:1::1");
         assert!(fifth.is_ok());
         assert_eq!(enter("192.0.2.1").expect_err("full"), NoPlace::All);
-        drop((second, third, fourth, fifth));
+        assert_eq!(places.enter_for(None, 4, 0).expect_err("full for nobody's, too"), NoPlace::All);
+        drop(fourth);
+        let nobodys = places.enter_for(None, 4, 0);
+        assert!(nobodys.is_ok(), "no network is counted");
+        drop((second, third, fifth, nobodys));
         assert_eq!(places.taken.lock().expect("no panic").1.len(), 0, "nothing is remembered of who has gone");
     }
 

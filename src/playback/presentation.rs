@@ -233,7 +233,7 @@ impl Presentation {
     /// A presentation that stands at its start.
     pub fn new(id: PresentationId, opening: Opening, settings: PresentationSettings, now: Now) -> Self {
         let opening = if opening.title.is_live() { Opening::whole(opening.title) } else { opening };
-        let Opening { title, start, end, scale, speed, looping } = opening;
+        let Opening { title, start, end, scale, speed, looping, opener: _ } = opening;
         let live = title.is_live().then(Live::new);
         let scale = if title.tracks.iter().any(Track::has_scales) { scale } else { Scale::default() };
         // Backwards a range ends before it begins.

@@ -4,6 +4,7 @@
 //! reply; [`Stage`] makes futures of them. A dropped reply is [`PlaybackError::Unknown`].
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,6 +81,9 @@ pub enum PlaybackError {
     /// The presentation already has as many flows as it may have, or the server as many presentations.
     #[error("too many presentations or flows")]
     Full,
+    /// As many presentations as one network may have were opened from there.
+    #[error("too many presentations were opened from there")]
+    FullOfNetwork,
     /// The track's configuration cannot be sent.
     #[error("the track cannot be sent")]
     Unplayable,
@@ -257,12 +261,15 @@ pub struct Opening {
     pub speed: Speed,
     /// Whether it begins again at its end.
     pub looping: bool,
+    /// The address that it was opened from, where that may open so many only.
+    pub opener: Option<IpAddr>,
 }
 
 impl Opening {
-    /// All of a title, once, at normal speed.
+    /// All of a title, once, at normal speed, for nobody in particular.
     pub fn whole(title: Arc<Title>) -> Self {
-        Self { title, start: MediaTime::ZERO, end: None, scale: Scale::default(), speed: Speed::default(), looping: false }
+        let (scale, speed) = (Scale::default(), Speed::default());
+        Self { title, start: MediaTime::ZERO, end: None, scale, speed, looping: false, opener: None }
     }
 }
 

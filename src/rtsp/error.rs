@@ -104,6 +104,7 @@ impl From<PlaybackError> for Refusal {
             PlaybackError::Unknown => Self::because(454, error),
             PlaybackError::InvalidRange => Self::because(457, error),
             PlaybackError::Full => Self::because(453, error),
+            PlaybackError::FullOfNetwork => Self::because(503, error),
             PlaybackError::Unplayable => Self::because(404, error),
             PlaybackError::Draining => Self::because(503, error),
             PlaybackError::Busy => Self::because(503, error),

@@ -220,7 +220,8 @@ impl Service {
                 if end.is_some_and(|end| if may_end_before { end == start } else { end <= start }) {
                     return Err(Refusal::because(457, "it ends where it begins"));
                 }
-                let opening = Opening { title: Arc::clone(&title), start, end, scale, speed, looping: url.query.looping };
+                let (looping, opener) = (url.query.looping, Some(link.peer.ip()));
+                let opening = Opening { title: Arc::clone(&title), start, end, scale, speed, looping, opener };
                 (presentation, title, Role::Opener { name }, Some(opening))
             }
         };
