@@ -12,6 +12,7 @@ pub mod dataplane;
 pub mod device;
 pub mod http;
 pub mod library;
+pub mod mdns;
 pub mod mobility;
 pub mod net;
 pub mod now;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name beside itself and the two files for all, `now` and `quantities`.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("now", &[]),
     ("quantities", &[]),
     ("library", &[]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
     ("camera", &["library", "net"]),
+    ("mdns", &[]),
     (
         "cli",
         &[
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "device",
             "http",
             "library",
+            "mdns",
             "mobility",
             "net",
             "playback",
@@ -55,7 +57,7 @@ const TO_GO: [(&str, &str); 0] = [];
 const FOR_ALL: [&str; 2] = ["now", "quantities"];
 
 /// Rooms and files that open nothing and ask no clock. Of the library, parsers and records are; the others read the disk.
-const PURE: [&str; 37] = [
+const PURE: [&str; 38] = [
     "now.rs",
     "quantities.rs",
     "access",
@@ -86,6 +88,7 @@ const PURE: [&str; 37] = [
     "rtsp/message.rs",
     "rtsp/url.rs",
     "rtsp/header",
+    "mdns/services.rs",
     "mobility/wire",
     "device/context.rs",
     "device/member.rs",

@@ -12,6 +12,7 @@ mod identity;
 mod keygen;
 mod log;
 mod manual;
+mod mdns;
 pub mod operate;
 mod passwd;
 mod reload;

@@ -6,6 +6,7 @@ use crate::access::Access;
 use crate::cli::access::{access_list, publish_rules};
 use crate::cli::cameras::Cameras;
 use crate::cli::consents::consent_rules;
+use crate::cli::mdns::Mdns;
 use crate::cli::serve::{home_titles, responder_settings, rules};
 use crate::config::{Config, Loaded};
 use crate::mobility::server::Service;
@@ -45,6 +46,8 @@ pub struct Reload {
     pub publishers: Arc<Publishers>,
     /// Who may play.
     pub access: Arc<Access>,
+    /// What is announced.
+    pub mdns: Mdns,
     /// Who the server is over TLS.
     pub identity: Option<Arc<Identity>>,
     /// Sets what is logged.
@@ -110,6 +113,9 @@ impl Reload {
         // Those that could not be there before may be now.
         for error in self.cameras.replace(&again.camera) {
             tracing::error!("{error:#}");
+        }
+        if changed.iter().any(|key| key.starts_with("mdns.")) {
+            self.mdns.replace(&again.mdns);
         }
         self.running = self.running.taking_over(again);
         if changed.iter().any(|key| key == "home" || key.starts_with("steering.consent")) {

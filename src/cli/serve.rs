@@ -18,6 +18,7 @@ use crate::cli::cameras::Cameras;
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
 use crate::cli::consents::{consent_rules, heed};
 use crate::cli::identity;
+use crate::cli::mdns::{Listeners, Mdns};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::cli::{log, signals};
 use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
@@ -207,6 +208,10 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), steering_changed));
     let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
 
+    let listeners = Listeners { rtsp, rtsps, http, https, mobility: mobility_address, mobility_native: config.mobility.raw };
+    let mut mdns = Mdns::new(&listeners, prefix);
+    let announced = mdns.replace(&config.mdns);
+
     let mut out = std::io::stdout().lock();
     writeln!(out, "rtsp  rtsp://{rtsp}/")?;
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
@@ -218,6 +223,9 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         writeln!(out, "https  https://{https}/")?;
     }
     writeln!(out, "mobility  udp {mobility_address}{}", if config.mobility.raw { ", ipv6 next header 135" } else { "" })?;
+    if let Some(name) = announced {
+        writeln!(out, "mdns  {name}")?;
+    }
     writeln!(out, "library  {} titles in {}{}", library.len(), config.library.path.display(), progress(&library))?;
     for line in access_told(config) {
         writeln!(out, "{line}")?;
@@ -227,7 +235,8 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     drop(out);
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
-    let reload = Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, identity, set_level };
+    let reload =
+        Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, mdns, identity, set_level };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
     signals::wait(&watch_library, watch_config, reload, &stage).await?;
     let _ = stop.send(true);

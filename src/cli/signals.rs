@@ -34,6 +34,8 @@ pub async fn wait(library: &Watch, mut file: ConfigWatch, mut reload: Reload, st
         })
         .await?;
     }
+    // Who looks for a server finds one that begins something.
+    reload.mdns.withdraw();
     if reload.running.serve.drain_s > 0 {
         drain(Duration::from_secs(reload.running.serve.drain_s), stage, &mut terminate, &mut interrupt).await;
     }

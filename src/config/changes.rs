@@ -9,6 +9,9 @@ pub(super) const LIVE: &[&str] = &[
     "camera",
     "home",
     "log.level",
+    "mdns.enabled",
+    "mdns.interfaces",
+    "mdns.name",
     "mobility.care_of_test",
     "mobility.close_enough_s",
     "mobility.deny",
@@ -68,6 +71,7 @@ impl Config {
         running.rtsp.digest = again.rtsp.digest;
         running.rtsp.basic = again.rtsp.basic;
         running.log.level.clone_from(&again.log.level);
+        running.mdns.clone_from(&again.mdns);
         running.serve.drain_s = again.serve.drain_s;
         running.steering.consent = again.steering.consent;
         running.steering.consent_webhook.clone_from(&again.steering.consent_webhook);

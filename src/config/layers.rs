@@ -15,13 +15,14 @@ use crate::config::{AccessConfig, CameraConfig, Config, HomeConfig, ProvisionedK
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
 
 /// Keys that have no default, or are not shown.
-const WITHOUT_DEFAULT: [&str; 9] = [
+const WITHOUT_DEFAULT: [&str; 10] = [
     "steering.consent_webhook",
     "steering.home_prefix",
     "steering.media_source",
     "state.dir",
     "http.tokens",
     "http.tls_listen",
+    "mdns.name",
     "rtsp.tls_listen",
     "tls.certificate",
     "tls.key",

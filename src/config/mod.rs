@@ -10,6 +10,7 @@ mod entries;
 mod error;
 mod joining;
 mod layers;
+mod mdns;
 mod mobility;
 mod publish;
 mod reference;
@@ -35,6 +36,7 @@ pub use consent::Consent;
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
+pub use mdns::MdnsConfig;
 pub use mobility::{CareOfTest, KeyError, MobilityConfig, ProvisionedKey, SecretKey};
 pub use publish::PublishConfig;
 pub use reference::{KeyFacts, ListFacts, key_facts, list_facts};
@@ -60,6 +62,8 @@ pub struct Config {
     pub steering: SteeringConfig,
     /// The mobility signalling.
     pub mobility: MobilityConfig,
+    /// Whether it is announced.
+    pub mdns: MdnsConfig,
     /// What is kept.
     pub state: StateConfig,
     /// Logs.

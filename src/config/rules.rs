@@ -6,7 +6,7 @@ use ipnet::Ipv6Net;
 use url::Url;
 
 use crate::access::Role;
-use crate::config::{Config, Consent, TlsListen};
+use crate::config::{Config, Consent, MdnsConfig, TlsListen};
 
 /// A rule that a configuration breaks.
 pub(super) struct Broken {
@@ -27,7 +27,7 @@ impl Config {
         let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 40] = [
+        let table: [(&[&str], bool, &'static str); 41] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -42,6 +42,7 @@ impl Config {
             (&["rtsp.interleaved_queue"], rtsp.interleaved_queue >= 64 * 1024, "is at least 65536"),
             (&["rtsp.request_timeout_s"], (1..=86_400).contains(&rtsp.request_timeout_s), "is 1 to 86400"),
             (&["rtsp.session_timeout_s"], (1..=86_400).contains(&rtsp.session_timeout_s), "is 1 to 86400"),
+            (&["mdns.name"], self.mdns.name.as_deref().is_none_or(MdnsConfig::is_name), "has 1 to 56 octets, and no dot and no backslash"),
             (&["http.connections"], http.connections >= 1, at_least_one),
             (&["http.connections_per_address"], http.connections_per_address >= 1, at_least_one),
             (&["http.write_timeout_s"], (1..=86_400).contains(&http.write_timeout_s), "is 1 to 86400"),
