@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use cli_server::{SOON, Server};
-use flowsteer::http::routes::ROUTES;
+use flowsteer::http::routes::calls;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -753,7 +754,7 @@ fn the_api_answers_as_it_describes_itself() {
     api.call(&server, "DELETE", HOME, &[&home], None, 404);
 
     // Document, server and this test know of the same calls.
-    let served = ROUTES.iter().flat_map(|(path, methods)| methods.iter().map(|method| ((*method).to_owned(), (*path).to_owned())));
+    let served = calls().map(|(method, path)| (method.to_owned(), path.to_owned()));
     assert_eq!(served.collect::<BTreeSet<_>>(), api.all());
     assert_eq!(api.seen, api.all());
     // Whoever asks, and with whatever body.
@@ -771,4 +772,46 @@ fn the_api_answers_as_it_describes_itself() {
         let answer = call_with(&server, "PATCH", &target.join("/"), "", "");
         assert!(answer.0 == 405 && answer.1.to_ascii_uppercase().contains(&method), "{path}: {answer:?}");
     }
+}
+
+/// A program of the tests' virtual environment; where there is none the test is skipped, and says so.
+fn installed(program: &str) -> Option<Command> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin").join(program);
+    if path.exists() {
+        return Some(Command::new(path));
+    }
+    let required = std::env::var("FLOWSTEER_REQUIRE_TOOLS").is_ok_and(|value| !value.is_empty() && value != "0");
+    assert!(!required, "{} is missing: tests/run --prepare makes it", path.display());
+    eprintln!("skipped: {}: no {program}", std::thread::current().name().unwrap_or("a test"));
+    None
+}
+
+#[test]
+fn schemathesis_finds_nothing_that_is_not_described() {
+    let (Some(mut schemathesis), Some(mut validator)) = (installed("schemathesis"), installed("openapi-spec-validator")) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "http.tokens = [\"operator\"]\n[[home]]\nname = \"wall\"\ntitle = \"short.mp4\"\n";
+    std::fs::write(folder.path().join("f.toml"), config).expect("written");
+    let server = Server::start(folder.path());
+    let _player = Player::play(&server, "countdown.mp4");
+
+    let description = folder.path().join("openapi.json");
+    std::fs::write(&description, get(&server, "/api/openapi.json").to_string()).expect("written");
+    let output = validator.arg(&description).output().expect("the validator runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The stream of events never ends: other tests listen to it.
+    schemathesis
+        .arg("--config-file")
+        .arg(root.join("tests/schemathesis.toml"))
+        .args(["run", "--checks", "all", "--max-examples", "8", "--seed", "1", "--workers", "2", "--exclude-path", "/api/v1/events"])
+        .args(["--header", "Authorization: Bearer operator", "--request-timeout", "10", "--continue-on-failure", "--no-color"])
+        .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off", "--url", &server.http])
+        .arg(format!("{}/api/openapi.json", server.http))
+        .current_dir(folder.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = schemathesis.output().expect("schemathesis runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
 }

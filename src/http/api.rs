@@ -7,15 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::access::Access;
-use crate::http::authority::{Requester, octets_of_hex, requester};
+use crate::http::authority::{Requester, requester};
+use crate::http::body::{
+    BindingBody, ContextBody, JoinName, ModeName, PlayBody, ProofBody, ReserveBody, Reserved, ScopeName, SeekBody, TakeOver,
+    WithheldBinding,
+};
 use crate::http::connection::Limits;
-use crate::http::consents::ConsentName;
 use crate::http::context::{self, Handed, Parts};
+use crate::http::description;
 use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::page::{self, Asset};
@@ -23,6 +27,7 @@ use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::routes;
 use crate::http::shape;
+use crate::http::words::Instant;
 use crate::library::{Library, Title, TitlePath};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
@@ -33,8 +38,8 @@ use crate::playback::{
 use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
-    Authority, BindingCache, BindingId, Branch, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay,
-    KeygenToken, Mode, Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+    Authority, BindingCache, BindingId, Branch, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay, Mode,
+    Owner, Proof, Reserve, Spi, SteeringError, Update, token,
 };
 
 /// What answering needs.
@@ -122,21 +127,12 @@ pub enum Outcome {
     Page(&'static Asset, bool),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SeekBody {
-    position_seconds: f64,
-    scale: Option<f64>,
-    speed: Option<f64>,
-    #[serde(default)]
-    exact: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PlayBody {
-    scale: Option<f64>,
-    speed: Option<f64>,
+impl Outcome {
+    /// A status and a value of one of the shapes that are described.
+    pub(super) fn shown(status: u16, value: &impl Serialize) -> Result<Self, Problem> {
+        let value = serde_json::to_value(value).map_err(|error| Problem::new(500, "unspeakable", error))?;
+        Ok(Self::Json(status, value))
+    }
 }
 
 fn scale_of(factor: f64) -> Result<Scale, Problem> {
@@ -145,82 +141,6 @@ fn scale_of(factor: f64) -> Result<Scale, Problem> {
 
 fn speed_of(factor: f64) -> Result<Speed, Problem> {
     Speed::nearest(factor).ok_or_else(|| Problem::invalid("speed is a number above zero"))
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ReserveBody {
-    name: Option<String>,
-    lifetime_seconds: Option<u64>,
-    care_of: Option<SocketAddr>,
-    rtcp: Option<u16>,
-    proof: Option<ProofBody>,
-    consent: Option<ConsentName>,
-    pin: Option<String>,
-}
-
-/// What a device was sent in its care-of test.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ProofBody {
-    nonce_index: u16,
-    /// 16 hex digits.
-    token: String,
-}
-
-impl ProofBody {
-    fn read(&self) -> Result<KeygenToken, Problem> {
-        let token = octets_of_hex(&self.token).ok_or_else(|| Problem::invalid("a token is 16 hex digits"))?;
-        Ok(KeygenToken { index: self.nonce_index, token: *token })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct BindingBody {
-    care_of: SocketAddr,
-    rtcp: Option<u16>,
-    proof: Option<ProofBody>,
-    lifetime_seconds: Option<u64>,
-    mode: Option<ModeName>,
-    join: Option<JoinName>,
-    transition_ms: Option<u64>,
-    flow_label: Option<String>,
-    pin: Option<String>,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum ModeName {
-    Move,
-    Fork,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-enum JoinName {
-    #[serde(rename = "primed")]
-    Primed,
-    #[serde(rename = "at-once")]
-    AtOnce,
-    #[serde(rename = "aligned")]
-    Aligned,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ContextBody {
-    identity: Option<String>,
-    lifetime_seconds: Option<u64>,
-    scope: Option<ScopeName>,
-    #[serde(default)]
-    reusable: bool,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum ScopeName {
-    Presentation,
-    Flow,
 }
 
 /// A data plane that is ready says so within this.
@@ -268,9 +188,12 @@ impl Api {
                 let files = self.library.entries();
                 let files = files.iter().filter(|file| is_shown(&file.path) && !live.iter().any(|live| live.path == file.path));
                 let shown = live.iter().filter(|title| is_shown(&title.path)).map(|title| shape::live_title(title, &authority));
-                return Ok(Outcome::Json(200, shown.chain(files.map(|entry| shape::title(entry, &authority))).collect()));
+                let shown: Vec<_> = shown.chain(files.map(|entry| shape::title(entry, &authority))).collect();
+                return Outcome::shown(200, &shown);
             }
-            (&Method::GET, ["api", "openapi.json"]) => return Ok(Outcome::Text("application/json", routes::DESCRIPTION.into())),
+            (&Method::GET, ["api", "openapi.json"]) => {
+                return Ok(Outcome::Text("application/json", description::text(self.settings.tokens.is_empty()).into()));
+            }
             _ => {}
         }
         if let Some(outcome) = self.page(call, path)? {
@@ -329,11 +252,11 @@ impl Api {
         match (&call.method, rest) {
             (&Method::GET, []) => {
                 let snapshots = self.stage.snapshots().await?;
-                Ok(Outcome::Json(200, snapshots.iter().map(|snapshot| self.session(snapshot, now)).collect()))
+                Outcome::shown(200, &snapshots.iter().map(|snapshot| self.session(snapshot, now)).collect::<Vec<_>>())
             }
             (&Method::GET, [session]) => {
                 let snapshot = self.stage.snapshot(id(session)?).await?;
-                Ok(Outcome::Json(200, self.session(&snapshot, now)))
+                Outcome::shown(200, &self.session(&snapshot, now))
             }
             (&Method::POST, [session, action]) => {
                 let session = id(session)?;
@@ -364,13 +287,13 @@ impl Api {
                     _ => return Err(Problem::not_found("action")),
                 }
                 let snapshot = self.stage.snapshot(session).await?;
-                Ok(Outcome::Json(200, self.session(&snapshot, now)))
+                Outcome::shown(200, &self.session(&snapshot, now))
             }
             _ => Err(Problem::not_found("resource")),
         }
     }
 
-    pub(super) fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> Value {
+    pub(super) fn session(&self, snapshot: &PresentationSnapshot, now: Now) -> shape::Session {
         shape::session(snapshot, |flow, branch| self.lifetime(flow, branch, now))
     }
 
@@ -381,18 +304,18 @@ impl Api {
 
     async fn homes(&self, now: Now) -> Result<Outcome, Problem> {
         let snapshots = self.stage.snapshots().await?;
-        let shown = self.steering.home_views(now).iter().map(|view| self.home_shape(view, &snapshots, now)).collect();
-        Ok(Outcome::Json(200, shown))
+        let shown: Vec<_> = self.steering.home_views(now).iter().map(|view| self.home_shape(view, &snapshots, now)).collect();
+        Outcome::shown(200, &shown)
     }
 
-    fn home_shape(&self, view: &HomeView, snapshots: &[PresentationSnapshot], now: Now) -> Value {
+    fn home_shape(&self, view: &HomeView, snapshots: &[PresentationSnapshot], now: Now) -> shape::Home {
         let playing = snapshots.iter().find(|snapshot| Some(snapshot.id.0) == view.player);
         let flow = playing.and_then(|snapshot| snapshot.flows.iter().find(|flow| flow.facts.home == view.home));
         let flow = flow.map(|flow| shape::flow(flow, &|flow: &FlowSnapshot, branch: &BranchSnapshot| self.lifetime(flow, branch, now)));
         shape::home(view, flow)
     }
 
-    async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<Value, Problem> {
+    async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<shape::Home, Problem> {
         let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
         let snapshots = match view.player {
             Some(id) => match self.stage.snapshot(PresentationId(id)).await {
@@ -441,15 +364,13 @@ impl Api {
         if let Some(policy) = policy {
             self.steering.set_consent(reserved.home, policy);
         }
-        Ok(Outcome::Json(
-            201,
-            json!({
-                "homeAddress": reserved.home.to_string(),
-                "key": reserved.key.expose_hex(),
-                "spi": reserved.spi.to_string(),
-                "expiresAt": shape::instant(reserved.validity_end),
-            }),
-        ))
+        let shown = Reserved {
+            home_address: reserved.home.into(),
+            key: reserved.key.expose_hex(),
+            spi: reserved.spi.into(),
+            expires_at: Instant::at(reserved.validity_end),
+        };
+        Outcome::shown(201, &shown)
     }
 
     /// The address that packets to a home address reserved by this call pretend to come from.
@@ -461,7 +382,7 @@ impl Api {
         match (&call.method, rest) {
             (&Method::GET, []) => {
                 who.reader(home, &self.steering, now)?;
-                Ok(Outcome::Json(200, self.shown_home(home, now).await?))
+                Outcome::shown(200, &self.shown_home(home, now).await?)
             }
             (&Method::DELETE, []) => {
                 who.holder(home, &self.steering, now)?;
@@ -493,8 +414,9 @@ impl Api {
             }
             (&Method::DELETE, ["keys", spi]) => {
                 who.holder(home, &self.steering, now)?;
-                let spi = spi.strip_prefix("0x").and_then(|spi| u32::from_str_radix(spi, 16).ok());
-                self.steering.revoke(home, Some(Spi(spi.ok_or_else(|| Problem::invalid("an SPI is 0x and hex digits"))?)))?;
+                let digits = spi.strip_prefix("0x").filter(|digits| digits.len() == 8 && !digits.starts_with('+'));
+                let spi = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                self.steering.revoke(home, Some(Spi(spi.ok_or_else(|| Problem::invalid("an SPI is 0x and 8 hex digits"))?)))?;
                 Ok(Outcome::Empty)
             }
             (&Method::GET, ["sdp"]) => {
@@ -599,7 +521,7 @@ impl Api {
             Some(JoinName::Aligned) => update.join.way = JoinWay::Aligned,
         }
         if let Some(question) = self.consent(&update, who, body.pin.as_deref(), call.peer.ip(), now)? {
-            return Ok(Outcome::Json(202, json!({ "consent": question })));
+            return Outcome::shown(202, &WithheldBinding { consent: question });
         }
         let outcome = self.steering.update(&[update], now);
         count_update(outcome.as_ref().err());
@@ -610,7 +532,7 @@ impl Api {
         if let Requester::TokenHolder(grants) = who {
             self.steering.claim(grants, call.peer.ip(), now);
         }
-        Ok(Outcome::Json(200, self.shown_home(home, now).await?))
+        Outcome::shown(200, &self.shown_home(home, now).await?)
     }
 
     async fn context(&self, call: &Call, home: HomeAddress, who: &Requester, now: Now) -> Result<Outcome, Problem> {
@@ -651,10 +573,8 @@ impl Api {
             sdp,
             unix_seconds: now.utc.unix_seconds(),
         };
-        Ok(Outcome::Json(
-            200,
-            json!({ "context": context::context(&parts), "takeoverUrl": takeover_url, "expiresAt": shape::instant(expires) }),
-        ))
+        let (context, expires_at) = (context::context(&parts), Instant::at(expires));
+        Outcome::shown(200, &TakeOver { context, takeover_url, expires_at })
     }
 
     async fn presentation_at(&self, home: HomeAddress) -> Result<PresentationSnapshot, Problem> {

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::http::api::{Api, Call, Outcome, read};
 use crate::http::authority::Requester;
+use crate::http::body::{AnswerBody, AnswerName, Answered, ConsentName, OpenQuestion};
 use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
+use crate::http::words::Address;
 use crate::now::{Mono, Now};
 use crate::playback::PresentationId;
 use crate::steering::consent::{Became, ConsentEvent, Decider, Pin, Policy, Question, QuestionId, Side, Way, Wish, Withheld};
@@ -18,31 +19,6 @@ use crate::steering::{BindingCache, CareOf, HomeAddress, Proof, Spi, SteeringErr
 
 /// A PIN has so many octets at most.
 const MAX_PIN: usize = 64;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AnswerBody {
-    answer: AnswerName,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum AnswerName {
-    Yes,
-    No,
-}
-
-/// Who must say yes before the flow of a home address that is being reserved goes elsewhere.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ConsentName {
-    AnyoneWithKey,
-    AskHolder,
-    AskTaker,
-    Pin,
-    Never,
-    Webhook,
-}
 
 impl Api {
     /// `GET /api/v1/consents` and `POST /api/v1/consents/{consent}`.
@@ -55,7 +31,7 @@ impl Api {
             (&Method::GET, []) => {
                 let open = self.steering.open_questions(now);
                 let shown = open.iter().filter(|question| may(question)).map(|question| shape(question, &self.steering, now.mono));
-                Ok(Outcome::Json(200, shown.collect()))
+                Outcome::shown(200, &shown.collect::<Vec<_>>())
             }
             (&Method::POST, [id]) => {
                 let body: AnswerBody = read(&call.body)?;
@@ -68,7 +44,7 @@ impl Api {
                 }
                 let yes = body.answer == AnswerName::Yes;
                 self.steering.answer_question(id, yes, now).map_err(|_| gone())?;
-                Ok(Outcome::Json(200, json!({ "id": id.to_string(), "answer": word(yes) })))
+                Outcome::shown(200, &Answered { id: id.to_string(), answer: body.answer })
             }
             _ => Err(Problem::not_found("resource")),
         }
@@ -93,7 +69,7 @@ impl Api {
         pin: Option<&str>,
         peer: IpAddr,
         now: Now,
-    ) -> Result<Option<Value>, Problem> {
+    ) -> Result<Option<OpenQuestion>, Problem> {
         let side = match who {
             Requester::Operator => Side::Operator,
             Requester::KeyHolder(_) => Side::Holder,
@@ -150,26 +126,24 @@ const fn word(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// An open question. Nothing in it is a secret: keys are not named.
-fn shape(question: &Question, steering: &BindingCache, now: Mono) -> Value {
-    let homes: Vec<String> = question.flows.iter().map(|(home, _)| home.to_string()).collect();
-    let session = question.flows.first().and_then(|(home, _)| steering.player(*home)).map(|id| PresentationId(id).to_string());
-    json!({
-        "id": question.id.to_string(),
-        "homeAddress": homes.first(),
-        "homeAddresses": homes,
-        "session": session,
-        "taker": question.taker.to_string(),
-        "way": question.way.as_str(),
-        "asked": question.decider.as_str(),
-        "secondsLeft": question.until.since(now).as_secs(),
-    })
+fn shape(question: &Question, steering: &BindingCache, now: Mono) -> OpenQuestion {
+    let homes: Vec<Address> = question.flows.iter().map(|(home, _)| (*home).into()).collect();
+    OpenQuestion {
+        id: question.id.to_string(),
+        home_address: homes.first().cloned(),
+        home_addresses: homes,
+        session: question.flows.first().and_then(|(home, _)| steering.player(*home)).map(|id| PresentationId(id).into()),
+        taker: question.taker.to_string(),
+        way: question.way.as_str(),
+        asked: question.decider.as_str(),
+        seconds_left: question.until.since(now).as_secs(),
+    }
 }
 
 impl ApiEvent {
     /// The event about a question.
     pub fn of_consent(event: &ConsentEvent, steering: &BindingCache, now: Mono) -> Self {
-        let mut data = shape(&event.question, steering, now);
+        let mut data = json!(shape(&event.question, steering, now));
         match event.became {
             Became::Asked => data["event"] = json!("asked"),
             Became::Answered(yes) => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http::shape;
+use crate::http::words::Instant;
 use crate::playback::{FlowSnapshot, PresentationSnapshot};
 use crate::steering::{BindingId, CareOf, FlowId, FlowRecord, Grant, HomeRecord};
 
@@ -126,7 +126,7 @@ pub fn context(parts: &Parts<'_>) -> Value {
         "sdp": parts.sdp,
         "position": {
             "npt_s": parts.snapshot.position.as_seconds().max(0.0),
-            "wallclock": shape::instant(parts.unix_seconds),
+            "wallclock": Instant::at(parts.unix_seconds),
             "rate": parts.snapshot.scale.factor() * parts.snapshot.speed.factor(),
         },
     })

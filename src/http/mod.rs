@@ -1,13 +1,15 @@
 //! The HTTP API: what plays where, control, home addresses, bindings, contexts, events, metrics.
 //!
-//! `server` owns the listener, `routes` lists the calls, `authority` says who may, `api` answers, `shape` makes JSON of what is known;
-//! `page` is the page at `/`.
+//! `server` owns the listener, `routes` lists the calls, `authority` says who may, `api` answers, `body` is what comes in, `shape` what is
+//! shown; `description` makes of these what the API says of itself; `page` is the page at `/`.
 
 pub mod api;
 pub mod authority;
+mod body;
 pub mod connection;
 mod consents;
 pub mod context;
+pub mod description;
 pub mod event;
 pub mod gauges;
 pub mod page;
@@ -18,3 +20,4 @@ pub mod server;
 mod session;
 pub mod shape;
 pub mod webhook;
+mod words;

@@ -1,5 +1,7 @@
 //! Refusals as `application/problem+json` (RFC 9457), each with a stable type.
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::playback::PlaybackError;
@@ -48,8 +50,27 @@ impl Problem {
 
     /// As JSON.
     pub fn body(&self) -> Value {
-        json!({ "type": format!("urn:flowsteer:problem:{}", self.kind), "title": self.kind.replace('-', " "), "status": self.status, "detail": self.detail })
+        json!(Refusal {
+            kind: format!("urn:flowsteer:problem:{}", self.kind),
+            title: self.kind.replace('-', " "),
+            status: self.status,
+            detail: &self.detail,
+        })
     }
+}
+
+/// A refusal (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Problem")]
+pub(super) struct Refusal<'a> {
+    /// Stable.
+    #[serde(rename = "type")]
+    #[schemars(extend("pattern" = "^urn:flowsteer:problem:[a-z-]+$"))]
+    kind: String,
+    title: String,
+    #[schemars(range(min = 400, max = 599))]
+    status: u16,
+    detail: &'a str,
 }
 
 impl From<PlaybackError> for Problem {

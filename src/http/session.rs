@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::http::api::{Api, Call, Outcome, read};
 use crate::http::authority::Requester;
+use crate::http::body::{HomesBody, StartBody};
 use crate::http::problem::Problem;
 use crate::library::{Form, Title, TitlePath};
 use crate::now::Now;
@@ -16,22 +15,6 @@ use crate::playback::{Opening, PlayRequest, PresentationId};
 use crate::quantities::MediaKind;
 use crate::sdp::payload_type;
 use crate::steering::{Expectation, HomeAddress, Owner, Reserve};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct StartBody {
-    title: String,
-    home: Option<String>,
-    homes: Option<HomesBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HomesBody {
-    video: Option<String>,
-    audio: Option<String>,
-    text: Option<String>,
-}
 
 /// Where one track is to be played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +59,7 @@ impl Api {
             return Err(problem);
         }
         let snapshot = self.stage.snapshot(id).await?;
-        Ok(Outcome::Json(201, self.session(&snapshot, now)))
+        Outcome::shown(201, &self.session(&snapshot, now))
     }
 
     async fn play_at(&self, id: PresentationId, title: &Title, places: &[Place], call: &Call, now: Now) -> Result<(), Problem> {
