@@ -1,21 +1,28 @@
-//! How a server that is in use ends, and what its log says of hand-overs: with ffmpeg, and receivers of our own that keep every packet.
+//! How a server that is in use is found, bounded and ended, and what its log says of hand-overs: with ffmpeg, a listener for multicast DNS, and
+//! receivers of our own that keep every packet.
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::film::{Film, library};
 use support::http::Answer;
 use support::namespaces::Family::{V4, V6};
-use support::players::Player;
+use support::namespaces::Host;
+use support::players::{Player, script};
 use support::recording::Arrived;
 use support::rtsp::Connection;
 use support::scene::Scene;
-use support::server::rtsp_address;
+use support::server::{Server, rtsp_address};
 use support::viewer::Carriage::{Interleaved, Udp};
 use support::viewer::Viewer;
 use support::{SOON, wait_for};
+use tempfile::TempDir;
 
 /// How soon a server that is to stop has stopped.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -119,4 +126,187 @@ fn draining_ends_when_its_time_is_over_and_without_it_sigterm_ends_all() {
         assert!(took >= least && took < most, "{took:?} with {flags:?}");
         a.video().recording.wait_for("BYE", SOON, Arrived::bye_at);
     }
+}
+
+/// A configuration with this in it.
+fn configured(text: &str) -> (TempDir, String) {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("f.toml");
+    std::fs::write(&file, text).expect("written");
+    (folder, file.to_str().expect("UTF-8").to_owned())
+}
+
+/// Somebody who looks for servers, and keeps what is found.
+struct Seeker {
+    child: Child,
+    lines: mpsc::Receiver<Value>,
+}
+
+/// A server is to be found so soon.
+const FOUND: Duration = Duration::from_secs(2);
+/// All that is looked for.
+const TYPES: [&str; 3] = ["_rtsp._tcp.local.", "_rtsps._tcp.local.", "_flowsteer._udp.local."];
+
+impl Seeker {
+    fn at(host: &Host) -> Self {
+        let mut command = script(host, "mdns_listener.py");
+        let mut child = command.args(TYPES).stdout(Stdio::piped()).spawn().expect("Python runs");
+        let (sender, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let Ok(line) = serde_json::from_str(&line) else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let seeker = Self { child, lines };
+        assert_eq!(seeker.next(SOON), json!("listening"));
+        seeker
+    }
+
+    #[track_caller]
+    fn next(&self, limit: Duration) -> Value {
+        self.lines.recv_timeout(limit).unwrap_or_else(|_| panic!("nothing was told within {limit:?}"))
+    }
+
+    /// What is told next of so many services, in the order of their types.
+    #[track_caller]
+    fn services(&self, event: &str, count: usize, limit: Duration) -> Vec<Value> {
+        let until = Instant::now() + limit;
+        let mut told: Vec<Value> = (0..count).map(|_| self.next(until.saturating_duration_since(Instant::now()))).collect();
+        assert!(told.iter().all(|service| service["event"] == event), "{told:#?}");
+        told.sort_by_key(|service| (TYPES.iter().position(|kind| service["type"] == *kind), service["name"].to_string()));
+        told
+    }
+
+    #[track_caller]
+    fn is_told_nothing(&self, during: Duration) {
+        if let Ok(told) = self.lines.recv_timeout(during) {
+            panic!("{told:#}");
+        }
+    }
+}
+
+impl Drop for Seeker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn named(services: &[Value]) -> Vec<(&str, &str)> {
+    services.iter().map(|service| (service["type"].as_str().expect("a type"), service["name"].as_str().expect("a name"))).collect()
+}
+
+#[test]
+fn a_server_is_found_by_its_announcement_played_and_gone_when_it_ends() {
+    let announced = "[mdns]\nenabled = true\nname = \"The hall\"\n";
+    let (_folder, file) = configured(announced);
+    let Some(mut scene) = Scene::set() else { return };
+    // Off unless it is configured: nothing is told of this one.
+    let (before, b) = (Seeker::at(&scene.network.a), &scene.network.b);
+    before.is_told_nothing(Duration::from_millis(300));
+    scene.server.terminate();
+    scene.server = Server::start(&scene.network.server, &library(), &["--config", &file]);
+    let ready = Instant::now();
+    let services = before.services("found", 2, SOON);
+    assert!(ready.elapsed() < FOUND, "{:?}", ready.elapsed());
+    assert_eq!(named(&services), [("_rtsp._tcp.local.", "The hall"), ("_flowsteer._udp.local.", "The hall")]);
+    assert_eq!((&services[0]["port"], &services[1]["port"]), (&json!(8554), &json!(5436)));
+    let host = services[0]["host"].as_str().expect("a name").trim_end_matches('.').to_owned();
+    let version = env!("CARGO_PKG_VERSION");
+    // This, and nothing else: no titles, no home addresses.
+    let http = format!("http://{host}:8080/");
+    assert_eq!(services[0]["txt"], json!({ "txtvers": "1", "version": version, "path": "/", "http": http }));
+    assert_eq!(services[1]["txt"], json!({ "txtvers": "1", "version": version, "rtsp": "8554" }));
+
+    // Who comes later asks, and is answered.
+    let later = Seeker::at(b);
+    let service = later.services("found", 2, FOUND).remove(0);
+    let addresses: Vec<IpAddr> = service["addresses"].as_array().expect("addresses").iter().map(address).collect();
+    let server = &scene.network.server;
+    for expected in [IpAddr::V4(server.v4), IpAddr::V6(server.v6)] {
+        assert!(addresses.contains(&expected), "{expected} in {addresses:?}");
+    }
+    assert!(!addresses.iter().any(IpAddr::is_loopback), "{addresses:?}");
+    let resolved = addresses.iter().find(|address| address.is_ipv4()).expect("one of IPv4");
+    let url = format!("rtsp://{}{}short.mp4?t=7", SocketAddr::new(*resolved, 8554), service["txt"]["path"].as_str().expect("a path"));
+    let (received, film) = (Player::Ffmpeg.play(b, &url, Interleaved).end(SOON), Film::named("short.mp4"));
+    let begins = film.locate_pictures("the player's pictures", &received.pictures);
+    assert_eq!(begins + received.pictures.len(), film.video.len(), "to the film's end");
+
+    // Another name is another service, without a restart.
+    std::fs::write(&file, announced.replace("The hall", "The cellar")).expect("written");
+    scene.server.hang_up();
+    let mut told: Vec<Value> = (0..4).map(|_| before.next(SOON)).collect();
+    told.sort_by_key(|service| service["event"].to_string());
+    assert!(told[..2].iter().all(|service| service["event"] == "found" && service["name"] == "The cellar"), "{told:#?}");
+    assert!(told[2..].iter().all(|service| service["event"] == "gone" && service["name"] == "The hall"), "{told:#?}");
+
+    let asked = Instant::now();
+    assert_eq!(scene.server.terminate().code(), Some(0));
+    let gone = before.services("gone", 2, SOON);
+    assert!(asked.elapsed() < FOUND, "{:?}", asked.elapsed());
+    assert_eq!(named(&gone), [("_rtsp._tcp.local.", "The cellar"), ("_flowsteer._udp.local.", "The cellar")]);
+}
+
+fn address(text: &Value) -> IpAddr {
+    let text = text.as_str().expect("an address");
+    text.split('%').next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address: {text}"))
+}
+
+#[test]
+fn of_two_servers_of_one_name_both_are_found_where_they_are() {
+    let (_folder, file) = configured("[mdns]\nenabled = true\nname = \"The hall\"\n");
+    let Some(scene) = Scene::set_with(&library(), &["--config", &file]) else { return };
+    let seeker = Seeker::at(&scene.network.a);
+    assert_eq!(named(&seeker.services("found", 2, SOON))[0].1, "The hall");
+    let _second = Server::start(&scene.network.b, &library(), &["--config", &file]);
+    let found = seeker.services("found", 2, SOON);
+    assert_eq!(named(&found), [("_rtsp._tcp.local.", "The hall (2)"), ("_flowsteer._udp.local.", "The hall (2)")]);
+    let addresses: Vec<IpAddr> = found[0]["addresses"].as_array().expect("addresses").iter().map(address).collect();
+    assert!(addresses.contains(&scene.network.b.v4.into()) && !addresses.contains(&scene.network.server.v4.into()), "{addresses:?}");
+
+    // One that only its own machine reaches is not announced, and says so.
+    let flags = ["--config", &file, "--rtsp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mobility", "[::1]:0", "--rtp-port", "0"];
+    let alone = Server::start(&scene.network.a, &library(), &flags);
+    wait_for("its warning", SOON, || alone.has_logged("nothing is announced").then_some(()));
+    seeker.is_told_nothing(Duration::from_secs(1));
+}
+
+#[test]
+fn one_network_opens_so_many_presentations_and_others_are_not_concerned() {
+    let (_folder, file) = configured("[data]\npresentations_per_address = 2\n");
+    let Some(scene) = Scene::set_with(&library(), &["--config", &file]) else { return };
+    let network = &scene.network;
+    let set_up = |from: &Host, to: SocketAddr| {
+        let mut connection = Connection::open(from, to);
+        let track = format!("rtsp://{to}/countdown.mp4/trackID=0");
+        let response = connection.request("SETUP", &track, &[("Transport", "RTP/AVP/TCP;unicast;interleaved=0-1")]);
+        (response.status, response.header("Session").map(|session| session.split(';').next().unwrap_or_default().to_owned()), connection)
+    };
+    let (v4, v6) = (rtsp_address(&network.server, V4), rtsp_address(&network.server, V6));
+    let mut held: Vec<_> = (0..2).map(|_| set_up(&network.a, v4)).collect();
+    assert!(held.iter().all(|(status, ..)| *status == 200));
+    assert_eq!(set_up(&network.a, v4).0, 503);
+    held.push(set_up(&network.b, v4));
+    assert_eq!(held[2].0, 200, "another address");
+    // Over IPv6 both are one network.
+    held.extend([set_up(&network.a, v6), set_up(&network.b, v6)]);
+    assert!(held[3..].iter().all(|(status, ..)| *status == 200));
+    assert_eq!((set_up(&network.a, v6).0, set_up(&network.b, v6).0), (503, 503));
+    // This machine's own are not counted, nor is what an operator starts.
+    let here: SocketAddr = (Ipv4Addr::LOCALHOST, v4.port()).into();
+    held.extend((0..3).map(|_| set_up(&network.server, here)));
+    assert!(held[5..].iter().all(|(status, ..)| *status == 200));
+    let metrics = scene.operator().get("/metrics").text();
+    let refused = "flowsteer_presentations_refused_total{limit=\"presentations_per_address\"} 3";
+    assert!(metrics.contains(refused), "{metrics}");
+
+    // The place is free again with the presentation's end.
+    let (_, session, mut connection) = held.swap_remove(0);
+    connection.request("TEARDOWN", &format!("rtsp://{v4}/countdown.mp4/"), &[("Session", &session.expect("a session"))]).ok();
+    assert_eq!(wait_for("a place", SOON, || Some(set_up(&network.a, v4)).filter(|(status, ..)| *status == 200)).0, 200);
 }

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Looks for services by multicast DNS, and prints what it finds, a line of JSON for each change, until it is killed.
+
+    mdns_listener.py TYPE...
+
+The first line is `listening`. What is found has been resolved: addresses, port and TXT records are those that were answered.
+"""
+
+import json
+import sys
+import time
+
+from zeroconf import IPVersion, ServiceBrowser, ServiceListener, Zeroconf
+
+
+def tell(value):
+    print(json.dumps(value), flush=True)
+
+
+class Listener(ServiceListener):
+    def add_service(self, zeroconf, kind, name):
+        info = zeroconf.get_service_info(kind, name, timeout=3000)
+        if info is None:
+            tell({"event": "unresolved", "type": kind, "name": name})
+            return
+        texts = {key.decode(): (value or b"").decode() for key, value in info.properties.items()}
+        tell({
+            "event": "found",
+            "type": kind,
+            "name": name.removesuffix("." + kind),
+            "host": info.server,
+            "port": info.port,
+            "addresses": info.parsed_addresses(IPVersion.All),
+            "txt": texts,
+        })
+
+    def update_service(self, zeroconf, kind, name):
+        pass
+
+    def remove_service(self, zeroconf, kind, name):
+        tell({"event": "gone", "type": kind, "name": name.removesuffix("." + kind)})
+
+
+zeroconf = Zeroconf(ip_version=IPVersion.All)
+browser = ServiceBrowser(zeroconf, sys.argv[1:], Listener())
+tell("listening")
+while True:
+    time.sleep(60)
