@@ -789,29 +789,56 @@ fn installed(program: &str) -> Option<Command> {
 #[test]
 fn schemathesis_finds_nothing_that_is_not_described() {
     let (Some(mut schemathesis), Some(mut validator)) = (installed("schemathesis"), installed("openapi-spec-validator")) else { return };
+    const BEARER: &str = "Authorization: Bearer operator\r\n";
     let folder = tempfile::tempdir().expect("a folder");
-    let config = "http.tokens = [\"operator\"]\n[[home]]\nname = \"wall\"\ntitle = \"short.mp4\"\n";
-    std::fs::write(folder.path().join("f.toml"), config).expect("written");
+    std::fs::write(folder.path().join("f.toml"), "http.tokens = [\"operator\"]\n[[home]]\nname = \"wall\"\n").expect("written");
     let server = Server::start(folder.path());
-    let _player = Player::play(&server, "countdown.mp4");
+    let post = |target: &str, body: Value| {
+        let headers = format!("{BEARER}Content-Type: application/json\r\n");
+        let (status, _, answer) = call_with(&server, "POST", target, &headers, &body.to_string());
+        assert_eq!(status, 201, "{answer}");
+        serde_json::from_str::<Value>(&answer).expect("JSON")
+    };
+    // Something plays that is asked about.
+    post("/api/v1/home-addresses", json!({ "name": "wall" }));
+    let session = post("/api/v1/sessions", json!({ "title": "countdown.mp4", "home": "wall" }))["id"].clone();
 
     let description = folder.path().join("openapi.json");
     std::fs::write(&description, get(&server, "/api/openapi.json").to_string()).expect("written");
     let output = validator.arg(&description).output().expect("the validator runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // What fits the description is answered, refused as things stand, or is about something that there is not. 400 would say that the
+    // description promises too much.
+    let mut config = "[checks.positive_data_acceptance]\nexpected-statuses = [\"2xx\", 401, 403, 404, 409, 422, 429, 503]\n".to_owned();
+    let about = |call: &str, path: &str| {
+        let value = if path.contains("{session}") { format!("session = {session}") } else { "home = \"wall\"".to_owned() };
+        format!("[[operations]]\ninclude-name = \"{call} {path}\"\nparameters = {{ {value} }}\n")
+    };
+    for (call, path) in calls().filter(|(call, path)| *call != "DELETE" && !path.ends_with("/end") && path.contains("{")) {
+        if !path.contains("{consent}") {
+            config += &about(call, path);
+        }
+    }
+    let file = folder.path().join("schemathesis.toml");
+    std::fs::write(&file, config).expect("written");
     // The stream of events never ends: other tests listen to it.
-    schemathesis
+    let output = schemathesis
         .arg("--config-file")
-        .arg(root.join("tests/schemathesis.toml"))
+        .arg(file)
         .args(["run", "--checks", "all", "--max-examples", "8", "--seed", "1", "--workers", "2", "--exclude-path", "/api/v1/events"])
         .args(["--header", "Authorization: Bearer operator", "--request-timeout", "10", "--continue-on-failure", "--no-color"])
         .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off", "--url", &server.http])
         .arg(format!("{}/api/openapi.json", server.http))
         .current_dir(folder.path())
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = schemathesis.output().expect("schemathesis runs");
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("schemathesis runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        call_with(&server, "GET", &format!("/api/v1/sessions/{}", session.as_str().expect("an id")), BEARER, "").0,
+        200,
+        "it goes on"
+    );
 }

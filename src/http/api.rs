@@ -351,10 +351,11 @@ impl Api {
             None => None,
         };
         let media_source = self.media_source(call);
-        let lifetime = Some(Duration::from_secs(body.lifetime_seconds.unwrap_or(7200)));
+        let lifetime = Some(Duration::from_secs(body.lifetime_seconds.map_or(7200, |seconds| seconds.0.into())));
         let reserved = self.steering.reserve(&Reserve { owner: Owner::KeyHolder, address, lifetime, media_source }, now)?;
         if let Some(care_of) = body.care_of {
-            let update = self.update_of(reserved.home, Authority::Operator, None, care_of, body.rtcp, body.proof.as_ref(), call);
+            let update =
+                self.update_of(reserved.home, Authority::Operator, None, care_of, body.rtcp.map(|port| port.0), body.proof.as_ref(), call);
             let bound = update.and_then(|update| self.steering.update(&[update], now).map_err(Problem::from));
             if let Err(problem) = bound {
                 let _ = self.steering.release(reserved.home, now);
@@ -441,7 +442,7 @@ impl Api {
         let care_of = SocketAddr::new(care_of.ip().to_canonical(), care_of.port());
         let rtcp_port = match rtcp {
             Some(port) => port,
-            None => care_of.port().checked_add(1).ok_or_else(|| Problem::invalid("no port is left for RTCP"))?,
+            None => care_of.port().checked_add(1).ok_or_else(|| Problem::new(422, "care-of-unacceptable", "no port is left for RTCP"))?,
         };
         let operator = matches!(authority, Authority::Operator);
         // Two keys are two devices, whatever numbers they give their bindings.
@@ -449,7 +450,7 @@ impl Api {
             Authority::Grant(grant) => Holder(u64::from(grant.spi.0) | 1 << 62),
             _ => Holder(u64::from(binding.map_or(0, |binding| binding.0)) | 1 << 63),
         };
-        let shown = shown.map(ProofBody::read).transpose()?;
+        let shown = shown.map(ProofBody::read);
         let proof = match care_of.ip() == call.peer.ip() {
             _ if shown.is_some_and(|shown| self.steering.is_proven_by(care_of.ip(), &shown)) => Proof::Tested,
             _ if shown.is_some() => Proof::Missing,
@@ -500,12 +501,13 @@ impl Api {
         if authorised.is_some_and(|authorised| label.is_some_and(|label| label != authorised)) {
             return Err(SteeringError::OtherLabel.into());
         }
-        let mut update = self.update_of(home, authority, Some(id), body.care_of, body.rtcp, body.proof.as_ref(), call)?;
-        update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, Duration::from_secs));
+        let mut update =
+            self.update_of(home, authority, Some(id), body.care_of, body.rtcp.map(|port| port.0), body.proof.as_ref(), call)?;
+        update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, |seconds| Duration::from_secs(seconds.0.into())));
         if matches!(who, Requester::Operator) && body.rtcp.is_none() && body.proof.is_none() && body.lifetime_seconds.is_none() {
             self.take_back(&mut update, id, now);
         }
-        update.window = body.transition_ms.map(Duration::from_millis);
+        update.window = body.transition_ms.map(|millis| Duration::from_millis(millis.0.into()));
         // Without a word about it a binding that exists is refreshed: one that is leaving goes on leaving.
         let exists = || self.steering.stored_care_of(home, id).is_some();
         update.mode = match body.mode {
@@ -543,7 +545,7 @@ impl Api {
         let mut transfer = [0; 4];
         getrandom::fill(&mut transfer).map_err(|_| Problem::new(500, "no-randomness", "the system gives no random octets"))?;
         let options = GrantOptions {
-            lifetime: Some(body.lifetime_seconds.map_or(self.settings.context, Duration::from_secs)),
+            lifetime: Some(body.lifetime_seconds.map_or(self.settings.context, |seconds| Duration::from_secs(seconds.0.into()))),
             identity: body.identity,
             reusable: body.reusable,
             transfer_id: Some(u32::from_be_bytes(transfer)),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::http::authority::octets_of_hex;
-use crate::http::problem::Problem;
-use crate::http::words::{Address, Endpoint, Instant, KeyIndex, Label, SessionId};
+use crate::http::whole::Whole;
+use crate::http::words::{Address, Endpoint, Instant, KeyIndex, SessionId};
 use crate::steering::KeygenToken;
 
 /// A title, and where it is to be played: one of `home` and `homes`.
@@ -82,27 +82,24 @@ struct Speed(f64);
 /// What is to be reserved.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Reserve")]
+#[schemars(rename = "Reserve", extend("oneOf" = [
+    { "required": ["consent", "pin"], "properties": { "consent": { "const": "pin" }, "pin": { "type": "string" } } },
+    { "properties": { "consent": { "not": { "const": "pin" } }, "pin": { "type": "null" } } },
+]))]
 pub(super) struct ReserveBody {
     /// The name under which the address is kept.
     pub(super) name: Option<String>,
-    #[schemars(with = "Option<Lifetime>")]
-    pub(super) lifetime_seconds: Option<u64>,
+    pub(super) lifetime_seconds: Option<Whole<u32>>,
     #[schemars(with = "Option<Endpoint>")]
     pub(super) care_of: Option<SocketAddr>,
     /// The port for RTCP, if not the next one.
-    pub(super) rtcp: Option<u16>,
+    pub(super) rtcp: Option<Whole<u16>>,
     pub(super) proof: Option<ProofBody>,
     pub(super) consent: Option<ConsentName>,
-    /// Of `pin`, 1 to 64 octets.
+    /// Of `pin`.
+    #[schemars(length(min = 1, max = 64))]
     pub(super) pin: Option<String>,
 }
-
-/// Seconds.
-#[derive(JsonSchema)]
-#[schemars(inline, extend("maximum" = u32::MAX))]
-#[allow(dead_code)]
-struct Lifetime(u64);
 
 /// Who must say yes before the flow goes to another device; else as configured.
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +119,30 @@ pub(super) enum ConsentName {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Proof")]
 pub(super) struct ProofBody {
-    nonce_index: u16,
-    #[schemars(extend("pattern" = "^[0-9a-fA-F]{16}$"))]
-    token: String,
+    nonce_index: Whole<u16>,
+    #[schemars(with = "String", extend("pattern" = "^[0-9a-fA-F]{16}$"))]
+    token: ProofToken,
 }
 
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct ProofToken([u8; 8]);
+
+impl TryFrom<String> for ProofToken {
+    type Error = NoToken;
+
+    fn try_from(text: String) -> Result<Self, NoToken> {
+        octets_of_hex(&text).map(|octets| Self(*octets)).ok_or(NoToken)
+    }
+}
+
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a token is 16 hex digits")]
+struct NoToken;
+
 impl ProofBody {
-    pub(super) fn read(&self) -> Result<KeygenToken, Problem> {
-        let token = octets_of_hex(&self.token).ok_or_else(|| Problem::invalid("a token is 16 hex digits"))?;
-        Ok(KeygenToken { index: self.nonce_index, token: *token })
+    pub(super) fn read(&self) -> KeygenToken {
+        KeygenToken { index: self.nonce_index.0, token: self.token.0 }
     }
 }
 
@@ -142,18 +154,22 @@ pub(super) struct BindingBody {
     #[schemars(with = "Endpoint")]
     pub(super) care_of: SocketAddr,
     /// The port for RTCP, if not the next one.
-    pub(super) rtcp: Option<u16>,
+    pub(super) rtcp: Option<Whole<u16>>,
     pub(super) proof: Option<ProofBody>,
-    #[schemars(with = "Option<Lifetime>")]
-    pub(super) lifetime_seconds: Option<u64>,
+    pub(super) lifetime_seconds: Option<Whole<u32>>,
     pub(super) mode: Option<ModeName>,
     pub(super) join: Option<JoinName>,
-    #[schemars(with = "Option<Lifetime>")]
-    pub(super) transition_ms: Option<u64>,
-    #[schemars(with = "Option<Label>")]
+    pub(super) transition_ms: Option<Whole<u32>>,
+    #[schemars(with = "Option<GivenLabel>")]
     pub(super) flow_label: Option<String>,
     pub(super) pin: Option<String>,
 }
+
+/// An IPv6 flow label, not zero.
+#[derive(JsonSchema)]
+#[schemars(extend("pattern" = "^0x(?!0+$)[0-9a-fA-F]{1,5}$"))]
+#[allow(dead_code)]
+struct GivenLabel(String);
 
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -178,8 +194,7 @@ pub(super) enum JoinName {
 #[schemars(rename = "Handover")]
 pub(super) struct ContextBody {
     pub(super) identity: Option<String>,
-    #[schemars(with = "Option<Lifetime>")]
-    pub(super) lifetime_seconds: Option<u64>,
+    pub(super) lifetime_seconds: Option<Whole<u32>>,
     pub(super) scope: Option<ScopeName>,
     /// Whether several may use it.
     #[serde(default)]

@@ -17,7 +17,7 @@ use crate::playback::PresentationId;
 use crate::steering::consent::{Became, ConsentEvent, Decider, Pin, Policy, Question, QuestionId, Side, Way, Wish, Withheld};
 use crate::steering::{BindingCache, CareOf, HomeAddress, Proof, Spi, SteeringError, Update};
 
-/// A PIN has so many octets at most.
+/// A PIN has so many characters at most.
 const MAX_PIN: usize = 64;
 
 impl Api {
@@ -107,8 +107,8 @@ impl Api {
     /// The policy that a reservation asks for.
     pub(super) fn policy(&self, name: ConsentName, pin: Option<&str>) -> Result<Policy, Problem> {
         match (name, pin) {
-            (ConsentName::Pin, Some(pin)) if !pin.is_empty() && pin.len() <= MAX_PIN => Ok(Policy::Pin(Pin::new(pin))),
-            (ConsentName::Pin, _) => Err(Problem::invalid("pin is 1 to 64 octets")),
+            (ConsentName::Pin, Some(pin)) if (1..=MAX_PIN).contains(&pin.chars().count()) => Ok(Policy::Pin(Pin::new(pin))),
+            (ConsentName::Pin, _) => Err(Problem::invalid("pin is 1 to 64 characters")),
             (_, Some(_)) => Err(Problem::invalid("a pin goes with consent: pin")),
             (ConsentName::AnyoneWithKey, None) => Ok(Policy::AnyoneWithKey),
             (ConsentName::AskHolder, None) => Ok(Policy::AskHolder),
@@ -116,7 +116,7 @@ impl Api {
             (ConsentName::Never, None) => Ok(Policy::Never),
             (ConsentName::Webhook, None) => match &self.settings.webhook {
                 Some(url) => Ok(Policy::Webhook(Arc::clone(url))),
-                None => Err(Problem::invalid("no steering.consent_webhook is configured")),
+                None => Err(Problem::new(422, "no-webhook", "no steering.consent_webhook is configured")),
             },
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::problem::Refusal;
 use crate::http::routes::{Content, Gives, Parameter, ROUTES, Right, Route};
-use crate::http::words::{KeyIndex, SessionId};
+use crate::http::words::SessionId;
 
 const WORDS: &str = "What plays where, and moving it. Bodies are JSON, 64 KB at most; errors are problems (RFC 9457) with a stable type. Another \
                      method than those listed is 405 with `Allow`. Without credentials, who comes from this machine is an operator where no token \
@@ -131,7 +131,7 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
 fn of_path(name: &str, given: &mut SchemaGenerator) -> Value {
     let (words, schema) = match name {
         "session" => ("The presentation.", json!(given.subschema_for::<SessionId>())),
-        "spi" => ("The index of the key.", json!(given.subschema_for::<KeyIndex>())),
+        "spi" => ("The index of the key.", json!({ "type": "string", "pattern": "^0x[0-9a-fA-F]{8}$" })),
         "home" => ("A home address, or its name.", json!({ "type": "string", "minLength": 1 })),
         "binding" => ("The binding.", json!({ "type": "integer", "format": "uint16", "minimum": 1, "maximum": u16::MAX })),
         "consent" => ("The number of an open question.", json!({ "type": "string", "pattern": "^[0-9]+$" })),

@@ -20,4 +20,5 @@ pub mod server;
 mod session;
 pub mod shape;
 pub mod webhook;
+mod whole;
 mod words;

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from zeroconf import IPVersion, ServiceBrowser, ServiceListener, Zeroconf
+from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 
 def tell(value):
@@ -19,10 +19,15 @@ def tell(value):
 
 class Listener(ServiceListener):
     def add_service(self, zeroconf, kind, name):
-        info = zeroconf.get_service_info(kind, name, timeout=3000)
-        if info is None:
+        info = ServiceInfo(kind, name)
+        if not info.request(zeroconf, 3000):
             tell({"event": "unresolved", "type": kind, "name": name})
             return
+        # An answer has the addresses of one family, or of both.
+        until = time.monotonic() + 1
+        while time.monotonic() < until and not (info.ip_addresses_by_version(IPVersion.V4Only) and info.ip_addresses_by_version(IPVersion.V6Only)):
+            time.sleep(0.02)
+            info.load_from_cache(zeroconf)
         texts = {key.decode(): (value or b"").decode() for key, value in info.properties.items()}
         tell({
             "event": "found",
