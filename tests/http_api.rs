@@ -201,7 +201,6 @@ impl Server {
                 media_source: None,
                 limits: Limits::default(),
                 insecure_keys: false,
-                webhook: None,
             },
         };
         change(&mut api.settings);

@@ -153,7 +153,15 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
             (answer, text)
         }
         Operation::Answer { id, answer: word } => {
-            let answer = client.call(Method::POST, &format!("/api/v1/consents/{id}"), Some(&json!({ "answer": word })))?;
+            let mut body = json!({ "answer": word });
+            // A question to this very device is answered with its own key; it stands in the list.
+            let listed = client.call(Method::GET, "/api/v1/consents", None)?;
+            if let Some(question) = array(&listed).iter().find(|question| question["id"] == id.to_string())
+                && let Some(key) = question.get("answerKey")
+            {
+                body["key"] = key.clone();
+            }
+            let answer = client.call(Method::POST, &format!("/api/v1/consents/{id}"), Some(&body))?;
             (answer, format!("question {id} is answered {word}\n"))
         }
         Operation::Move(binding) => bind(&client, binding, "move", reach.json)?,

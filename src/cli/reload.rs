@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::cli::access::{access_list, publish_rules};
 use crate::cli::cameras::Cameras;
-use crate::cli::consents::consent_rules;
+use crate::cli::consents::{consent_rules, vouch};
 use crate::cli::mdns::Mdns;
 use crate::cli::serve::{home_titles, responder_settings, rules};
 use crate::config::{Config, Loaded};
+use crate::http::webhook::Vouchers;
 use crate::mobility::server::Service;
 use crate::net::now;
 use crate::quantities::MediaKind;
@@ -50,6 +51,8 @@ pub struct Reload {
     pub mdns: Mdns,
     /// Who the server is over TLS.
     pub identity: Option<Arc<Identity>>,
+    /// Whom services are taken for that are asked for consent.
+    pub vouchers: Arc<Vouchers>,
     /// Sets what is logged.
     pub set_level: SetLevel,
 }
@@ -117,6 +120,8 @@ impl Reload {
         if changed.iter().any(|key| key.starts_with("mdns.")) {
             self.mdns.replace(&again.mdns);
         }
+        // Also where only what is in the file has changed.
+        vouch(again, &self.vouchers).context("steering.consent_ca")?;
         self.running = self.running.taking_over(again);
         if changed.iter().any(|key| key == "home" || key.starts_with("steering.consent")) {
             self.steering.set_consent_rules(consent_rules(&self.running, &self.steering));

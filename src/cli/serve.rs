@@ -16,7 +16,7 @@ use crate::access::Access;
 use crate::cli::access::{access_list, access_told, publish_rules};
 use crate::cli::cameras::Cameras;
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
-use crate::cli::consents::{consent_rules, heed};
+use crate::cli::consents::{consent_rules, heed, vouch};
 use crate::cli::identity;
 use crate::cli::mdns::{Listeners, Mdns};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
@@ -26,6 +26,7 @@ use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::event::{Announcer, ApiEvent};
+use crate::http::webhook::Vouchers;
 use crate::library::live::LiveSettings;
 use crate::library::watch::Watch;
 use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
@@ -102,6 +103,8 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let steering = Arc::new(steering(config, prefix, &stage, &steering_changed));
     keep_names(config, &steering, &mut kept)?;
     steering.set_consent_rules(consent_rules(config, &steering));
+    let vouchers = Arc::new(Vouchers::default());
+    vouch(config, &vouchers).context("steering.consent_ca")?;
     store.save(&kept)?;
     let connections = Arc::new(Connections::default());
     let data_plane = prepared.start(&settings, &steering, &connections, now)?;
@@ -198,14 +201,13 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
                 write_timeout: Duration::from_secs(config.http.write_timeout_s),
             },
             insecure_keys: config.http.insecure_keys,
-            webhook: config.steering.consent_webhook.as_deref().map(Into::into),
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_doors, api, stopped.clone()));
     let rtsp_task = tokio::spawn(crate::rtsp::server::serve(rtsp_doors, Arc::clone(&service), Arc::clone(&connections), stopped));
     let identity_task = identity.clone().map(|identity| tokio::spawn(keep_current(identity)));
     let upkeep_task = tokio::spawn(keep_metrics(recorder));
-    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), steering_changed));
+    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), Arc::clone(&vouchers), steering_changed));
     let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
 
     let listeners = Listeners { rtsp, rtsps, http, https, mobility: mobility_address, mobility_native: config.mobility.raw };
@@ -236,7 +238,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
     let reload =
-        Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, mdns, identity, set_level };
+        Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, mdns, identity, vouchers, set_level };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
     signals::wait(&watch_library, watch_config, reload, &stage).await?;
     let _ = stop.send(true);
@@ -497,7 +499,7 @@ async fn keep_metrics(recorder: metrics_exporter_prometheus::PrometheusHandle) {
 }
 
 /// Ends windows, lifetimes and silence when they are over. `changed` is told when there may be something to do before.
-async fn tend(steering: Arc<BindingCache>, announcer: Announcer, changed: Arc<Notify>) {
+async fn tend(steering: Arc<BindingCache>, announcer: Announcer, vouchers: Arc<Vouchers>, changed: Arc<Notify>) {
     /// Changes are looked at so often at most.
     const TICK: Duration = Duration::from_millis(5);
     loop {
@@ -515,7 +517,7 @@ async fn tend(steering: Arc<BindingCache>, announcer: Announcer, changed: Arc<No
             announcer.tell(ApiEvent::from(&event));
         }
         while let Some(event) = steering.poll_consent_event() {
-            heed(&event, &steering, &announcer);
+            heed(&event, &steering, &announcer, &vouchers);
         }
         let pause = pause(steering.poll_timeout(), now.mono);
         if tokio::time::timeout(pause, changed.notified()).await.is_ok() {

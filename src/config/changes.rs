@@ -25,6 +25,7 @@ pub(super) const LIVE: &[&str] = &[
     "rtsp.digest",
     "serve.drain_s",
     "steering.consent",
+    "steering.consent_ca",
     "steering.consent_webhook",
     "users",
 ];
@@ -74,6 +75,7 @@ impl Config {
         running.mdns.clone_from(&again.mdns);
         running.serve.drain_s = again.serve.drain_s;
         running.steering.consent = again.steering.consent;
+        running.steering.consent_ca.clone_from(&again.steering.consent_ca);
         running.steering.consent_webhook.clone_from(&again.steering.consent_webhook);
         running.mobility = crate::config::MobilityConfig {
             listen: self.mobility.listen,

@@ -15,7 +15,8 @@ use crate::config::{AccessConfig, CameraConfig, Config, HomeConfig, ProvisionedK
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
 
 /// Keys that have no default, or are not shown.
-const WITHOUT_DEFAULT: [&str; 10] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
+    "steering.consent_ca",
     "steering.consent_webhook",
     "steering.home_prefix",
     "steering.media_source",

@@ -250,9 +250,12 @@ pub struct SteeringConfig {
     pub unbound_prefixes: Vec<Ipv6Net>,
     /// Who must say yes before a flow goes to another device, where a home address says nothing else.
     pub consent: Consent,
-    /// The service that decides where consent is `webhook`: an http:// URL.
+    /// The service that decides where consent is `webhook`: an http:// or https:// URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consent_webhook: Option<String>,
+    /// A file in PEM with the certificates that vouch for services at https:// URLs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consent_ca: Option<PathBuf>,
 }
 
 /// What becomes of a flow to a home address while nobody is bound there.
@@ -283,6 +286,7 @@ impl Default for SteeringConfig {
             unbound_prefixes: Vec::new(),
             consent: Consent::AnyoneWithKey,
             consent_webhook: None,
+            consent_ca: None,
         }
     }
 }

@@ -27,7 +27,7 @@ impl Config {
         let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 41] = [
+        let table: [(&[&str], bool, &'static str); 42] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -68,7 +68,12 @@ impl Config {
                 steering.consent != Consent::Webhook || steering.consent_webhook.is_some(),
                 "a webhook needs steering.consent_webhook",
             ),
-            (&["steering.consent_webhook"], steering.consent_webhook.as_deref().is_none_or(is_webhook), "is an http:// URL with a host"),
+            (&["steering.consent_webhook"], steering.consent_webhook.as_deref().is_none_or(is_webhook), WEBHOOK),
+            (
+                &["steering.consent_webhook", "steering.consent_ca"],
+                steering.consent_ca.is_some() || !steering.consent_webhook.as_deref().is_some_and(is_secured),
+                NEEDS_CA,
+            ),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
             (&["mobility.max_lifetime_s"], (4..=262_140).contains(&mobility.max_lifetime_s), "is 4 to 262140"),
             (&["mobility.reserve_s"], (4..=2_592_000).contains(&mobility.reserve_s), "is 4 to 2592000"),
@@ -231,7 +236,10 @@ impl Config {
                 fail("consent", "a webhook needs home.webhook or steering.consent_webhook");
             }
             if own.is_some_and(|url| !is_webhook(url)) {
-                fail("webhook", "is an http:// URL with a host");
+                fail("webhook", WEBHOOK);
+            }
+            if own.is_some_and(is_secured) && self.steering.consent_ca.is_none() {
+                fail("webhook", NEEDS_CA);
             }
             if (home.consent == Some(Consent::Pin)) != home.pin.is_some() {
                 fail("pin", "consent = \"pin\" and pin go together");
@@ -243,6 +251,8 @@ impl Config {
     }
 }
 
+const WEBHOOK: &str = "is an http:// or https:// URL with a host";
+const NEEDS_CA: &str = "an https:// URL needs steering.consent_ca";
 const PATH_OR_BEGINNING: &str = "is a title's path, or the beginning of one and a *, without ? and #";
 const USER_NAME: &str = "is not empty, and has no :, no \" and no \\";
 
@@ -259,7 +269,14 @@ fn is_user_name(name: &str) -> bool {
 
 /// Whether a service can be asked there.
 fn is_webhook(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| url.scheme() == "http" && url.has_host() && url.username().is_empty() && url.password().is_none())
+    Url::parse(url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none()
+    })
+}
+
+/// Whether a service is asked over TLS.
+fn is_secured(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.scheme() == "https")
 }
 
 /// Whether it can be a title's path.

@@ -430,9 +430,17 @@ fn consent_is_of_all_home_addresses_or_of_one_and_its_pin_is_shown_to_nobody() {
     assert_eq!(home("consent = \"pin\"\n").len(), 1);
     assert_eq!(home("pin = \"1\"\n").len(), 1, "a PIN without its policy");
     assert_eq!(home("consent = \"webhook\"\n").len(), 1);
-    for url in ["https://host/", "http://user@host/", "http://", "/may"] {
-        assert_eq!(home(&format!("webhook = \"{url}\"\n")), ["f.toml:3: home.webhook: is an http:// URL with a host"], "{url}");
+    for url in ["ftp://host/", "http://user@host/", "http://", "/may"] {
+        let told = home(&format!("webhook = \"{url}\"\n"));
+        assert_eq!(told, ["f.toml:3: home.webhook: is an http:// or https:// URL with a host"], "{url}");
     }
+    let secured = "webhook = \"https://host/\"\n";
+    assert_eq!(home(secured), ["f.toml:3: home.webhook: an https:// URL needs steering.consent_ca"]);
+    assert!(load(&format!("[[home]]\nname = \"wall\"\n{secured}[steering]\nconsent_ca = \"ca.pem\"\n"), &[], &[]).is_ok());
+    assert_eq!(
+        wrong("[steering]\nconsent_webhook = \"https://host/\"\n"),
+        ["f.toml:2: steering.consent_webhook: an https:// URL needs steering.consent_ca"]
+    );
     assert_eq!(wrong("[steering]\nconsent = \"pin\"\n").len(), 1);
     assert_eq!(wrong("[steering]\nconsent = \"webhook\"\n"), ["f.toml:2: steering.consent: a webhook needs steering.consent_webhook"]);
 }

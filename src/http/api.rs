@@ -91,8 +91,6 @@ pub struct ApiSettings {
     pub limits: Limits,
     /// Whether first keys are given out to who can be overheard.
     pub insecure_keys: bool,
-    /// The service that consents where a reservation asks for one.
-    pub webhook: Option<Arc<str>>,
 }
 
 /// A request.

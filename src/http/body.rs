@@ -215,6 +215,8 @@ pub(super) enum ScopeName {
 #[schemars(rename = "Answer")]
 pub(super) struct AnswerBody {
     pub(super) answer: AnswerName,
+    /// The question's `answerKey`, from the device that is asked.
+    pub(super) key: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq)]
@@ -250,6 +252,9 @@ pub(super) struct OpenQuestion {
     #[schemars(extend("enum" = ["holder", "taker", "webhook"]))]
     pub(super) asked: &'static str,
     pub(super) seconds_left: u64,
+    /// Shown to the device that is asked, and only to it: who gives it may answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer_key: Option<String>,
 }
 
 /// A binding waits for an answer.

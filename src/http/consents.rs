@@ -1,13 +1,12 @@
 //! Questions of consent: what a move by the API comes to under one, who may see and answer them, and their events.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use hyper::Method;
 use serde_json::json;
 
 use crate::http::api::{Api, Call, Outcome, read};
-use crate::http::authority::Requester;
+use crate::http::authority::{Requester, octets_of_hex};
 use crate::http::body::{AnswerBody, AnswerName, Answered, ConsentName, OpenQuestion};
 use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
@@ -15,7 +14,7 @@ use crate::http::words::Address;
 use crate::now::{Mono, Now};
 use crate::playback::PresentationId;
 use crate::steering::consent::{Became, ConsentEvent, Decider, Pin, Policy, Question, QuestionId, Side, Way, Wish, Withheld};
-use crate::steering::{BindingCache, CareOf, HomeAddress, Proof, Spi, SteeringError, Update};
+use crate::steering::{BindingCache, CareOf, HomeAddress, Proof, Spi, SteeringError, Update, VerifiedGrant};
 
 /// A PIN has so many characters at most.
 const MAX_PIN: usize = 64;
@@ -23,22 +22,32 @@ const MAX_PIN: usize = 64;
 impl Api {
     /// `GET /api/v1/consents` and `POST /api/v1/consents/{consent}`.
     pub(super) fn consents(&self, call: &Call, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
-        if matches!(who, Requester::Anybody) {
-            return Err(Problem::new(401, "unauthorized", "operators, or the key of the home address"));
-        }
-        let may = |question: &Question| self.may_answer(question, who, call.peer.ip(), now);
+        let peer = call.peer.ip();
         match (&call.method, rest) {
             (&Method::GET, []) => {
                 let open = self.steering.open_questions(now);
-                let shown = open.iter().filter(|question| may(question)).map(|question| shape(question, &self.steering, now.mono));
+                let shown = open.iter().filter_map(|question| {
+                    let is_asked = is_taker(question, peer);
+                    if !is_asked && !self.may_answer(question, who, now) {
+                        return None;
+                    }
+                    let mut shown = shape(question, &self.steering, now.mono);
+                    shown.answer_key = is_asked.then(|| hex(&self.steering.question_key(question.id)));
+                    Some(shown)
+                });
                 Outcome::shown(200, &shown.collect::<Vec<_>>())
             }
             (&Method::POST, [id]) => {
                 let body: AnswerBody = read(&call.body)?;
                 let gone = || Problem::not_found("open question");
                 let id = QuestionId(id.parse().map_err(|_| gone())?);
+                let key = body.key.as_deref().and_then(octets_of_hex::<16>);
+                let by_taker = |question: &Question| {
+                    is_taker(question, peer) && key.as_ref().is_some_and(|key| self.steering.is_question_key(id, key))
+                };
                 // Who may not answer it does not learn that there is one.
-                let question = self.steering.open_question(id, now).filter(may).ok_or_else(gone)?;
+                let question = self.steering.open_question(id, now);
+                let question = question.filter(|question| by_taker(question) || self.may_answer(question, who, now)).ok_or_else(gone)?;
                 if let Decider::Webhook(_) = question.decider {
                     return Err(Problem::new(409, "decided-elsewhere", "a service decides this one"));
                 }
@@ -50,14 +59,20 @@ impl Api {
         }
     }
 
-    /// Operators; for the holder who has the home key; for the taker who shows a key or token from the taker's own address.
-    fn may_answer(&self, question: &Question, who: &Requester, peer: IpAddr, now: Now) -> bool {
-        let every = |may: &dyn Fn(HomeAddress) -> bool| question.flows.iter().all(|(home, _)| may(*home));
-        match question.decider {
-            Decider::Taker if !matches!(who, Requester::Operator) => {
-                peer == question.taker && every(&|home| who.reader(home, &self.steering, now).is_ok())
+    /// Operators; for the holder who has the home key, or the token under which the device that has the flow has taken it. That of the
+    /// taker is none of these: the device that has the flow has another, or there is no question. For the taker see [`is_taker`].
+    fn may_answer(&self, question: &Question, who: &Requester, now: Now) -> bool {
+        let has_taken = |grants: &[VerifiedGrant], (home, asker): (HomeAddress, Spi)| {
+            grants.iter().any(|grant| grant.home == home && grant.spi != asker && self.steering.has_taken(home, grant.spi))
+        };
+        match (who, &question.decider) {
+            (Requester::Operator, _) => true,
+            (_, Decider::Taker) | (Requester::Anybody, _) => false,
+            (Requester::TokenHolder(grants), Decider::Holder) => question.flows.iter().all(|flow| has_taken(grants, *flow)),
+            (Requester::TokenHolder(_), Decider::Webhook(_)) => false,
+            (Requester::KeyHolder(_), Decider::Holder | Decider::Webhook(_)) => {
+                question.flows.iter().all(|(home, _)| who.holder(*home, &self.steering, now).is_ok())
             }
-            Decider::Holder | Decider::Taker | Decider::Webhook(_) => every(&|home| who.holder(home, &self.steering, now).is_ok()),
         }
     }
 
@@ -114,12 +129,22 @@ impl Api {
             (ConsentName::AskHolder, None) => Ok(Policy::AskHolder),
             (ConsentName::AskTaker, None) => Ok(Policy::AskTaker),
             (ConsentName::Never, None) => Ok(Policy::Never),
-            (ConsentName::Webhook, None) => match &self.settings.webhook {
-                Some(url) => Ok(Policy::Webhook(Arc::clone(url))),
+            (ConsentName::Webhook, None) => match self.steering.consent_webhook() {
+                Some(url) => Ok(Policy::Webhook(url)),
                 None => Err(Problem::new(422, "no-webhook", "no steering.consent_webhook is configured")),
             },
         }
     }
+}
+
+/// Whether the device at that address is asked. Who reads the question there learns its key, and answers with that: a page of another
+/// site can neither read it nor send it.
+fn is_taker(question: &Question, peer: IpAddr) -> bool {
+    question.decider == Decider::Taker && peer == question.taker
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 const fn word(yes: bool) -> &'static str {
@@ -137,6 +162,7 @@ fn shape(question: &Question, steering: &BindingCache, now: Mono) -> OpenQuestio
         way: question.way.as_str(),
         asked: question.decider.as_str(),
         seconds_left: question.until.since(now).as_secs(),
+        answer_key: None,
     }
 }
 
@@ -151,6 +177,7 @@ impl ApiEvent {
                 data["answer"] = json!(word(yes));
             }
             Became::Lapsed => data["event"] = json!("lapsed"),
+            Became::Withdrawn => data["event"] = json!("withdrawn"),
         }
         Self { name: "consent", data }
     }

@@ -17,9 +17,8 @@ use crate::net::door::count_failed_handshake;
 use crate::net::{Connection, Connections, Door, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::service::{HOLD, Link, Service, count_answer, count_refusal, is_eager};
+use crate::rtsp::service::{Answer, HOLD, Link, Service, count_answer, count_refusal, is_eager};
 use crate::rtsp::turns::{Turn, Turns};
-use crate::steering::consent::QuestionId;
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
 const AFTER_RESPONSE: Duration = Duration::from_millis(20);
@@ -157,9 +156,11 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
     // By when the request that has begun must be there.
     let mut deadline = None;
     let mut turn = Turn::default();
+    // Read while another one waited for consent.
+    let mut behind = None;
     loop {
         loop {
-            match decoder.next_item() {
+            match behind.take().map_or_else(|| decoder.next_item(), |request| Ok(Some(Item::Request(request)))) {
                 Ok(None) => break,
                 Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
                 Ok(Some(Item::Request(request))) => {
@@ -169,12 +170,19 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                         false => turn.before(&request.method, turns).await,
                     }
                     // What answering needs is there only meanwhile.
-                    if let Some(question) = Box::pin(answer(&request, service, link, sending, &holds, true)).await {
+                    if let Some(held) = Box::pin(answer(&request, service, link, sending, &holds, true)).await {
                         turn.lapse();
-                        if !hold(service, question, sending, &mut decoder).await? {
-                            return Ok(());
+                        match Box::pin(hold(&held, service, link, sending, &mut decoder, &holds)).await? {
+                            Held::Gone => return Ok(()),
+                            Held::Answered(next) => {
+                                Box::pin(answer(&request, service, link, sending, &holds, false)).await;
+                                behind = next;
+                            }
+                            Held::Withheld(next) => {
+                                send(&request, &held, link, sending, &holds);
+                                behind = next;
+                            }
                         }
-                        Box::pin(answer(&request, service, link, sending, &holds, false)).await;
                     }
                     turn.after(&request.method);
                     if sending.is_closed() {
@@ -248,27 +256,63 @@ fn read(sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
     sending.read(|octets| decoder.push(octets), now().mono)
 }
 
-/// Waits while a question is open, though not longer than players do, and reads meanwhile what comes behind the request:
-/// answers go out in the order of their requests (RFC 2326 section 10). Whether the player is there still.
-async fn hold(service: &Service, question: QuestionId, sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
-    let until = Instant::now() + HOLD;
-    while service.is_asked(question) && Instant::now() < until {
-        if decoder.buffered() >= READ_AHEAD {
+/// What a request has waited for.
+enum Held {
+    /// The answer is there; and what has come behind the request.
+    Answered(Option<Request>),
+    /// It is not, for the time being; and what has come behind the request.
+    Withheld(Option<Request>),
+    /// The player has gone.
+    Gone,
+}
+
+/// Waits while a question is open, though not longer than players do. What comes behind the request is read meanwhile: packets are taken
+/// in, and requests answered that can be; the first other one waits, and all behind it. A TEARDOWN of what is not yet set up ends the
+/// wait, and, as a closed connection does, the question.
+async fn hold(
+    held: &Answer,
+    service: &Service,
+    link: &mut Link,
+    sending: &Arc<Connection>,
+    decoder: &mut Decoder,
+    holds: &Arc<AtomicU64>,
+) -> io::Result<Held> {
+    let (until, media) = (Instant::now() + HOLD, service.settings.interleaved_queue);
+    let Some(waiting) = held.held.and_then(|question| service.wait_for(question)) else { return Ok(Held::Withheld(None)) };
+    let mut behind: Option<Request> = None;
+    while waiting.is_asked() && Instant::now() < until {
+        while behind.is_none() && !is_behind(sending, media) {
+            match decoder.next_item() {
+                // What cannot be understood is said behind the answer.
+                Ok(None) | Err(_) => break,
+                Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
+                Ok(Some(Item::Request(request))) if Service::goes_ahead(&request) => {
+                    Box::pin(answer(&request, service, link, sending, holds, false)).await;
+                }
+                Ok(Some(Item::Request(request))) if request.method == "TEARDOWN" => return Ok(Held::Withheld(Some(request))),
+                Ok(Some(Item::Request(request))) => behind = Some(request),
+            }
+        }
+        if sending.is_closed() {
+            return Ok(Held::Gone);
+        }
+        if decoder.buffered() >= READ_AHEAD || is_behind(sending, media) {
             sleep(LOOK).await;
         } else if let Ok(readable) = timeout(LOOK, sending.readable()).await {
             readable?;
             if !read(sending, decoder)? {
-                return Ok(false);
+                return Ok(Held::Gone);
             }
         }
-        if sending.is_closed() {
-            return Ok(false);
-        }
     }
-    Ok(true)
+    if waiting.is_answered() {
+        return Ok(Held::Answered(behind));
+    }
+    waiting.comes_back();
+    Ok(Held::Withheld(behind))
 }
 
-/// Answers a request. Where the answer depends on an open question and `may_hold`, nothing is sent, and the question is given.
+/// Answers a request. Where the answer depends on an open question and `may_hold`, nothing is sent, and the answer is given.
 async fn answer(
     request: &Request,
     service: &Service,
@@ -276,7 +320,7 @@ async fn answer(
     sending: &Arc<Connection>,
     holds: &Arc<AtomicU64>,
     may_hold: bool,
-) -> Option<QuestionId> {
+) -> Option<Box<Answer>> {
     let hold = || {
         holds.fetch_add(1, Ordering::Relaxed);
         sending.hold_media();
@@ -284,11 +328,17 @@ async fn answer(
     let span = tracing::info_span!("rtsp", request = %RequestId::next());
     let answer = service.answer(request, link, hold).instrument(span.clone()).await;
     if may_hold && answer.held.is_some() {
-        return answer.held;
+        return Some(Box::new(answer));
     }
+    span.in_scope(|| send(request, &answer, link, sending, holds));
+    None
+}
+
+/// Sends an answer, and what was held back for it.
+fn send(request: &Request, answer: &Answer, link: &Link, sending: &Arc<Connection>, holds: &Arc<AtomicU64>) {
     count_answer(request, &answer.response);
     // Its URL may hold a key, and its session is a secret.
-    span.in_scope(|| tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request"));
+    tracing::debug!(peer = %link.peer, method = %request.method, status = answer.response.status.0, "request");
     sending.respond(&answer.response.emit(request.sequence()), now().mono);
     if answer.media_follows {
         match is_eager(request.header("User-Agent").unwrap_or_default()) {
@@ -296,7 +346,6 @@ async fn answer(
             false => release_later(sending, holds),
         }
     }
-    None
 }
 
 fn closing(status: Status, because: Option<&FramingError>) -> Response {

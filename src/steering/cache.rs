@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -81,6 +81,8 @@ pub struct BindingCache {
     events: Mutex<VecDeque<Event>>,
     pub(crate) consents: Mutex<Consents>,
     pub(crate) consent_rules: ArcSwap<ConsentRules>,
+    /// What keys of questions are made from, drawn with the first of them.
+    pub(crate) question_secret: OnceLock<Key>,
     counters: Arc<Counters>,
     pub(crate) changed: Changed,
 }
@@ -112,6 +114,7 @@ impl BindingCache {
             events: Mutex::default(),
             consents: Mutex::default(),
             consent_rules: ArcSwap::default(),
+            question_secret: OnceLock::new(),
             counters: Arc::default(),
             changed,
         }

@@ -5,6 +5,7 @@
 //! drain [`Consents::poll_event`] after both. Whoever looks first sees what has lapsed as lapsed, timer or not. Which policy
 //! a home address has, and who may answer, is not known here (`consenting`).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
@@ -28,6 +29,10 @@ pub const NO: Duration = Duration::from_secs(20);
 pub const MAX_OPEN_PER_HOME: usize = 4;
 /// Open questions at most.
 pub const MAX_OPEN: usize = 64;
+/// Questions about the same wish that may be withdrawn within [`OPEN`]: then it is not asked about again so soon.
+pub const MAX_WITHDRAWN: usize = 3;
+/// Requests that are held for the answer to one question at most.
+pub const MAX_WAITING: usize = 16;
 /// Answers that are remembered at most, one for each flow; the oldest goes first.
 pub const MAX_REMEMBERED: usize = 1024;
 /// Home addresses of which wrong PINs are remembered at most.
@@ -94,10 +99,15 @@ impl Policy {
         }
     }
 
-    /// The stricter of two; of two alike the first.
+    /// The stricter of two. Of two PINs, or two services, nobody can satisfy both at once: then nobody may.
     #[must_use]
     pub fn or_stricter(self, other: Self) -> Self {
-        if other.strictness() > self.strictness() { other } else { self }
+        match other.strictness().cmp(&self.strictness()) {
+            Ordering::Greater => other,
+            Ordering::Less => self,
+            Ordering::Equal if self == other => self,
+            Ordering::Equal => Self::Never,
+        }
     }
 
     /// As configurations and the API write it.
@@ -252,6 +262,8 @@ pub enum Became {
     Answered(bool),
     /// Nobody has answered.
     Lapsed,
+    /// Who asked has gone.
+    Withdrawn,
 }
 
 /// What is told of a question.
@@ -261,6 +273,24 @@ pub struct ConsentEvent {
     pub question: Question,
     /// What became of it.
     pub became: Became,
+}
+
+/// A question that is open, and who waits for its answer.
+#[derive(Debug)]
+struct Open {
+    question: Question,
+    /// Requests that are held for it.
+    waiting: usize,
+    /// Whether somebody comes back for the answer: it outlives those that wait.
+    comes_back: bool,
+    /// Whether nobody is asked any more; it is remembered until it would have lapsed.
+    withdrawn: bool,
+}
+
+impl Open {
+    fn is_about(&self, wish: &Wish<'_>) -> bool {
+        self.question.taker == wish.taker && wish.flows.iter().all(|flow| self.question.flows.contains(flow))
+    }
 }
 
 /// An answer, for one flow, one key and one address.
@@ -285,7 +315,7 @@ struct Tried {
 #[derive(Debug, Default)]
 pub struct Consents {
     /// In the order in which they lapse.
-    open: VecDeque<Question>,
+    open: VecDeque<Open>,
     remembered: VecDeque<Remembered>,
     tried: BTreeMap<HomeAddress, Tried>,
     events: VecDeque<ConsentEvent>,
@@ -295,7 +325,7 @@ pub struct Consents {
 impl Consents {
     /// The questions that are open.
     pub fn open(&self, now: Mono) -> impl Iterator<Item = &Question> {
-        self.open.iter().filter(move |question| question.until > now)
+        self.open.iter().filter(move |open| !open.withdrawn && open.question.until > now).map(|open| &open.question)
     }
 
     /// What a wish came to, without asking anew: `Some(true)` where all of its flows may go, `Some(false)` where one may not.
@@ -332,20 +362,48 @@ impl Consents {
             None => {}
         }
         let Some(decider) = decider else { return self.try_pin(wish, policy, now) };
-        let about = |question: &&Question| question.taker == wish.taker && wish.flows.iter().all(|flow| question.flows.contains(flow));
-        if let Some(question) = self.open.iter().find(about) {
-            return Err(Withheld::Asked(question.id));
+        // A connection waits for the answer, or lets go; who asked otherwise has nothing to let go of, and a service is asked already.
+        let comes_back = wish.way != Way::Rtsp || matches!(decider, Decider::Webhook(_));
+        if let Some(open) = self.open.iter_mut().find(|open| !open.withdrawn && open.is_about(wish)) {
+            open.comes_back |= comes_back;
+            return Err(Withheld::Asked(open.question.id));
         }
-        let of_home = |home| self.open.iter().filter(|question| question.flows.iter().any(|flow| flow.0 == home)).count();
-        if self.open.len() >= MAX_OPEN || wish.flows.iter().any(|flow| of_home(flow.0) >= MAX_OPEN_PER_HOME) {
+        let withdrawn = self.open.iter().filter(|open| open.withdrawn && open.is_about(wish)).count();
+        let about = |home| self.open.iter().filter(|open| !open.withdrawn && open.question.flows.iter().any(|flow| flow.0 == home)).count();
+        if self.open.len() >= MAX_OPEN || withdrawn >= MAX_WITHDRAWN || wish.flows.iter().any(|flow| about(flow.0) >= MAX_OPEN_PER_HOME) {
             return Err(Withheld::Full);
         }
         self.last += 1;
         let id = QuestionId(self.last);
         let question = Question { id, flows: wish.flows.to_vec(), taker: wish.taker, way: wish.way, decider, until: now + OPEN };
         self.tell(question.clone(), Became::Asked);
-        self.open.push_back(question);
+        self.open.push_back(Open { question, waiting: 0, comes_back, withdrawn: false });
         Err(Withheld::Asked(id))
+    }
+
+    /// A request is held for the answer to a question, until [`Consents::let_go`]; `false` where that is open no more, or too many are.
+    pub fn hold(&mut self, id: QuestionId) -> bool {
+        let open = self.open.iter_mut().find(|open| open.question.id == id && !open.withdrawn && open.waiting < MAX_WAITING);
+        open.map(|open| open.waiting += 1).is_some()
+    }
+
+    /// A request is held no more. Where its asker does not come back for the answer, and nobody else waits for it or does, the
+    /// question is withdrawn.
+    pub fn let_go(&mut self, id: QuestionId, comes_back: bool, now: Mono) {
+        self.handle_timeout(now);
+        let Some(open) = self.open.iter_mut().find(|open| open.question.id == id && !open.withdrawn) else { return };
+        open.waiting = open.waiting.saturating_sub(1);
+        open.comes_back |= comes_back;
+        if open.waiting == 0 && !open.comes_back {
+            open.withdrawn = true;
+            let question = open.question.clone();
+            self.tell(question, Became::Withdrawn);
+        }
+    }
+
+    /// Answers count no more: the rules have changed. Questions that are open stay open, and wrong PINs are remembered.
+    pub fn forget_answers(&mut self) {
+        self.remembered.clear();
     }
 
     /// Answers a question.
@@ -354,8 +412,8 @@ impl Consents {
     /// There is none of that name, or none any more.
     pub fn answer(&mut self, id: QuestionId, yes: bool, now: Mono) -> Result<(), NoSuchQuestion> {
         self.handle_timeout(now);
-        let position = self.open.iter().position(|question| question.id == id).ok_or(NoSuchQuestion)?;
-        let question = self.open.remove(position).ok_or(NoSuchQuestion)?;
+        let position = self.open.iter().position(|open| open.question.id == id && !open.withdrawn).ok_or(NoSuchQuestion)?;
+        let Open { question, .. } = self.open.remove(position).ok_or(NoSuchQuestion)?;
         self.remember(&question.flows, question.taker, yes, now);
         self.tell(question, Became::Answered(yes));
         Ok(())
@@ -363,13 +421,13 @@ impl Consents {
 
     /// When [`Consents::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.open.front().map(|question| question.until)
+        self.open.front().map(|open| open.question.until)
     }
 
     /// Lets questions lapse, and forgets what counts no more.
     pub fn handle_timeout(&mut self, now: Mono) {
-        while self.open.front().is_some_and(|question| question.until <= now) {
-            if let Some(question) = self.open.pop_front() {
+        while self.open.front().is_some_and(|open| open.question.until <= now) {
+            if let Some(Open { question, withdrawn: false, .. }) = self.open.pop_front() {
                 self.tell(question, Became::Lapsed);
             }
         }

@@ -9,6 +9,7 @@ use crate::steering::care_of::HomeAddress;
 use crate::steering::command::Holder;
 use crate::steering::consent::{ConsentEvent, NoSuchQuestion, Policy, Question, QuestionId, Wish, Withheld};
 use crate::steering::home::HomeState;
+use crate::steering::keys::{Key, Spi};
 
 /// Which policy is in force where, unless a home address was reserved with one of its own.
 #[derive(Clone, Debug, Default)]
@@ -17,12 +18,21 @@ pub struct ConsentRules {
     pub kept: HashMap<HomeAddress, Policy>,
     /// Of all others.
     pub default: Policy,
+    /// The service that decides where a reservation asks for one.
+    pub webhook: Option<Arc<str>>,
 }
 
 impl BindingCache {
-    /// Goes by these rules from now on. What has moved has moved, and questions that are open stay open.
+    /// Goes by these rules from now on. What has moved has moved, and questions that are open stay open; what was answered under
+    /// the rules before counts no more.
     pub fn set_consent_rules(&self, rules: ConsentRules) {
         self.consent_rules.store(Arc::new(rules));
+        lock(&self.consents).forget_answers();
+    }
+
+    /// The service that decides where a reservation asks for one.
+    pub fn consent_webhook(&self) -> Option<Arc<str>> {
+        self.consent_rules.load().webhook.clone()
     }
 
     /// Gives a home address that is reserved a policy of its own, until it is released.
@@ -100,6 +110,46 @@ impl BindingCache {
         Ok(())
     }
 
+    /// A request is held for the answer to a question, until [`BindingCache::let_go_of_question`]; `false` where that is open no more,
+    /// or too many are.
+    pub fn hold_question(&self, id: QuestionId) -> bool {
+        lock(&self.consents).hold(id)
+    }
+
+    /// A request is held no more. Where its asker does not come back for the answer, and nobody else asks, the question is withdrawn.
+    pub fn let_go_of_question(&self, question: &Question, comes_back: bool, now: Now) {
+        lock(&self.consents).let_go(question.id, comes_back, now.mono);
+        if let Some((home, _)) = question.flows.first() {
+            (self.changed)(*home, None);
+        }
+    }
+
+    /// Whether the answer to a question is known, and counts still.
+    pub fn is_answered(&self, question: &Question, now: Now) -> bool {
+        lock(&self.consents).answered(&question.flows, question.taker, now.mono).is_some()
+    }
+
+    /// Whether a device that took the flow under that key has it.
+    pub fn has_taken(&self, home: HomeAddress, key: Spi) -> bool {
+        let Some(found) = self.find(home) else { return false };
+        let state = found.state();
+        state.bindings.iter().any(|binding| (binding.taken_under == Some(key) || binding.maker == Some(key)) && state.stays(binding.id))
+    }
+
+    /// What shows that a question was read where its taker is: of each question another.
+    pub fn question_key(&self, id: QuestionId) -> [u8; 16] {
+        self.question_secret().authenticate(&[&id.0.to_be_bytes()])
+    }
+
+    /// Whether that is what [`BindingCache::question_key`] gives, in constant time.
+    pub fn is_question_key(&self, id: QuestionId, key: &[u8; 16]) -> bool {
+        self.question_secret().verify(&[&id.0.to_be_bytes()], key)
+    }
+
+    fn question_secret(&self) -> &Key {
+        self.question_secret.get_or_init(|| Key::new(self.random()))
+    }
+
     /// The oldest event about a question that was not taken yet.
     pub fn poll_consent_event(&self) -> Option<ConsentEvent> {
         lock(&self.consents).poll_event()
@@ -114,7 +164,7 @@ mod tests {
     use super::*;
     use crate::quantities::FlowLabel;
     use crate::steering::consent::{Side, Way};
-    use crate::steering::{Authority, CareOf, Expectation, Join, Mode, Owner, Proof, Reserve, Spi, SteeringSettings, Update};
+    use crate::steering::{Authority, CareOf, Expectation, Join, Mode, Owner, Proof, Reserve, SteeringSettings, Update};
 
     const DEVICE: Holder = Holder(5);
 
@@ -172,10 +222,29 @@ mod tests {
     }
 
     #[test]
+    fn a_question_s_key_is_its_own_and_answers_are_forgotten_with_the_rules() {
+        let (cache, home) = bound();
+        let (flows, taker, now) = ([(home, Spi(300))], "192.0.2.9".parse().expect("an address"), Now::default());
+        let rules = ConsentRules { default: Policy::AskHolder, ..ConsentRules::default() };
+        cache.set_consent_rules(rules.clone());
+        let Err(Withheld::Asked(id)) = cache.consent_to(&wish(&flows, taker), None, now) else { panic!("it is asked") };
+        let key = cache.question_key(id);
+        assert!(cache.is_question_key(id, &key) && !cache.is_question_key(QuestionId(id.0 + 1), &key));
+        assert_ne!(cache.question_key(QuestionId(id.0 + 1)), key);
+        let question = cache.open_question(id, now).expect("it is open");
+        assert!(!cache.is_answered(&question, now));
+        cache.answer_question(id, true, now).expect("it is open");
+        assert!(cache.is_answered(&question, now));
+        assert_eq!(cache.consent_to(&wish(&flows, taker), None, now), Ok(()));
+        cache.set_consent_rules(rules);
+        assert!(matches!(cache.consent_to(&wish(&flows, taker), None, now), Err(Withheld::Asked(_))));
+    }
+
+    #[test]
     fn a_policy_of_its_own_goes_over_that_of_the_name_and_that_over_the_default_until_the_release() {
         let (cache, home) = bound();
         let kept = HashMap::from([(home, Policy::Never)]);
-        cache.set_consent_rules(ConsentRules { kept, default: Policy::AskHolder });
+        cache.set_consent_rules(ConsentRules { kept, default: Policy::AskHolder, webhook: None });
         assert_eq!(cache.consent_policy(home), Policy::Never);
         assert_eq!(cache.consent_policy(HomeAddress("fd00::9".parse().expect("an address"))), Policy::AskHolder);
         cache.set_consent(home, Policy::AskTaker);

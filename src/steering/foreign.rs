@@ -98,6 +98,7 @@ impl BindingCache {
                     started: false,
                     shown: Shown::New,
                     maker: None,
+                    taken_under: None,
                     stated: Some(stated),
                 });
                 EventKind::Bound

@@ -138,6 +138,8 @@ pub(crate) struct Binding {
     pub(crate) shown: Shown,
     /// The key under which it was made; only that one and K1 may change it.
     pub(crate) maker: Option<Spi>,
+    /// The session key under which RTSP or HTTP has made it, or has given it the flow.
+    pub(crate) taken_under: Option<Spi>,
     /// What a Binding Update has said of its place; of others the care-of says all.
     pub(crate) stated: Option<Stated>,
 }

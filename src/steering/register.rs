@@ -184,7 +184,12 @@ impl BindingCache {
                 return Ok(Registered { lifetime: Duration::ZERO, flows: SmallVec::new() });
             }
             self.check_care_of(&state, request)?;
-            self.check_consent(&state, request, home, now)?;
+            if let Err(error) = self.check_consent(&state, request, home, now) {
+                drop(state);
+                // There may be a question to tell of.
+                (self.changed)(home, None);
+                return Err(error);
+            }
             let (outcome, id, kind) =
                 if whole { self.bind_whole(&mut state, request, now) } else { self.bind_one(&mut state, request, now) };
             found.publish(&mut state);
@@ -398,6 +403,7 @@ impl BindingCache {
             started: false,
             shown: Shown::New,
             maker: Some(request.key.spi),
+            taken_under: None,
             stated: Some(stated),
         });
         serial

@@ -208,6 +208,7 @@ impl BindingCache {
                 started: false,
                 shown: Shown::New,
                 maker: bound.maker,
+                taken_under: None,
                 stated: Some(stated),
             });
         }

@@ -189,10 +189,17 @@ impl BindingCache {
         }
         count(&self.counters().bound);
         let expires = self.granted_end(state, request, now);
+        let taken_under = match &request.authority {
+            Authority::Grant(grant) => Some(grant.spi),
+            Authority::Owner(_) | Authority::Operator | Authority::HomeKey => None,
+        };
         let known = request.binding.filter(|id| state.binding(*id).is_some());
         let (stays, leaves) = known.map_or((false, false), |id| (state.stays(id), state.leaves(id)));
         let (id, serial) = match known.and_then(|id| state.binding_mut(id)) {
             Some(binding) => {
+                if taken_under.is_some() || binding.care_of.ip() != request.care_of.ip() {
+                    binding.taken_under = taken_under;
+                }
                 binding.care_of = request.care_of;
                 binding.stated = None;
                 binding.expires = expires;
@@ -228,6 +235,7 @@ impl BindingCache {
                     started: false,
                     shown: Shown::New,
                     maker: None,
+                    taken_under,
                     stated: None,
                 });
                 (id, serial)

@@ -1,16 +1,18 @@
 //! Consent to a take-over: what its SETUP is answered while the answer is awaited, and when it is no.
 //!
-//! Nothing waits here. A refusal that names an open question is held back by the connection's task for [`HOLD`], and the
-//! request is answered anew then; nothing is made before the yes.
+//! Nothing waits here. A refusal that names an open question is held back by the connection's task for [`HOLD`] ([`Waiting`]), and
+//! the request is answered anew behind the answer; nothing is made before the yes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::now;
 use crate::rtsp::error::Refusal;
+use crate::rtsp::message::Request;
 use crate::rtsp::service::{Link, Service};
 use crate::rtsp::url::Query;
-use crate::steering::consent::{QuestionId, Side, Way, Wish, Withheld};
-use crate::steering::{HomeAddress, Spi, VerifiedGrant};
+use crate::steering::consent::{Question, QuestionId, Side, Way, Wish, Withheld};
+use crate::steering::{BindingCache, HomeAddress, Spi, VerifiedGrant};
 
 /// How long a SETUP waits for consent: players give up after 8 s.
 pub const HOLD: Duration = Duration::from_secs(7);
@@ -24,9 +26,48 @@ impl Service {
         self.steering.consent_to(&wish, None, now()).map_err(Refusal::from)
     }
 
-    /// Whether a question is open still.
-    pub fn is_asked(&self, question: QuestionId) -> bool {
-        self.steering.open_question(question, now()).is_some()
+    /// A request waits for the answer to a question from now on; `None` where that is open no more, or too many wait.
+    pub fn wait_for(&self, question: QuestionId) -> Option<Waiting> {
+        let question = self.steering.open_question(question, now())?;
+        self.steering.hold_question(question.id).then(|| Waiting { steering: Arc::clone(&self.steering), question, comes_back: false })
+    }
+
+    /// Whether a request is answered though one before it waits: it asks for what holds in any case, or is about a session that there
+    /// is already. RFC 2326 section 9.1 has answers in the order of requests; who sends on without waiting for one tells them apart
+    /// by `CSeq`, and what it plays meanwhile is not left alone for [`HOLD`].
+    pub fn goes_ahead(request: &Request) -> bool {
+        matches!(request.method.as_str(), "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER") || request.header("Session").is_some()
+    }
+}
+
+/// A request that waits for the answer to a question. Dropped, it waits no more: unless its asker comes back for the answer, nobody
+/// is asked any longer.
+pub struct Waiting {
+    steering: Arc<BindingCache>,
+    question: Question,
+    comes_back: bool,
+}
+
+impl Waiting {
+    /// Whether the question is open still.
+    pub fn is_asked(&self) -> bool {
+        self.steering.open_question(self.question.id, now()).is_some()
+    }
+
+    /// Whether it is answered, and not lapsed.
+    pub fn is_answered(&self) -> bool {
+        self.steering.is_answered(&self.question, now())
+    }
+
+    /// The asker was told to come back: the question outlives the wait.
+    pub fn comes_back(mut self) {
+        self.comes_back = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.steering.let_go_of_question(&self.question, self.comes_back, now());
     }
 }
 

@@ -137,9 +137,74 @@ fn questions_are_bounded_of_each_home_address_and_in_all() {
 }
 
 #[test]
+fn a_question_that_nobody_waits_for_or_comes_back_to_is_withdrawn() {
+    let flows = [(home(1), Spi(7))];
+    let mut consents = Consents::default();
+    let ask = |consents: &mut Consents, way| asked(consents.ask(&Wish { way, ..wish(&flows, 1) }, &Policy::AskHolder, at(0)));
+    let id = ask(&mut consents, Way::Rtsp);
+    consents.hold(id);
+    consents.hold(id);
+    consents.let_go(id, false, at(1));
+    assert_eq!(consents.open(at(1)).count(), 1, "another request waits");
+    consents.let_go(id, false, at(2));
+    assert_eq!(consents.open(at(2)).count(), 0);
+    assert!(!consents.hold(id));
+    assert_eq!(consents.answer(id, true, at(3)), Err(NoSuchQuestion));
+    // Who was told to come back finds it open; so does who asked otherwise, whatever a connection does.
+    let id = ask(&mut consents, Way::Rtsp);
+    consents.hold(id);
+    consents.let_go(id, true, at(7000));
+    consents.hold(id);
+    consents.let_go(id, false, at(7001));
+    assert_eq!(consents.open(at(7001)).count(), 1);
+    consents.answer(id, true, at(7002)).expect("it is open");
+    consents.forget_answers();
+    let id = ask(&mut consents, Way::BindingUpdate);
+    assert_eq!(ask(&mut consents, Way::Rtsp), id);
+    consents.hold(id);
+    consents.let_go(id, false, at(8000));
+    assert_eq!(consents.open(at(8000)).count(), 1);
+    for _ in 0..MAX_WAITING {
+        assert!(consents.hold(id));
+    }
+    assert!(!consents.hold(id), "so many wait, and the others are told at once");
+    // Of one that is gone nothing is let go.
+    consents.let_go(QuestionId(99), false, at(8000));
+    let became: Vec<Became> = std::iter::from_fn(|| consents.poll_event()).map(|event| event.became).collect();
+    assert_eq!(became, [Became::Asked, Became::Withdrawn, Became::Asked, Became::Answered(true), Became::Asked]);
+}
+
+#[test]
+fn who_asks_and_goes_again_and_again_asks_no_more_for_a_while() {
+    let (flows, others) = ([(home(1), Spi(7))], [(home(1), Spi(8))]);
+    let mut consents = Consents::default();
+    for millis in 0..MAX_WITHDRAWN as u64 {
+        let id = asked(consents.ask(&wish(&flows, 1), &Policy::AskHolder, at(millis)));
+        consents.hold(id);
+        consents.let_go(id, false, at(millis));
+    }
+    assert_eq!(consents.ask(&wish(&flows, 1), &Policy::AskHolder, at(100)), Err(Withheld::Full));
+    asked(consents.ask(&wish(&others, 1), &Policy::AskHolder, at(100)));
+    asked(consents.ask(&wish(&flows, 1), &Policy::AskHolder, at(20_001)));
+    let lapsed = std::iter::from_fn(|| consents.poll_event()).filter(|event| event.became == Became::Lapsed).count();
+    assert_eq!(lapsed, 0, "one that was withdrawn does not lapse");
+    // A service is asked already, whoever goes.
+    let id = asked(consents.ask(&wish(&flows, 2), &Policy::Webhook("http://localhost/".into()), at(20_001)));
+    consents.hold(id);
+    consents.let_go(id, false, at(20_002));
+    consents.answer(id, true, at(20_003)).expect("it is open");
+}
+
+#[test]
 fn the_strictest_policy_is_in_force_for_flows_that_go_together() {
     let strictest = Policy::AskHolder.or_stricter(Policy::AnyoneWithKey).or_stricter(Policy::Never).or_stricter(Policy::AskTaker);
     assert_eq!(strictest, Policy::Never);
+    let pin = |text: &str| Policy::Pin(Pin::new(text));
+    assert_eq!(pin("1").or_stricter(pin("1")), pin("1"));
+    assert_eq!(pin("1").or_stricter(pin("2")), Policy::Never, "the PIN of one is none for the other");
+    let hook = |url: &str| Policy::Webhook(url.into());
+    assert_eq!(hook("http://a/").or_stricter(hook("http://b/")), Policy::Never);
+    assert_eq!(pin("1").or_stricter(Policy::AskHolder).or_stricter(pin("2")), Policy::AskHolder);
 }
 
 /// What is done in a step, `millis` after the step before.
