@@ -3,8 +3,8 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::elementary::Digest;
 use support::film::{Film, library};
 use support::http::{self, Answer};
-use support::namespaces::Family::{V4, V6};
+use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
 use support::players::Player;
 use support::recording::{PortPair, Recording};
@@ -51,6 +51,12 @@ fn a_plays(scene: &Scene, path: &str) -> Viewer {
 #[track_caller]
 fn takeover_url(scene: &Scene, a: &Viewer) -> String {
     scene.operator().takeover_url(&a.video().home, V4, "presentation")
+}
+
+/// The token in a take-over's URL.
+#[track_caller]
+fn token(url: &str) -> &str {
+    url.split_once("key=").expect("a key").1
 }
 
 /// The only open question.
@@ -96,17 +102,18 @@ fn set_up(host: &Host, url: &str) -> Response {
     connection.next_response("SETUP")
 }
 
-#[test]
-fn ffmpeg_plays_as_soon_as_the_holder_has_said_yes() {
+/// A plays, B opens the take-over's URL with that player, and plays to the end behind the holder's yes.
+#[track_caller]
+fn plays_behind_a_yes(player: Player) {
     let Some((scene, _folder)) = scene("[steering]\nconsent = \"ask-holder\"\n") else { return };
-    let a = a_plays(&scene, &format!("{TITLE}?t=4"));
+    let a = a_plays(&scene, &format!("{TITLE}?t=5"));
     let url = takeover_url(&scene, &a);
-    let player = Player::Ffmpeg.play(&scene.network.b, &url, Udp);
+    let player = player.play(&scene.network.b, &url, Udp);
     let asked = question(&scene);
     assert_eq!((&asked["asked"], &asked["way"]), (&json!("holder"), &json!("rtsp")), "{asked:#}");
     assert_eq!(asked["taker"], json!(scene.network.b.address(V4).to_string()));
     assert_eq!(asked["homeAddresses"].as_array().map(Vec::len), Some(2), "one question about picture and sound");
-    assert!(!asked.to_string().contains(url.split_once("key=").expect("a key").1), "no secrets");
+    assert!(!asked.to_string().contains(token(&url)), "no secrets");
     assert_a_is_left_alone(&scene, &a);
     let listed = scene.operator().flowsteer(&["consents"]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("asks the holder, by rtsp"), "{listed:?}");
@@ -116,6 +123,16 @@ fn ffmpeg_plays_as_soon_as_the_holder_has_said_yes() {
     let digests: Vec<Digest> = a.video().units().iter().map(|unit| unit.digest).collect();
     assert!(first <= film.locate_pictures("A's pictures", &digests) + digests.len(), "nothing is missing between the two");
     assert_eq!(first + received.pictures.len(), film.video.len(), "to the film's end");
+}
+
+#[test]
+fn ffmpeg_plays_as_soon_as_the_holder_has_said_yes() {
+    plays_behind_a_yes(Player::Ffmpeg);
+}
+
+#[test]
+fn gstreamer_plays_as_soon_as_the_holder_has_said_yes() {
+    plays_behind_a_yes(Player::GStreamer);
 }
 
 #[test]
@@ -140,30 +157,63 @@ fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
     let Some((scene, _folder)) = scene("[steering]\nconsent = \"ask-holder\"\n") else { return };
     let a = a_plays(&scene, "countdown.mp4");
     let url = takeover_url(&scene, &a);
-    // Who goes away while its SETUP is held is not waited for.
-    let mut gone = Connection::open(&scene.network.b, authority(&url));
+    let b = &scene.network.b;
+    let nobody_is_asked = || {
+        wait_for("nobody to be asked", SOON, || (scene.operator().get("/api/v1/consents").json() == json!([])).then_some(()));
+    };
+    // Who goes away while its SETUP is held, or ends what it has begun, asks no more.
+    let mut gone = Connection::open(b, authority(&url));
     send_set_up(&mut gone, &url);
-    let asked = question(&scene);
+    question(&scene);
     drop(gone);
-    let mut held = Connection::open(&scene.network.b, authority(&url));
+    nobody_is_asked();
+    let mut ended = Connection::open(b, authority(&url));
+    send_set_up(&mut ended, &url);
+    question(&scene);
+    ended.send("TEARDOWN", &url, &[]);
+    assert_eq!(ended.next_response("SETUP").status, 403);
+    assert_eq!(ended.next_response("TEARDOWN").status, 454, "there is no session");
+    nobody_is_asked();
+
+    let mut held = Connection::open(b, authority(&url));
     let begun = Instant::now();
     send_set_up(&mut held, &url);
-    held.send("OPTIONS", &url, &[]);
+    let asked = question(&scene);
+    let options = held.send("OPTIONS", &url, &[]).to_string();
+    let ahead = held.next_response("OPTIONS, while SETUP waits").ok();
+    assert_eq!(ahead.header("CSeq"), Some(options.as_str()));
+    held.send("DESCRIBE", &url, &[("Accept", "application/sdp")]);
     let refused = held.next_response_within("SETUP", Duration::from_secs(9));
     let waited = begun.elapsed();
     assert_eq!(refused.status, 403, "{refused:#?}");
     assert!(refused.reason.contains("consent"), "{refused:#?}");
     assert!(waited > Duration::from_millis(6900) && waited < Duration::from_millis(7900), "{waited:?}");
-    held.next_response("OPTIONS, read meanwhile").ok();
+    held.next_response("DESCRIBE, in its order").ok();
+    drop(held);
     let metrics = scene.operator().get("/metrics").text();
-    assert!(metrics.contains("flowsteer_rtsp_requests_total{method=\"SETUP\",status=\"403\"} 1\n"), "who had gone was answered nothing");
+    assert!(metrics.contains("flowsteer_rtsp_requests_total{method=\"SETUP\",status=\"403\"} 2\n"), "who had gone was answered nothing");
+    assert!(metrics.contains("flowsteer_steering_total{event=\"consent_asked\"}"), "it is counted");
     assert_eq!(question(&scene)["id"], asked["id"], "it is the same question, and open");
     assert_a_is_left_alone(&scene, &a);
     answer(&scene, &asked, "yes");
     let begun = Instant::now();
-    let b = Viewer::watch(&scene.network.b, &url, Udp);
+    let taken = Viewer::watch(b, &url, Udp);
     assert!(begun.elapsed() < Duration::from_secs(1), "it passes at once");
-    b.video().recording.wait_for("pictures", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
+    taken.video().recording.wait_for("pictures", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
+
+    // Now B is the holder, and its token answers; that of who asks does not.
+    let next = takeover_url(&scene, &taken);
+    let mut held = Connection::open(&scene.network.a, authority(&next));
+    send_set_up(&mut held, &next);
+    let asked = question(&scene);
+    let target = format!("/api/v1/consents/{}", asked["id"].as_str().expect("an id"));
+    let answer = |host, url| ask(host, &scene, V4, "POST", &target, token(url), Some(&json!({ "answer": "no" }))).status;
+    assert_eq!(answer(&scene.network.a, &next), 404, "the taker answers for nobody");
+    assert_eq!(ask(b, &scene, V4, "GET", "/api/v1/consents", token(&url), None).json(), json!([question(&scene)]));
+    assert_eq!(answer(b, &url), 200);
+    let refused = held.next_response("SETUP");
+    assert!(refused.status == 403 && refused.reason.contains("consent was refused"), "{refused:#?}");
+    taken.video().units();
 }
 
 #[test]
@@ -210,6 +260,10 @@ fn a_service_decides_for_each_device() {
     // Another address, and so another question.
     let other = scene.operator().takeover_url(&a.video().home, V6, "presentation");
     assert_eq!(set_up(&scene.network.b, &other).status, 200);
+    let metrics = scene.operator().get("/metrics").text();
+    for outcome in ["refused", "allowed"] {
+        assert!(metrics.contains(&format!("flowsteer_consent_webhook_total{{outcome=\"{outcome}\"}} 1")), "{outcome} is counted");
+    }
     let [first, second] = calls.join().expect("both were asked");
     let (head, body) = first.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("POST /may HTTP/1.1"), "{head}");
@@ -219,10 +273,12 @@ fn a_service_decides_for_each_device() {
     assert!(second.contains(&scene.network.b.address(V6).to_string()), "{second}");
 }
 
-/// A call of the API with a token.
-fn ask(host: &Host, scene: &Scene, method: &str, target: &str, token: &str, body: &Value) -> Answer {
-    let to = SocketAddr::new(scene.network.server.address(V6), 8080);
-    http::ask(host, to, method, target, &[("Authorization", &format!("Bearer {token}"))], Some(body))
+/// A call of the API with a token; with an empty one without.
+fn ask(host: &Host, scene: &Scene, family: Family, method: &str, target: &str, token: &str, body: Option<&Value>) -> Answer {
+    let to = SocketAddr::new(scene.network.server.address(family), 8080);
+    let bearer = format!("Bearer {token}");
+    let headers: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("Authorization", &bearer)] };
+    http::ask(host, to, method, target, headers, body)
 }
 
 /// A device's command.
@@ -283,10 +339,11 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     assert_eq!(asked["taker"], json!(b.address(V6).to_string()));
     assert_eq!(of_b.count(), 0, "no media before a yes");
     // The token is the taker's: it may not answer for the holder.
-    let token = scene.operator().takeover_url(home, V6, "flow");
-    let token = token.split_once("key=").expect("a key").1;
-    let id = asked["id"].as_str().expect("an id");
-    assert_eq!(ask(b, &scene, "POST", &format!("/api/v1/consents/{id}"), token, &json!({ "answer": "yes" })).status, 404);
+    let url = scene.operator().takeover_url(home, V6, "flow");
+    let token = token(&url);
+    let target = format!("/api/v1/consents/{}", asked["id"].as_str().expect("an id"));
+    let yes = json!({ "answer": "yes" });
+    assert_eq!(ask(b, &scene, V6, "POST", &target, token, Some(&yes)).status, 404);
     answer(&scene, &asked, "yes");
     let taking = Running(device(b, folder, &take).stdout(Stdio::null()).spawn().expect("the binary runs"));
     of_b.wait_for("packets", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
@@ -295,15 +352,103 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     // By a call, with another key: 202 and nothing, then 200.
     let other: IpAddr = b.address(V4);
     let body = json!({ "careOf": SocketAddr::new(other, at_b.rtp_port).to_string() });
-    let to = SocketAddr::new(scene.network.server.address(V4), 8080);
-    let call = || {
-        let bearer = format!("Bearer {token}");
-        http::ask(b, to, "PUT", &format!("/api/v1/home-addresses/{home}/bindings/9"), &[("Authorization", &bearer)], Some(&body))
-    };
+    let target = format!("/api/v1/home-addresses/{home}/bindings/9");
+    let call = || ask(b, &scene, V4, "PUT", &target, token, Some(&body));
     let waits = call();
     assert_eq!(waits.status, 202, "{}", waits.text());
     assert_eq!(waits.json()["consent"]["way"], json!("http"));
     answer(&scene, &question(&scene), "yes");
     let bound = call();
     assert_eq!(bound.status, 200, "{}", bound.text());
+}
+
+#[test]
+fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
+    let config = "[steering]\nconsent = \"ask-taker\"\ntrusted_care_of = [\"10.15.0.0/16\", \"2001:db8:f10::/64\"]\n";
+    let Some((scene, _folder)) = scene(config) else { return };
+    let watching = a_plays(&scene, "countdown.mp4");
+    let (a, b, home) = (&scene.network.a, &scene.network.b, &watching.video().home);
+    // The operator names the device, over either family: two addresses, two questions.
+    let [(v4, _), (v6, at_b)] = [V4, V6].map(|family| {
+        let recording = Arc::new(Recording::default());
+        (PortPair::open(b, b.address(family), &recording), recording)
+    });
+    let bind = |family, ports: &PortPair| {
+        let care_of = SocketAddr::new(b.address(family), ports.rtp_port).to_string();
+        scene.operator().put(&format!("/api/v1/home-addresses/{home}/bindings/7"), &json!({ "careOf": care_of }))
+    };
+    let say = |family, id: &str, word: &str| {
+        let server = format!("http://{}", SocketAddr::new(scene.network.server.address(family), 8080));
+        done(flowsteer(b).args(["--server", &server, "answer", id, word]).output().expect("the binary runs"));
+    };
+    let waits = bind(V4, &v4);
+    assert_eq!((waits.status, &waits.json()["consent"]["asked"]), (202, &json!("taker")), "{}", waits.text());
+    assert!(!waits.text().contains("answerKey"), "who asks may not answer: {}", waits.text());
+    let list = |host| ask(host, &scene, V4, "GET", "/api/v1/consents", "", None).json();
+    assert_eq!(list(a), json!([]));
+    let asked = list(b)[0].clone();
+    let (id, key) = (asked["id"].as_str().expect("an id"), asked["answerKey"].as_str().expect("a key"));
+    let target = format!("/api/v1/consents/{id}");
+    let answer = |host, body: &Value| ask(host, &scene, V4, "POST", &target, "", Some(body)).status;
+    assert_eq!(answer(a, &json!({ "answer": "yes", "key": key })), 404, "from elsewhere");
+    assert_eq!(answer(b, &json!({ "answer": "yes" })), 404, "without the key");
+    assert_eq!(answer(b, &json!({ "answer": "yes", "key": "0".repeat(32) })), 404);
+    assert_a_is_left_alone(&scene, &watching);
+    say(V4, id, "no");
+    let refused = bind(V4, &v4);
+    assert!(refused.status == 403 && refused.text().contains("consent-refused"), "{}", refused.text());
+    let waits = bind(V6, &v6);
+    assert_eq!(waits.status, 202, "{}", waits.text());
+    say(V6, waits.json()["consent"]["id"].as_str().expect("an id"), "yes");
+    assert_eq!(at_b.count(), 0, "no media before the yes, and none by it");
+    assert_eq!(bind(V6, &v6).status, 200);
+    at_b.wait_for("packets", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
+    // Who opens a URL has said yes by that.
+    assert_eq!(set_up(a, &takeover_url(&scene, &watching)).status, 200);
+}
+
+#[test]
+fn a_reload_changes_who_is_asked_and_only_so_many_are() {
+    let Some((scene, folder)) = scene("[steering]\nconsent = \"never\"\n") else { return };
+    let a = a_plays(&scene, TITLE);
+    let (b, home) = (&scene.network.b, &a.video().home);
+    let urls: Vec<String> = (0..5).map(|_| takeover_url(&scene, &a)).collect();
+    let refused = set_up(b, &urls[0]);
+    assert!(refused.status == 403 && refused.reason.contains("the flow is handed over to nobody"), "{refused:#?}");
+    std::fs::write(folder.path().join("f.toml"), "[steering]\nconsent = \"ask-holder\"\n").expect("written");
+    scene.server.hang_up();
+    wait_for("the reload", SOON, || scene.server.has_logged("the configuration was read again").then_some(()));
+    let events = scene.network.server.run(|| {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 8080)).expect("the API takes connections");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the request is taken");
+        stream
+    });
+    let mut lines = BufReader::new(events).lines().map(|line| line.expect("a line comes in time"));
+    lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+
+    // Each token is another wish.
+    let port = PortPair::open(b, b.address(V4), &Arc::new(Recording::default()));
+    let body = json!({ "careOf": SocketAddr::new(b.address(V4), port.rtp_port).to_string() });
+    let bind = |url: &str| ask(b, &scene, V4, "PUT", &format!("/api/v1/home-addresses/{home}/bindings/9"), token(url), Some(&body));
+    let ids: Vec<String> = urls[..4].iter().map(|url| bind(url).json()["consent"]["id"].as_str().expect("an id").to_owned()).collect();
+    let full = bind(&urls[4]);
+    assert!(full.status == 503 && full.head.contains("retry-after"), "{}\n{}", full.head, full.text());
+    assert_eq!(set_up(b, &urls[4]).status, 503);
+    assert_a_is_left_alone(&scene, &a);
+    for (id, word) in [(&ids[0], "no"), (&ids[1], "yes")] {
+        answer(&scene, &json!({ "id": id }), word);
+    }
+    assert_eq!(bind(&urls[0]).status, 403);
+    assert_eq!(bind(&urls[1]).status, 200);
+    let mut told = Vec::new();
+    while told.len() < 6 {
+        let line = lines.next().expect("events");
+        let Some(data) = line.strip_prefix("data: ").filter(|data| data.contains("\"taker\"")) else { continue };
+        assert!(urls.iter().all(|url| !data.contains(token(url))) && !data.contains("answerKey"), "no secrets: {data}");
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        told.push((data["event"].as_str().expect("a word").to_owned(), data["answer"].as_str().map(str::to_owned)));
+    }
+    let expected = [("asked", None); 4].into_iter().chain([("answered", Some("no")), ("answered", Some("yes"))]);
+    assert_eq!(told, expected.map(|(event, answer)| (event.to_owned(), answer.map(str::to_owned))).collect::<Vec<_>>());
 }
