@@ -344,7 +344,10 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     let target = format!("/api/v1/consents/{}", asked["id"].as_str().expect("an id"));
     let yes = json!({ "answer": "yes" });
     assert_eq!(ask(b, &scene, V6, "POST", &target, token, Some(&yes)).status, 404);
-    answer(&scene, &asked, "yes");
+    // The home key is the holder's.
+    let kept = std::fs::read(folder.join(reserved["deviceFile"].as_str().expect("a file"))).expect("the device has its file");
+    let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+    assert_eq!(ask(a, &scene, V6, "POST", &target, kept["key"].as_str().expect("a key"), Some(&yes)).status, 200);
     let taking = Running(device(b, folder, &take).stdout(Stdio::null()).spawn().expect("the binary runs"));
     of_b.wait_for("packets", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
     drop(taking);

@@ -748,6 +748,17 @@ fn the_api_answers_as_it_describes_itself() {
     api.call(&server, "DELETE", &under(HOME, "keys"), &[&home], None, 204);
     api.call(&server, "DELETE", &binding, &[&home, "1"], None, 204);
     api.call(&server, "DELETE", &binding, &[&home, "1"], None, 404);
+
+    let (consents, consent) = ("/api/v1/consents", "/api/v1/consents/{consent}");
+    api.call(&server, "POST", HOMES, &[], Some(json!({ "consent": "pin" })), 400);
+    let asking = home_of(&api.call(&server, "POST", HOMES, &[], Some(json!({ "consent": "ask-taker" })), 201));
+    // Another device of this machine.
+    api.call(&server, "PUT", &binding, &[&asking, "1"], to("127.0.0.2:5000"), 202);
+    let question = api.call(&server, "GET", consents, &[], None, 200)[0]["id"].as_str().expect("a question").to_owned();
+    api.call(&server, "POST", consent, &[&question], Some(json!({ "answer": "perhaps" })), 400);
+    api.call(&server, "POST", consent, &[&question], Some(json!({ "answer": "yes" })), 200);
+    api.call(&server, "POST", consent, &[&question], Some(json!({ "answer": "yes" })), 404);
+    api.call(&server, "PUT", &binding, &[&asking, "1"], to("127.0.0.2:5000"), 200);
     api.call(&server, "POST", &under(SESSION, "end"), &[&id], Some(json!({})), 204);
     api.call(&server, "POST", &under(SESSION, "end"), &[&id], Some(json!({})), 404);
     api.call(&server, "DELETE", HOME, &[&home], None, 204);

@@ -68,11 +68,15 @@ impl Config {
                 steering.consent != Consent::Webhook || steering.consent_webhook.is_some(),
                 "a webhook needs steering.consent_webhook",
             ),
-            (&["steering.consent_webhook"], steering.consent_webhook.as_deref().is_none_or(is_webhook), WEBHOOK),
+            (
+                &["steering.consent_webhook"],
+                steering.consent_webhook.as_deref().is_none_or(is_webhook),
+                "is an http:// or https:// URL with a host",
+            ),
             (
                 &["steering.consent_webhook", "steering.consent_ca"],
                 steering.consent_ca.is_some() || !steering.consent_webhook.as_deref().is_some_and(is_secured),
-                NEEDS_CA,
+                "an https:// URL needs steering.consent_ca",
             ),
             (&["steering.linger_s"], steering.linger_s <= 86_400, "is at most 86400"),
             (&["mobility.max_lifetime_s"], (4..=262_140).contains(&mobility.max_lifetime_s), "is 4 to 262140"),
@@ -236,10 +240,10 @@ impl Config {
                 fail("consent", "a webhook needs home.webhook or steering.consent_webhook");
             }
             if own.is_some_and(|url| !is_webhook(url)) {
-                fail("webhook", WEBHOOK);
+                fail("webhook", "is an http:// or https:// URL with a host");
             }
             if own.is_some_and(is_secured) && self.steering.consent_ca.is_none() {
-                fail("webhook", NEEDS_CA);
+                fail("webhook", "an https:// URL needs steering.consent_ca");
             }
             if (home.consent == Some(Consent::Pin)) != home.pin.is_some() {
                 fail("pin", "consent = \"pin\" and pin go together");
@@ -251,8 +255,6 @@ impl Config {
     }
 }
 
-const WEBHOOK: &str = "is an http:// or https:// URL with a host";
-const NEEDS_CA: &str = "an https:// URL needs steering.consent_ca";
 const PATH_OR_BEGINNING: &str = "is a title's path, or the beginning of one and a *, without ? and #";
 const USER_NAME: &str = "is not empty, and has no :, no \" and no \\";
 
