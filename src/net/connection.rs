@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -19,6 +20,7 @@ use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::net::room::Room;
 use crate::net::secured::Secured;
 use crate::now::Mono;
 
@@ -42,6 +44,7 @@ pub struct Connection {
     is_secured: bool,
     stream: Arc<TcpStream>,
     limit: usize,
+    room: Arc<Room>,
     outbound: Mutex<Outbound>,
     drain: Notify,
     /// When the socket last took something, in nanoseconds of the monotonic clock.
@@ -54,6 +57,10 @@ struct Outbound {
     held: Vec<u8>,
     media_held: bool,
     closed: bool,
+    /// Octets of answers among what waits, at most.
+    answers: usize,
+    /// What the room was told.
+    noted: usize,
     /// Where the connection is secured.
     tls: Option<Box<Secured>>,
 }
@@ -65,13 +72,55 @@ impl Outbound {
     }
 }
 
+/// The outbound half while somebody has it; how much waits is noted behind that.
+struct Looked<'c> {
+    outbound: MutexGuard<'c, Outbound>,
+    room: &'c Room,
+}
+
+impl Deref for Looked<'_> {
+    type Target = Outbound;
+
+    fn deref(&self) -> &Outbound {
+        &self.outbound
+    }
+}
+
+impl DerefMut for Looked<'_> {
+    fn deref_mut(&mut self) -> &mut Outbound {
+        &mut self.outbound
+    }
+}
+
+impl Drop for Looked<'_> {
+    fn drop(&mut self) {
+        let backlog = self.outbound.backlog();
+        self.room.note(backlog, self.outbound.noted);
+        self.outbound.noted = backlog;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let outbound = self.outbound.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.room.note(0, outbound.noted);
+    }
+}
+
 impl Connection {
-    /// Queues a response. Never refused: the number of requests under way is bounded by the reader.
+    /// Queues a response. Never refused: who asks is not read on while it [is behind](Self::is_behind).
     pub fn respond(&self, message: &[u8], now: Mono) {
         let mut outbound = self.lock();
         if !outbound.closed {
+            let before = outbound.backlog();
             self.write(&mut outbound, message, now);
+            outbound.answers += outbound.backlog().saturating_sub(before);
         }
+    }
+
+    /// Whether more than so many octets of answers wait, or less where many connections are behind.
+    pub fn is_behind(&self, answers: usize) -> bool {
+        self.lock().answers > self.room.share(answers)
     }
 
     /// Offers framed packets (`$`, channel, length, packet, …), all or nothing. Where nothing waits they are taken,
@@ -79,7 +128,7 @@ impl Connection {
     pub fn offer(&self, frames: &[u8], now: Mono) -> Offer {
         let mut outbound = self.lock();
         let waiting = outbound.backlog();
-        if !outbound.closed && waiting > 0 && waiting + frames.len() > self.limit {
+        if !outbound.closed && waiting > 0 && waiting + frames.len() > self.room.share(self.limit) {
             return Offer::Full;
         }
         self.enqueue(&mut outbound, frames, now)
@@ -215,6 +264,7 @@ impl Connection {
         outbound.tls = None;
         outbound.waiting = VecDeque::new();
         outbound.held = Vec::new();
+        outbound.answers = 0;
         self.drain.notify_one();
     }
 
@@ -279,6 +329,8 @@ impl Connection {
                 Ok(taken) => {
                     self.last_taken.store(now.as_nanos(), Ordering::Relaxed);
                     outbound.waiting.drain(..taken);
+                    // As if all of it had been answers: media must not keep a request from being read.
+                    outbound.answers = outbound.answers.saturating_sub(taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -304,8 +356,8 @@ impl Connection {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outbound> {
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Looked<'_> {
+        Looked { outbound: self.outbound.lock().unwrap_or_else(PoisonError::into_inner), room: &self.room }
     }
 }
 
@@ -314,10 +366,11 @@ impl Connection {
 pub struct Connections {
     next: AtomicU64,
     live: DashMap<u64, Weak<Connection>>,
+    room: Arc<Room>,
 }
 
 impl Connections {
-    /// Takes a connection in; at most `limit` octets of media wait for its socket.
+    /// Takes a connection in; at most `limit` octets of media wait for its socket, and 64 KiB where those of all connections are 512 MiB.
     pub fn register(&self, stream: Arc<TcpStream>, limit: usize, now: Mono) -> Arc<Connection> {
         self.take_in(stream, None, limit, now)
     }
@@ -334,6 +387,7 @@ impl Connections {
             is_secured: tls.is_some(),
             stream,
             limit,
+            room: Arc::clone(&self.room),
             outbound: Mutex::new(Outbound { tls, ..Outbound::default() }),
             drain: Notify::new(),
             last_taken: AtomicU64::new(now.as_nanos()),
@@ -397,6 +451,58 @@ mod tests {
         }
         assert!(received.starts_with(&unit) && received.ends_with(&[8; 10]));
         assert!(connections.are_drained());
+    }
+
+    #[tokio::test]
+    async fn answers_put_a_connection_behind_and_media_do_not() {
+        const ANSWERS: usize = 100_000;
+        let (_connections, connection, mut peer) = pair(1 << 20).await;
+        assert_eq!(connection.offer(&vec![7; 16 << 20], Mono::default()), Offer::Taken);
+        assert!(connection.backlog() > ANSWERS && !connection.is_behind(ANSWERS));
+        let said = (0..10_000).take_while(|_| {
+            connection.respond(&[8; 1000], Mono::default());
+            !connection.is_behind(ANSWERS)
+        });
+        assert_eq!(said.count(), ANSWERS / 1000);
+        // Whoever reads is not behind for long.
+        let mut received = vec![0; 16 << 20];
+        tokio::select! {
+            outcome = connection.drain(Mono::default) => panic!("the connection ended: {outcome:?}"),
+            outcome = peer.read_exact(&mut received) => drop(outcome.expect("all of it comes")),
+        }
+        assert!(!connection.is_behind(ANSWERS));
+    }
+
+    #[tokio::test]
+    async fn where_all_together_are_far_behind_each_keeps_little() {
+        const ALL: usize = 300_000;
+        const LIMIT: usize = 1 << 20;
+        let connections = Connections { room: Arc::new(Room::of(ALL)), ..Connections::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback socket");
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+            let (stream, _) = listener.accept().await.expect("somebody connects");
+            both.push((connections.register(Arc::new(stream), LIMIT, Mono::default()), peer));
+        }
+        let fill = |connection: &Connection| while connection.offer(&[7; 1000], Mono::default()) == Offer::Taken {};
+        let [(first, _), (second, _)] = &both[..] else { panic!("two") };
+        fill(first);
+        assert!((ALL..ALL + 1000).contains(&first.backlog()), "{} octets", first.backlog());
+        fill(second);
+        assert!((60_000..=64 << 10).contains(&second.backlog()), "{} octets", second.backlog());
+        second.respond(&[8; 70_000], Mono::default());
+        assert!(second.is_behind(256 << 10) && !first.is_behind(0));
+        assert_eq!(connections.room.taken(), first.backlog() + second.backlog());
+        // The first one is gone: there is room.
+        first.close();
+        assert!(!second.is_behind(256 << 10));
+        fill(second);
+        assert!(second.backlog() > ALL - 1000, "{} octets", second.backlog());
+        let second = second.backlog();
+        assert_eq!(connections.room.taken(), second);
+        drop(both);
+        assert_eq!(connections.room.taken(), 0);
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ pub mod labels;
 pub mod pair;
 pub mod process;
 pub mod request_id;
+mod room;
 mod secured;
 pub mod udp;
 pub mod wait;

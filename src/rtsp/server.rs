@@ -188,9 +188,9 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                     if sending.is_closed() {
                         return Ok(());
                     }
-                    if is_behind(sending, settings.interleaved_queue) {
+                    if sending.is_behind(ANSWERS) {
                         turn.lapse();
-                        backlog(sending, settings.interleaved_queue, settings.session_timeout).await;
+                        backlog(sending, settings.session_timeout).await;
                     }
                     if sending.is_closed() {
                         return Ok(());
@@ -277,11 +277,11 @@ async fn hold(
     decoder: &mut Decoder,
     holds: &Arc<AtomicU64>,
 ) -> io::Result<Held> {
-    let (until, media) = (Instant::now() + HOLD, service.settings.interleaved_queue);
+    let until = Instant::now() + HOLD;
     let Some(waiting) = held.held.and_then(|question| service.wait_for(question)) else { return Ok(Held::Withheld(None)) };
     let mut behind: Option<Request> = None;
     while waiting.is_asked() && Instant::now() < until {
-        while behind.is_none() && !is_behind(sending, media) {
+        while behind.is_none() && !sending.is_behind(ANSWERS) {
             match decoder.next_item() {
                 // What cannot be understood is said behind the answer.
                 Ok(None) | Err(_) => break,
@@ -296,7 +296,7 @@ async fn hold(
         if sending.is_closed() {
             return Ok(Held::Gone);
         }
-        if decoder.buffered() >= READ_AHEAD || is_behind(sending, media) {
+        if decoder.buffered() >= READ_AHEAD || sending.is_behind(ANSWERS) {
             sleep(LOOK).await;
         } else if let Ok(readable) = timeout(LOOK, sending.readable()).await {
             readable?;
@@ -372,14 +372,9 @@ async fn linger() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a player does not read what it asked for.
-fn is_behind(sending: &Connection, media: usize) -> bool {
-    sending.backlog() > media.saturating_add(ANSWERS)
-}
-
 /// A player that asks without reading the answers is waited for, unless its socket takes nothing for `patience`.
-async fn backlog(sending: &Connection, media: usize, patience: Duration) {
-    while is_behind(sending, media) && !sending.is_closed() {
+async fn backlog(sending: &Connection, patience: Duration) {
+    while sending.is_behind(ANSWERS) && !sending.is_closed() {
         if now().mono.since(sending.last_taken()) >= patience {
             sending.close();
         }
