@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -84,7 +84,7 @@ async fn admit(door: Door, places: Arc<Places>, api: Arc<Api>, mut stop: watch::
         let place = match places.enter(peer.ip(), limits.connections, limits.connections_per_address) {
             Ok(place) => place,
             Err(full) => {
-                metrics::counter!("flowsteer_http_refused_total", "limit" => full.limit()).increment(1);
+                count_refusal(full.limit());
                 // Who does not take even this, or expects TLS, is closed without a word.
                 if door.tls.is_none() {
                     let _ = stream.try_write(FULL);
@@ -141,8 +141,25 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<Api>, wa
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(Impatient::new(stream, patience)), answer);
     if let Err(error) = connection.await {
+        if let Some(limit) = limit_of(&error) {
+            count_refusal(limit);
+        }
         tracing::debug!(peer = %way.peer, "connection ended: {error}");
     }
+}
+
+/// Counts what was refused or cut off because of a limit.
+fn count_refusal(limit: &'static str) {
+    metrics::counter!("flowsteer_http_refused_total", "limit" => limit).increment(1);
+}
+
+/// The limit that a connection has ended for. Headers that take too long are none: hyper ends connections that say nothing as it does those.
+fn limit_of(error: &hyper::Error) -> Option<&'static str> {
+    if error.is_parse_too_large() {
+        return Some("header_bytes");
+    }
+    let source = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+    (source.kind() == io::ErrorKind::TimedOut).then_some("write_timeout_s")
 }
 
 /// Answers a request under a name of its own, which stands in each line that is logged meanwhile, and in the answer.
@@ -164,8 +181,17 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Resp
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return refuse(&Problem::new(413, "too-large", "the body is too large or broken")),
-        Err(_) => return refuse(&Problem::new(408, "timeout", "the body took too long")),
+        Ok(Err(error)) => {
+            // One that breaks off before is its peer's affair.
+            if error.is::<LengthLimitError>() {
+                count_refusal("body_bytes");
+            }
+            return refuse(&Problem::new(413, "too-large", "the body is too large or broken"));
+        }
+        Err(_) => {
+            count_refusal("body_time");
+            return refuse(&Problem::new(408, "timeout", "the body took too long"));
+        }
     };
     let Way { peer, local, is_secured } = way;
     let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local, is_secured };
