@@ -30,6 +30,7 @@ use crate::net::Places;
 use crate::net::admission::NoPlace;
 use crate::net::bounced::Bounced;
 use crate::net::connection::Connections;
+use crate::net::process::take_short_turns;
 use crate::net::udp::PortPair;
 use crate::net::wait::{Waker, wait};
 use crate::now::{Mono, Now};
@@ -318,6 +319,10 @@ const TELL: Duration = Duration::from_millis(100);
 
 impl Shard {
     fn run(mut self, commands: &Receiver<Command>, waker: &Waker) {
+        // Media that are due must not wait for requests to be answered.
+        if let Err(error) = take_short_turns() {
+            tracing::debug!("a shard is scheduled as others are: {error}");
+        }
         let descriptors: Vec<_> = self.sockets.sockets().map(|(socket, _)| socket.fd()).collect();
         let mut readable = Vec::new();
         let mut due = Vec::new();
