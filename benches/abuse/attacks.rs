@@ -175,26 +175,37 @@ fn tally(answers: &[(String, usize)]) -> String {
     format!("{}, {} KiB of one taken at most", counts.collect::<Vec<_>>().join(", "), most >> 10)
 }
 
+/// Does it so often at least, and until the span is over.
+fn over_and_over<const N: usize>(target: &Target<'_>, least: usize, once: impl Fn() -> [(String, usize); N]) -> Vec<(String, usize)> {
+    let start = Instant::now();
+    let until = |done: &usize| *done < least || start.elapsed() < target.span;
+    (0..).take_while(until).flat_map(|_| once()).collect()
+}
+
 /// Headers of a mebioctet.
 fn large_headers(target: &Target<'_>) -> Sent {
     let (start, filler, most) = (Instant::now(), vec![b'a'; 16 << 10], 1 << 20);
     let each = target.part(200);
-    let before = target.server.metric("flowsteer_rtsp_refused_total{limit=\"header_bytes\"}");
+    let counted = |of| target.server.metric(&format!("flowsteer_{of}_refused_total{{limit=\"header_bytes\"}}"));
+    let before = ["rtsp", "http"].map(counted);
     let beginnings = [
         (target.server.rtsp, "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nX: "),
         (target.server.http, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "),
     ];
-    let ask = |_| beginnings.map(|(to, beginning)| insist(to, beginning, &filler, most));
-    let answers: Vec<(String, usize)> = (0..each).flat_map(ask).collect();
+    let ask = || beginnings.map(|(to, beginning)| insist(to, beginning, &filler, most));
+    let answers = over_and_over(target, each, ask);
+    let each = answers.len() / beginnings.len();
     assert!(answers.iter().all(|(said, _)| matches!(status(said), 0 | 413 | 431)), "{}", tally(&answers));
-    let counted = target.server.metric("flowsteer_rtsp_refused_total{limit=\"header_bytes\"}") - before;
-    assert!(counted >= each as f64, "{counted} of {each} are counted");
+    let counted = ["rtsp", "http"].map(counted);
+    assert!(counted.iter().zip(before).all(|(after, before)| after - before >= each as f64), "of {each}: {before:?}, then {counted:?}");
     Sent { what: "headers", count: answers.len(), span: start.elapsed(), answer: tally(&answers) }
 }
 
 /// Bodies of a gibioctet, and some that do not end.
 fn large_bodies(target: &Target<'_>) -> Sent {
     let (start, each, most) = (Instant::now(), target.part(100), 64 << 20);
+    let counted = || target.server.metric("flowsteer_http_refused_total{limit=\"body_bytes\"}");
+    let before = counted();
     let http = |framing: &str| format!("POST /api/v1/home-addresses HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n");
     let plain = vec![b'a'; 16 << 10];
     let chunk = [b"4000\r\n".as_slice(), &plain, b"\r\n"].concat();
@@ -204,10 +215,12 @@ fn large_bodies(target: &Target<'_>) -> Sent {
         (target.server.http, http("Transfer-Encoding: chunked"), &chunk),
         (target.server.rtsp, large, &plain),
     ];
-    let ask = |_| cases.each_ref().map(|(to, beginning, filler)| insist(*to, beginning, filler, most));
-    let answers: Vec<(String, usize)> = (0..each).flat_map(ask).collect();
+    let ask = || cases.each_ref().map(|(to, beginning, filler)| insist(*to, beginning, filler, most));
+    let answers = over_and_over(target, each, ask);
+    let each = answers.len() / cases.len();
     assert!(answers.iter().all(|(said, _)| matches!(status(said), 0 | 413)), "{}", tally(&answers));
     assert!(answers.iter().any(|(said, _)| status(said) == 413), "{}", tally(&answers));
+    assert!(counted() - before >= 2.0 * each as f64, "of {}: {before}, then {}", 2 * each, counted());
     Sent { what: "bodies", count: answers.len(), span: start.elapsed(), answer: tally(&answers) }
 }
 

@@ -54,6 +54,8 @@ fn main() {
             "{name:<20} {count:>9} {what:<12} {rate:>9.0} {packets:>8} {lost:>5} {p99:>8.2} {most:>8.2} {before:>9} {after:>9}  {answer}"
         );
     };
+    // What is read for the first time may wait for a disk.
+    std::thread::sleep(Duration::from_secs(1));
     let mark = watched.mark();
     std::thread::sleep(SPAN);
     let (seen, memory) = (watched.since(mark), server.taken().0);
