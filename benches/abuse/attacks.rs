@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowsteer::mobility::wire::{BindingIdentifier, BindingUpdate, HomeNetworkPrefix, Lifetime, Message, Options, UpdateFlags};
@@ -43,7 +44,7 @@ pub struct Sent {
 pub type Attack = (&'static str, fn(&Target<'_>) -> Sent);
 
 /// All of them. Those after which sessions come and go are last.
-pub const ATTACKS: [Attack; 16] = [
+pub const ATTACKS: [Attack; 17] = [
     ("idle", idle),
     ("slow", slow),
     ("large headers", large_headers),
@@ -51,6 +52,7 @@ pub const ATTACKS: [Attack; 16] = [
     ("pipelined", pipelined),
     ("pipelined, unread", pipelined_unread),
     ("interleaved junk", interleaved_junk),
+    ("handshakes", handshakes),
     ("junk to RTP", junk_to_rtp),
     ("junk to RTCP", junk_to_rtcp),
     ("junk to mobility", junk_to_mobility),
@@ -284,6 +286,34 @@ fn interleaved_junk(target: &Target<'_>) -> Sent {
     let block: Vec<u8> = (0..BLOCK).flat_map(frame).collect();
     let (blocks, span) = pour(target, &block, 4, true);
     Sent { what: "frames", count: blocks * BLOCK, span, answer: "dropped".into() }
+}
+
+/// TLS handshakes that end when the server has signed its part.
+fn handshakes(target: &Target<'_>) -> Sent {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let name = "localhost".try_into().expect("a name");
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(Arc::new(config), name).expect("it begins").write_tls(&mut hello).expect("memory takes it");
+    let counted = || target.server.metric("flowsteer_tls_failed_handshakes_total{door=\"rtsps\"");
+    let (before, start, mut count) = (counted(), Instant::now(), 0);
+    while start.elapsed() < target.span {
+        let mut connection = connect(target.server.rtsps, attacker(50 + count));
+        connection.write_all(&hello).expect("sent");
+        assert!(connection.read(&mut [0; 64]).expect("an answer") > 0, "closed");
+        count += 1;
+        if target.rate.is_some() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let span = start.elapsed();
+    somebody_new_is_answered(target.server);
+    while counted() - before < count as f64 {
+        assert!(start.elapsed() < target.span + SOON, "{} of {count} are counted", counted() - before);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Sent { what: "handshakes", count, span, answer: "each counted as failed".into() }
 }
 
 /// The same octets for each run (xorshift).

@@ -29,8 +29,12 @@ pub const WATCHED: &str = "aligned.mp4";
 pub struct Server {
     child: Child,
     pub rtsp: SocketAddr,
+    /// RTSP over TLS.
+    pub rtsps: SocketAddr,
     pub http: SocketAddr,
     pub mobility: SocketAddr,
+    /// Where its certificate is: it looks there each second.
+    _folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -40,30 +44,38 @@ impl Server {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
         let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media");
-        let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a temporary file");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [file, certificate, own_key] = ["flowsteer.toml", "own.crt", "own.key"].map(|name| folder.path().join(name));
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let signed = rcgen::CertificateParams::new(vec!["localhost".into()]).and_then(|parameters| parameters.self_signed(&pair));
+        std::fs::write(&certificate, signed.expect("a certificate").pem()).expect("written");
+        std::fs::write(&own_key, pair.serialize_pem()).expect("written");
         let key = format!("{configuration}\n[[mobility.keys]]\nspi = {KNOWN_SPI:#x}\nnai = \"device\"\nkey = \"{}\"\n", "07".repeat(32));
-        std::fs::write(file.path(), key).expect("written");
+        std::fs::write(&file, key).expect("written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowsteer"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FLOWSTEER_")) {
             command.env_remove(name);
         }
         command.arg("serve").arg(media).args(["--rtsp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mobility", "127.0.0.1:0"]);
-        command.args(["--rtp-port", "0", "--state", "none", "--log", "error", "--config"]).arg(file.path());
+        command.args(["--rtsps", "127.0.0.1:0", "--https", "none", "--rtp-port", "0", "--state", "none", "--log", "error"]);
+        command.arg("--certificate").arg(certificate).arg("--key").arg(own_key).arg("--config").arg(file);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let (mut rtsp, mut http, mut mobility) = (None, None, None);
+        let (mut rtsp, mut rtsps, mut http, mut mobility) = (None, None, None, None);
         for line in lines {
             let words: Vec<&str> = line.split_whitespace().collect();
             let url = || words.get(1)?.split("://").nth(1)?.trim_end_matches('/').parse().ok();
             match words.first() {
                 Some(&"rtsp") => rtsp = url(),
+                Some(&"rtsps") => rtsps = url(),
                 Some(&"http") => http = url(),
                 Some(&"mobility") => mobility = words.get(2).and_then(|address| address.parse().ok()),
                 Some(&"ready") => break,
                 _ => {}
             }
         }
-        Self { child, rtsp: rtsp.expect("a line"), http: http.expect("a line"), mobility: mobility.expect("a line") }
+        let told = |address: Option<SocketAddr>| address.expect("a line");
+        Self { child, rtsp: told(rtsp), rtsps: told(rtsps), http: told(http), mobility: told(mobility), _folder: folder }
     }
 
     /// Resident memory in KiB, and descriptors.
