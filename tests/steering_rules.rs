@@ -601,11 +601,17 @@ fn a_binding_that_is_leaving_can_be_taken_back_as_the_branch_that_it_is() {
     let (id, serial) = world.bind_started(&Update { binding: Some(BindingId(1)), ..update(home, a(), 1) });
     world.bind_started(&Update { binding: Some(BindingId(2)), ..update(home, b(), 2) });
     world.pass(500);
-    let back = world.bind(&Update { binding: Some(id), ..update(home, a(), 1) });
-    assert_eq!(back, (id, serial));
+    let served = |care_of, serial| Update { binding: Some(id), proof: Proof::Served(serial), ..update(home, care_of, 1) };
+    let (elsewhere, other) = (udp("[2001:db8:c1::130]:5010"), flowsteer::steering::BranchSerial(serial.0 + 1));
+    assert_eq!(world.refusal(&served(elsewhere, serial)), SteeringError::CareOfUnproven);
+    assert_eq!(world.refusal(&served(a(), other)), SteeringError::CareOfUnproven);
+    assert_eq!(world.bind(&served(a(), serial)), (id, serial));
     world.pass(2_000);
     assert_eq!(world.send(home), Ok(vec![a()]));
     assert_eq!(ended(&world, home), [EndReason::Moved]);
+    world.bind_started(&Update { binding: Some(BindingId(2)), ..update(home, elsewhere, 2) });
+    world.pass(2_000);
+    assert_eq!(world.refusal(&served(a(), serial)), SteeringError::CareOfUnproven, "it has ended, though its host is bound");
 }
 
 #[test]

@@ -472,14 +472,14 @@ impl Api {
     }
 
     /// A branch that is being left is taken back as it stands: with its own RTCP port, source and end. Its care-of has been proven
-    /// when it was bound.
+    /// when it was bound; where it has ended meanwhile, or is elsewhere, nothing is taken back.
     fn take_back(&self, update: &mut Update, id: BindingId, now: Now) {
         let Some(view) = self.steering.home_view(update.home, now) else { return };
         let is_it = |branch: &Branch| branch.leaving && branch.binding == id && branch.care_of.endpoint() == update.care_of.endpoint();
         if let Some(known) = view.branches.iter().find(|known| is_it(&known.branch)) {
             update.care_of = known.branch.care_of;
             update.lifetime = known.lifetime;
-            update.proof = Proof::Missing;
+            update.proof = Proof::Served(known.branch.serial);
         }
     }
 

@@ -170,6 +170,8 @@ pub enum Proof {
     Trusted,
     /// A care-of test was passed from there (`docs/signalling.md` section 9).
     Tested,
+    /// It is where that branch is served now, unchanged.
+    Served(BranchSerial),
     /// None was given; only a care-of address that is bound to this home address already passes.
     Missing,
 }

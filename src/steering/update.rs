@@ -108,7 +108,7 @@ impl BindingCache {
         if let Authority::Grant(grant) = &update.authority {
             let another_device = match update.proof {
                 Proof::RequestPeer(peer) => state.transfers.is_of_another(grant, peer),
-                Proof::Trusted | Proof::Tested | Proof::Missing => false,
+                Proof::Trusted | Proof::Tested | Proof::Served(_) | Proof::Missing => false,
             };
             if another_device || existing.is_some_and(|binding| binding.holder != update.holder) {
                 return Err(SteeringError::NotPermitted);
@@ -170,6 +170,10 @@ impl BindingCache {
             Proof::Missing => state.bindings.iter().any(|binding| binding.care_of.ip() == address),
         }
     }
+            Proof::Served(serial) => state.bindings.iter().any(|binding| {
+                let is_it = binding.serial == serial && Some(binding.id) == update.binding && binding.care_of == update.care_of;
+                is_it && state.carries(binding.id)
+            }),
 
     /// Until when a binding lives: what was asked, but no longer than the longest lifetime and the key behind it.
     fn granted_end(&self, state: &HomeState, update: &Update, now: Now) -> Option<Mono> {
