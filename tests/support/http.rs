@@ -42,9 +42,8 @@ pub fn ask(host: &Host, to: SocketAddr, method: &str, target: &str, headers: &[(
         request += &format!("{name}: {value}\r\n");
     }
     stream.write_all((request + "\r\n" + &body).as_bytes()).expect("the request is taken");
-    let mut octets = Vec::new();
-    stream.read_to_end(&mut octets).expect("the response ends with the connection");
-    let end = octets.windows(4).position(|window| window == b"\r\n\r\n").expect("a response has a head") + 4;
+    let mut octets = read(&mut stream);
+    let end = head_length(&octets).expect("a response has a head");
     let head = String::from_utf8(octets[..end].to_vec()).expect("a head is text");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line has a status");
     let mut body = octets.split_off(end);
@@ -52,6 +51,29 @@ pub fn ask(host: &Host, to: SocketAddr, method: &str, target: &str, headers: &[(
         body = joined(&body);
     }
     Answer { status, head, body }
+}
+
+/// A response, to the end that it states, else to that of the connection: a driver's browser may hold on to that.
+fn read(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut octets, mut part) = (Vec::new(), [0; 16384]);
+    loop {
+        let count = stream.read(&mut part).expect("the response comes");
+        octets.extend_from_slice(&part[..count]);
+        if count == 0 || stated_length(&octets).is_some_and(|length| octets.len() >= length) {
+            return octets;
+        }
+    }
+}
+
+fn head_length(octets: &[u8]) -> Option<usize> {
+    octets.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn stated_length(octets: &[u8]) -> Option<usize> {
+    let end = head_length(octets)?;
+    let head = String::from_utf8_lossy(&octets[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok())?;
+    Some(end + length)
 }
 
 fn joined(mut chunks: &[u8]) -> Vec<u8> {
