@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use flowsteer::http::api::{Api, ApiSettings};
 use flowsteer::http::connection::Limits;
+use flowsteer::http::devices::{Devices, NamedDevice};
 use flowsteer::http::event::{Announcer, ApiEvent};
 use flowsteer::library::{Library, Title, TitlePath};
 use flowsteer::net::now;
+use flowsteer::now::Mono;
 use flowsteer::playback::{
     BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Opening, Perform, PlaybackError, Playing, PresentationId,
     PresentationSnapshot, PresentationState, Scale, SeekStyle, Speed, Stage,
@@ -147,6 +149,7 @@ struct Server {
     steering: Arc<BindingCache>,
     stage: Stage,
     announcer: Announcer,
+    devices: Arc<Devices>,
     library: Arc<Library>,
     full: Arc<AtomicBool>,
     described: Arc<AtomicUsize>,
@@ -175,6 +178,7 @@ impl Server {
             Presentations { known: Mutex::default(), steering: Arc::clone(&steering), full: full.clone(), described: described.clone() };
         let stage = Stage::new(Arc::new(presentations));
         let announcer = Announcer::default();
+        let devices = Arc::new(Devices::default());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -184,6 +188,7 @@ impl Server {
             steering: Arc::clone(&steering),
             library: Arc::clone(&library),
             announcer: announcer.clone(),
+            devices: Arc::clone(&devices),
             refusals: Arc::default(),
             metrics: Box::new(|| prometheus().render()),
             settings: ApiSettings {
@@ -201,12 +206,13 @@ impl Server {
                 media_source: None,
                 limits: Limits::default(),
                 insecure_keys: false,
+                devices: Vec::new(),
             },
         };
         change(&mut api.settings);
         prometheus();
         runtime.spawn(flowsteer::http::server::serve(vec![listener.into()], Arc::new(api), stopped));
-        Self { address, steering, stage, announcer, library, full, described, runtime, _stop: stop, _media: media }
+        Self { address, steering, stage, announcer, devices, library, full, described, runtime, _stop: stop, _media: media }
     }
 
     fn title(&self) -> Arc<Title> {
@@ -515,6 +521,49 @@ fn a_refresh_does_not_take_back_what_is_leaving_and_a_move_does() {
     assert!(lifetimes.contains(&json!(59)) || lifetimes.contains(&json!(60)), "{lifetimes:?}");
     let shown = bind(1, &json!({"careOf": "127.0.0.1:5000", "mode": "move"}));
     assert_eq!((state(&shown, 1), state(&shown, 2)), ("current".into(), "leaving".into()));
+}
+
+#[test]
+fn devices_are_those_that_have_a_name_and_those_that_were_seen() {
+    let tv = NamedDevice { name: "TV".into(), care_of: "192.0.2.9:5004".parse().expect("a place") };
+    let server = Server::start_with(&[], |settings| settings.devices = vec![tv]);
+    let homes = server.play();
+    let seen = |at: Mono| {
+        server.devices.changed(PRESENTATION);
+        assert_eq!(Vec::from_iter(server.devices.take_changed()), [PRESENTATION]);
+        let snapshot = server.runtime.block_on(server.stage.snapshot(PRESENTATION)).expect("it plays");
+        server.devices.note(&snapshot, at);
+        server.get("/api/v1/devices").json(200)
+    };
+    let bind = |home: usize, id: u16, port: u16| {
+        let body = json!({"careOf": format!("127.0.0.1:{port}"), "mode": "move", "transitionMs": 15000});
+        server.put(&format!("{}/bindings/{id}", home_path(homes[home])), &body).json(200);
+    };
+    let start = now().mono;
+    let named = json!({ "name": "TV", "places": [{ "careOf": "192.0.2.9:5004" }], "seenSecondsAgo": null, "accepted": false });
+    assert_eq!(seen(start), json!([named]));
+    bind(0, 3, 5000);
+    assert_eq!(seen(start)[1]["places"].as_array().map(Vec::len), Some(1));
+    bind(1, 7, 5002);
+    let place = |kind: &str, home: usize, id: u16, port: u16| json!({ "kind": kind, "careOf": format!("127.0.0.1:{port}"), "homeAddress": homes[home].to_string(), "bindingId": id });
+    let one = json!({ "places": [place("video", 0, 3, 5000), place("audio", 1, 7, 5002)], "seenSecondsAgo": 0, "accepted": true });
+    assert_eq!(seen(start), json!([named, one]), "both are one device's");
+    bind(0, 4, 6000);
+    let other = json!({ "places": [place("video", 0, 4, 6000), place("audio", 1, 7, 5002)], "seenSecondsAgo": 0, "accepted": true });
+    let left = json!({ "places": [place("video", 0, 3, 5000)], "seenSecondsAgo": 0, "accepted": true });
+    assert_eq!(seen(start), json!([named, other, left]), "who has its ports is in its place; what is being left can be had back");
+    for id in 10..15 {
+        bind(0, id, 7000 + id);
+        bind(1, id, 8000 + id);
+        seen(start);
+    }
+    let shown = seen(start);
+    assert_eq!(shown.as_array().map(Vec::len), Some(5), "four of a host: {shown:#}");
+    assert_eq!(shown[1]["places"][0]["careOf"], "127.0.0.1:7014", "the last one first");
+    let later = server.devices.shown(&[], |_| false, start + Duration::from_secs(86_400));
+    assert!(later.is_empty(), "none is remembered for longer than a day");
+    let key = token_for(&server, homes[0]);
+    server.ask("GET", "/api/v1/devices", &[("Authorization", &format!("Bearer {key}"))], None).refused(403, "not-permitted");
 }
 
 #[test]

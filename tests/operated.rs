@@ -677,7 +677,8 @@ fn the_api_answers_as_it_describes_itself() {
     const HOME: &str = "/api/v1/home-addresses/{home}";
     let under = |path: &str, more: &str| format!("{path}/{more}");
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("f.toml"), "[[home]]\nname = \"wall\"\n").expect("written");
+    std::fs::write(folder.path().join("f.toml"), "[[home]]\nname = \"wall\"\n[[device]]\nname = \"TV\"\ncare_of = \"127.0.0.1:7000\"\n")
+        .expect("written");
     let media = folder.path().join("media");
     std::fs::create_dir(&media).expect("made");
     std::fs::copy("media/countdown.mp4", media.join("countdown.mp4")).expect("copied");
@@ -692,7 +693,9 @@ fn the_api_answers_as_it_describes_itself() {
     second.stream.write_all(&[&[b'$', 1, 0, packet.len() as u8], packet.as_slice()].concat()).expect("sent");
     wait_for("the report", || session(&server).to_string().contains("roundTripMs").then_some(()));
 
-    for path in ["/healthz", "/readyz", "/metrics", "/api/openapi.json", "/api/v1/titles", SESSIONS, HOMES] {
+    for path in
+        ["/healthz", "/readyz", "/metrics", "/api/openapi.json", "/api/v1/titles", "/api/v1/consents", "/api/v1/devices", SESSIONS, HOMES]
+    {
         api.call(&server, "GET", path, &[], None, 200);
     }
     let authority = server.http.strip_prefix("http://").expect("a URL");
@@ -730,6 +733,7 @@ fn the_api_answers_as_it_describes_itself() {
     api.call(&server, "POST", &under(SESSION, "seek"), &[&id], Some(json!({ "positionSeconds": -1 })), 400);
     api.call(&server, "GET", SESSION, &["0123456789abcdef"], None, 404);
 
+    api.call(&server, "POST", "/api/v1/consents/{consent}", &["7"], Some(json!({ "answer": "yes" })), 404);
     let binding = under(HOME, "bindings/{binding}");
     let to =
         |care_of: &str| Some(json!({ "careOf": care_of, "mode": "move", "join": "at-once", "transitionMs": 100, "lifetimeSeconds": 60 }));

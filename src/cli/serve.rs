@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, watch};
@@ -21,10 +22,11 @@ use crate::cli::identity;
 use crate::cli::mdns::{Listeners, Mdns};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
 use crate::cli::{log, signals};
-use crate::config::{CareOfTest, Config, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
+use crate::config::{CareOfTest, Config, DeviceConfig, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
+use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::{Announcer, ApiEvent};
 use crate::http::webhook::Vouchers;
 use crate::library::live::LiveSettings;
@@ -123,6 +125,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         return Err(error);
     }
     let announcer = Announcer::default();
+    let devices = Arc::new(Devices::default());
     let (watched, told) = (stage.clone(), announcer.clone());
     let watch_library = Watch::start(Arc::clone(&library), move |changes| changed(&watched, &told, &changes));
     if library.len() <= SMALL {
@@ -180,6 +183,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         steering: Arc::clone(&steering),
         library: Arc::clone(&library),
         announcer: announcer.clone(),
+        devices: Arc::clone(&devices),
         refusals,
         metrics: Box::new(move || rendered.render() + &lateness.text()),
         settings: ApiSettings {
@@ -201,14 +205,16 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
                 write_timeout: Duration::from_secs(config.http.write_timeout_s),
             },
             insecure_keys: config.http.insecure_keys,
+            devices: config.device.iter().map(named_device).collect(),
         },
     });
     let http_task = tokio::spawn(crate::http::server::serve(http_doors, api, stopped.clone()));
     let rtsp_task = tokio::spawn(crate::rtsp::server::serve(rtsp_doors, Arc::clone(&service), Arc::clone(&connections), stopped));
     let identity_task = identity.clone().map(|identity| tokio::spawn(keep_current(identity)));
     let upkeep_task = tokio::spawn(keep_metrics(recorder));
-    let steering_task = tokio::spawn(tend(Arc::clone(&steering), announcer.clone(), Arc::clone(&vouchers), steering_changed));
-    let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer));
+    let tending = tend(Arc::clone(&steering), announcer.clone(), Arc::clone(&vouchers), Arc::clone(&devices), steering_changed);
+    let steering_task = tokio::spawn(tending);
+    let session_task = tokio::spawn(announce_sessions(stage.clone(), Arc::clone(&steering), announcer, devices));
 
     let listeners = Listeners { rtsp, rtsps, http, https, mobility: mobility_address, mobility_native: config.mobility.raw };
     let mut mdns = Mdns::new(&listeners, prefix);
@@ -322,7 +328,7 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage, changes: &Ar
         max_bindings: config.mobility.max_bids,
         max_lifetime: Duration::from_secs(config.mobility.max_lifetime_s),
         max_reservation: Duration::from_secs(config.mobility.reserve_s),
-        trusted_care_of: config.steering.trusted_care_of.clone(),
+        trusted_care_of: trusted(config),
         max_label: max_label(),
         unbound_prefixes: match config.steering.unbound {
             Unbound::Home => config.steering.unbound_prefixes.clone(),
@@ -340,6 +346,16 @@ fn steering(config: &Config, prefix: ipnet::Ipv6Net, stage: &Stage, changes: &Ar
         changes.notify_one();
     };
     BindingCache::new(settings, Box::new(random), Box::new(changed))
+}
+
+/// Where operators may send flows without proof: whoever names a device in the configuration vouches for its address.
+fn trusted(config: &Config) -> Vec<IpNet> {
+    let devices = config.device.iter().map(|device| IpNet::from(device.care_of.ip()));
+    config.steering.trusted_care_of.iter().copied().chain(devices).collect()
+}
+
+fn named_device(device: &DeviceConfig) -> NamedDevice {
+    NamedDevice { name: device.name.clone(), care_of: device.care_of }
 }
 
 /// What of the signalling steering goes by, and may change.
@@ -499,7 +515,7 @@ async fn keep_metrics(recorder: metrics_exporter_prometheus::PrometheusHandle) {
 }
 
 /// Ends windows, lifetimes and silence when they are over. `changed` is told when there may be something to do before.
-async fn tend(steering: Arc<BindingCache>, announcer: Announcer, vouchers: Arc<Vouchers>, changed: Arc<Notify>) {
+async fn tend(steering: Arc<BindingCache>, announcer: Announcer, vouchers: Arc<Vouchers>, devices: Arc<Devices>, changed: Arc<Notify>) {
     /// Changes are looked at so often at most.
     const TICK: Duration = Duration::from_millis(5);
     loop {
@@ -513,6 +529,9 @@ async fn tend(steering: Arc<BindingCache>, announcer: Announcer, vouchers: Arc<V
                 EventKind::Moving { .. } => handover("move", &event),
                 EventKind::Forked { .. } => handover("fork", &event),
                 _ => {}
+            }
+            if let (EventKind::Bound | EventKind::Moving { .. } | EventKind::Forked { .. }, Some(id)) = (event.kind, event.player) {
+                devices.changed(PresentationId(id));
             }
             announcer.tell(ApiEvent::from(&event));
         }
@@ -539,13 +558,18 @@ fn handover(kind: &'static str, event: &Event) {
     tracing::debug!(home = %event.home, kind, "hand-over");
 }
 
-/// Tells listeners what becomes of presentations, and what the filter drops.
-async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer: Announcer) {
+/// Tells listeners what becomes of presentations, and what the filter drops; remembers devices.
+async fn announce_sessions(stage: Stage, steering: Arc<BindingCache>, announcer: Announcer, devices: Arc<Devices>) {
     const INTERVAL: Duration = Duration::from_millis(500);
     let mut known: HashMap<PresentationId, PresentationState> = HashMap::new();
     let mut dropped: HashMap<DropReason, u64> = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
+        for id in devices.take_changed() {
+            if let Ok(snapshot) = stage.snapshot(id).await {
+                devices.note(&snapshot, now().mono);
+            }
+        }
         if !announcer.is_heard(now().mono) {
             known.clear();
             dropped.clear();

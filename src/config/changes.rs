@@ -51,6 +51,7 @@ impl Config {
         // These are not written out.
         differ.extend((self.http.tokens != again.http.tokens).then(|| "http.tokens".to_owned()));
         differ.extend((self.home != again.home).then(|| "home".to_owned()));
+        differ.extend((self.device != again.device).then(|| "device".to_owned()));
         differ.extend((self.publish != again.publish).then(|| "publish".to_owned()));
         differ.extend((self.users != again.users).then(|| "users".to_owned()));
         differ.extend((self.access != again.access).then(|| "access".to_owned()));

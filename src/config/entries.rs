@@ -1,5 +1,5 @@
-//! Lists of entries: `[[users]]`, `[[access]]`, `[[home]]`, `[[camera]]`, `[[publish]]` and `[[mobility.keys]]`, read field by field
-//! with the place of each.
+//! Lists of entries: `[[users]]`, `[[access]]`, `[[home]]`, `[[camera]]`, `[[device]]`, `[[publish]]` and `[[mobility.keys]]`, read field by
+//! field with the place of each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::access::{PasswordHash, Role};
 use crate::config::error::{Fault, Origin, nearest};
 use crate::config::layers::{File, Gathered};
 use crate::config::{
-    AccessConfig, CameraConfig, CameraTransport, Consent, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey, UserConfig,
+    AccessConfig, CameraConfig, CameraTransport, Consent, DeviceConfig, HomeConfig, Password, ProvisionedKey, PublishConfig, SecretKey,
+    UserConfig,
 };
 
 /// A list of entries, each of which has these fields.
@@ -23,8 +24,9 @@ pub(super) struct Entries {
     read: fn(&Entry<'_>, &mut Gathered<'_>),
 }
 
-pub(super) const ENTRIES: [Entries; 6] = [
+pub(super) const ENTRIES: [Entries; 7] = [
     Entries { name: "camera", fields: &["name", "url", "username", "password", "transport", "always"], read: read_camera },
+    Entries { name: "device", fields: &["name", "care_of"], read: read_device },
     Entries { name: "home", fields: &["name", "title", "consent", "pin", "webhook"], read: read_home },
     Entries { name: "publish", fields: &["path", "username", "password", "users", "roles"], read: read_publish },
     Entries { name: "users", fields: &["name", "password", "password_hash", "roles"], read: read_user },
@@ -166,6 +168,24 @@ fn read_home(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
         pin: pin.map(Password::new),
         webhook: webhook.map(str::to_owned),
     });
+}
+
+fn read_device(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+    entry.needed("name", gathered);
+    entry.needed("care_of", gathered);
+    let [name, care_of] = ["name", "care_of"].map(|field| entry.text(field, gathered));
+    if name.is_some_and(|name| name.trim().is_empty()) {
+        entry.fail(entry.at("name"), "name", Fault::Rule("is not empty"), gathered);
+    }
+    let Some(care_of) = care_of else { return };
+    match DeviceConfig::place(care_of) {
+        Ok(care_of) => {
+            let Some(name) = name else { return };
+            entry.note(gathered.devices.len(), gathered);
+            gathered.devices.push(DeviceConfig { name: name.to_owned(), care_of });
+        }
+        Err(fault) => entry.fail(entry.at("care_of"), "care_of", fault, gathered),
+    }
 }
 
 fn read_publish(entry: &Entry<'_>, gathered: &mut Gathered<'_>) {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::entries::ENTRIES;
 use crate::config::error::{ConfigError, ConfigErrors, Fault, Origin, Warning, nearest};
-use crate::config::{AccessConfig, CameraConfig, Config, HomeConfig, ProvisionedKey, PublishConfig, UserConfig};
+use crate::config::{AccessConfig, CameraConfig, Config, DeviceConfig, HomeConfig, ProvisionedKey, PublishConfig, UserConfig};
 
 /// The prefix of environment variables.
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
@@ -86,6 +86,7 @@ impl Layers<'_> {
             errors: Vec::new(),
             read_file,
             homes: Vec::new(),
+            devices: Vec::new(),
             publish: Vec::new(),
             cameras: Vec::new(),
             users: Vec::new(),
@@ -146,6 +147,7 @@ pub(super) struct Gathered<'a> {
     /// How a file that the configuration names is read.
     pub read_file: &'a dyn Fn(&Path) -> Result<String, String>,
     pub homes: Vec<HomeConfig>,
+    pub devices: Vec<DeviceConfig>,
     pub publish: Vec<PublishConfig>,
     pub cameras: Vec<CameraConfig>,
     pub users: Vec<UserConfig>,
@@ -212,6 +214,7 @@ impl Gathered<'_> {
             }
         };
         config.home = self.homes;
+        config.device = self.devices;
         config.publish = self.publish;
         config.camera = self.cameras;
         config.users = self.users;

@@ -6,6 +6,7 @@
 mod camera;
 mod changes;
 mod consent;
+mod device;
 mod entries;
 mod error;
 mod joining;
@@ -33,6 +34,7 @@ use crate::access::Hashing;
 pub use camera::{CameraConfig, CameraTransport, Password};
 pub use changes::Changes;
 pub use consent::Consent;
+pub use device::DeviceConfig;
 pub use error::{ConfigError, ConfigErrors, Fault, Origin, Warning};
 pub use joining::{JoinDefault, PrimeRate};
 pub use layers::{Flag, Layers, Loaded};
@@ -75,6 +77,9 @@ pub struct Config {
     /// Home addresses that are kept under names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub home: Vec<HomeConfig>,
+    /// Devices that have a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device: Vec<DeviceConfig>,
     /// Who may publish.
     #[serde(skip)]
     pub publish: Vec<PublishConfig>,

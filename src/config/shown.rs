@@ -40,6 +40,10 @@ impl Loaded {
                 let _ = writeln!(text, "webhook = {}", toml::Value::from(webhook.as_str()));
             }
         }
+        for (index, device) in self.config.device.iter().enumerate() {
+            let _ = writeln!(text, "\n[[device]]  # {}", self.origin(&format!("device[{index}]")));
+            let _ = writeln!(text, "name = {}\ncare_of = \"{}\"", toml::Value::from(device.name.as_str()), device.care_of);
+        }
         for (index, publish) in self.config.publish.iter().enumerate() {
             let _ = writeln!(text, "\n[[publish]]  # {}", self.origin(&format!("publish[{index}]")));
             let _ = writeln!(text, "path = {}", toml::Value::from(publish.path.as_str()));

@@ -93,6 +93,27 @@ fn a_rule_about_two_keys_blames_the_one_that_was_set() {
 }
 
 #[test]
+fn a_device_is_one_host_with_an_unprivileged_port_and_is_shown_as_it_was_written() {
+    let loaded = load("[[device]]\nname = \"TV\"\ncare_of = \"[::ffff:192.0.2.7]:5004\"\n", &[], &[]).expect("sound");
+    assert_eq!(loaded.config.device, [DeviceConfig { name: "TV".into(), care_of: "192.0.2.7:5004".parse().expect("a place") }]);
+    let shown = loaded.shown();
+    assert!(shown.contains("[[device]]  # f.toml:1\nname = \"TV\"\ncare_of = \"192.0.2.7:5004\"\n"), "{shown}");
+    assert_eq!(load(&shown, &[], &[]).expect("sound").config.device, loaded.config.device);
+    for (care_of, rule) in [
+        ("192.0.2.7", "is an address and a port"),
+        ("tv.example:5004", "is an address and a port"),
+        ("[ff02::1]:5004", "is the address of one host"),
+        ("0.0.0.0:5004", "is the address of one host"),
+        ("192.0.2.7:1023", "its port is 1024 or more"),
+    ] {
+        let told = wrong(&format!("[[device]]\nname = \"TV\"\ncare_of = \"{care_of}\"\n"));
+        assert_eq!(told, [format!("f.toml:3: device.care_of: {rule}")]);
+    }
+    assert_eq!(wrong("[[device]]\ncare_of = \"192.0.2.7:5004\"\n"), ["f.toml:1: device.name: is missing"]);
+    assert_eq!(wrong("[[device]]\nname = \" \"\ncare_of = \"192.0.2.7:5004\"\n"), ["f.toml:2: device.name: is not empty"]);
+}
+
+#[test]
 fn sections_and_entries_in_the_wrong_shape_are_told() {
     assert_eq!(wrong("rtp = 3\n"), ["f.toml:1: rtp: is a section: [rtp]"]);
     assert_eq!(wrong("listen = 3\n"), ["f.toml:1: listen: no such key, did you mean http.listen?"]);

@@ -20,6 +20,7 @@ use crate::http::body::{
 use crate::http::connection::Limits;
 use crate::http::context::{self, Handed, Parts};
 use crate::http::description;
+use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::page::{self, Asset};
@@ -50,6 +51,8 @@ pub struct Api {
     pub steering: Arc<BindingCache>,
     /// The titles.
     pub library: Arc<Library>,
+    /// Devices that were seen.
+    pub devices: Arc<Devices>,
     /// Tells events.
     pub announcer: Announcer,
     /// Who has shown too many keys that are none.
@@ -91,6 +94,8 @@ pub struct ApiSettings {
     pub limits: Limits,
     /// Whether first keys are given out to who can be overheard.
     pub insecure_keys: bool,
+    /// Devices of the configuration.
+    pub devices: Vec<NamedDevice>,
 }
 
 /// A request.
@@ -212,6 +217,11 @@ impl Api {
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
             ["api", "v1", "consents", rest @ ..] => self.consents(call, rest, &who, now),
+            ["api", "v1", "devices"] => {
+                who.operator()?;
+                let accepts = |place: SocketAddr| self.steering.is_trusted(place);
+                Outcome::shown(200, &self.devices.shown(&self.settings.devices, accepts, now.mono))
+            }
             ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {

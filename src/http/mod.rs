@@ -10,6 +10,7 @@ pub mod connection;
 mod consents;
 pub mod context;
 pub mod description;
+pub mod devices;
 pub mod event;
 pub mod gauges;
 pub mod page;

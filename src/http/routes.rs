@@ -10,6 +10,7 @@ use crate::http::body::{
     AnswerBody, Answered, BindingBody, ContextBody, OpenQuestion, PlayBody, ReserveBody, Reserved, SeekBody, StartBody, TakeOver,
     WithheldBinding,
 };
+use crate::http::devices::Device;
 use crate::http::problem::Problem;
 use crate::http::shape::{Home, Session, Title};
 
@@ -181,6 +182,17 @@ pub(super) const ROUTES: &[Route] = &[
             "answer",
             "Answers a question. A yes lets the same key at the same address pass for 60 s.",
             Right::Reader,
+        )
+    },
+    Route {
+        refuses: &[403],
+        ..get(
+            "/api/v1/devices",
+            "devices",
+            "Devices that flows can be sent to: those of the configuration, and those that flows went to since the server started, the last one \
+             first.",
+            Right::Operator,
+            &[json::<Vec<Device>>(200, "The devices.")],
         )
     },
     Route {

@@ -3,7 +3,7 @@
 //! An update of several home addresses is one step: all are locked in the order of their addresses, all are checked, then
 //! all are changed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -152,6 +152,11 @@ impl BindingCache {
         self.rules().denied_care_of.iter().any(|net| net.contains(&address))
     }
 
+    /// Whether an operator may name that care-of without proof.
+    pub fn is_trusted(&self, care_of: SocketAddr) -> bool {
+        care_of.port() >= FIRST_UNPRIVILEGED_PORT && self.settings().trusted_care_of.iter().any(|net| net.contains(&care_of.ip()))
+    }
+
     /// Whether the node is known to be there. To know a key proves nothing of it.
     fn is_proven(&self, state: &HomeState, update: &Update) -> bool {
         let address = update.care_of.ip();
@@ -162,18 +167,16 @@ impl BindingCache {
                     CareOf::Udp { rtp, rtcp, .. } => rtp.port().min(rtcp.port()),
                     CareOf::Interleaved { peer, .. } => peer.port(),
                 };
-                matches!(update.authority, Authority::Operator)
-                    && self.settings().trusted_care_of.iter().any(|net| net.contains(&address))
-                    && ports >= FIRST_UNPRIVILEGED_PORT
+                matches!(update.authority, Authority::Operator) && self.is_trusted(SocketAddr::new(address, ports))
             }
             Proof::Tested => true,
-            Proof::Missing => state.bindings.iter().any(|binding| binding.care_of.ip() == address),
-        }
-    }
             Proof::Served(serial) => state.bindings.iter().any(|binding| {
                 let is_it = binding.serial == serial && Some(binding.id) == update.binding && binding.care_of == update.care_of;
                 is_it && state.carries(binding.id)
             }),
+            Proof::Missing => state.bindings.iter().any(|binding| binding.care_of.ip() == address),
+        }
+    }
 
     /// Until when a binding lives: what was asked, but no longer than the longest lifetime and the key behind it.
     fn granted_end(&self, state: &HomeState, update: &Update, now: Now) -> Option<Mono> {
