@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use flowsteer::access::{Access, AccessList, AccessRule, Hashing};
 use flowsteer::http::api::{Api, ApiSettings};
 use flowsteer::http::connection::Limits;
 use flowsteer::http::devices::{Devices, NamedDevice};
@@ -521,6 +522,38 @@ fn a_refresh_does_not_take_back_what_is_leaving_and_a_move_does() {
     assert!(lifetimes.contains(&json!(59)) || lifetimes.contains(&json!(60)), "{lifetimes:?}");
     let shown = bind(1, &json!({"careOf": "127.0.0.1:5000", "mode": "move"}));
     assert_eq!((state(&shown, 1), state(&shown, 2)), ("current".into(), "leaving".into()));
+}
+
+#[test]
+fn playlists_and_pictures_of_titles_are_for_whom_the_titles_are_shown() {
+    let rule = |path: &str, anyone| AccessRule { path: path.into(), anyone, roles: Vec::new(), users: Vec::new() };
+    let rules = vec![rule("kept/*", false)];
+    let access = AccessList { rules, hashing: Hashing::Md5, users: Vec::new(), basic: false };
+    let server = Server::start_with(&["operator"], |settings| settings.access = Arc::new(Access::new(access)));
+    // FLAC with a front cover, and nothing to play.
+    let picture = b"\x89PNG\r\n\x1a\n and the rest";
+    let block = [&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16], &[0, 0, 0, picture.len() as u8], picture].concat();
+    let file = [b"fLaC\x86\0\0".as_slice(), &[block.len() as u8], &block].concat();
+    let folder = server._media.path();
+    std::fs::create_dir(folder.join("kept")).expect("made");
+    for name in ["open.flac", "kept/a.flac"] {
+        std::fs::write(folder.join(name), &file).expect("written");
+    }
+    server.library.rescan();
+    let shown = server.get("/titles/open.flac.picture");
+    assert_eq!((shown.status, shown.body.as_str()), (200, &*String::from_utf8_lossy(picture)));
+    for line in ["content-type: image/png", "x-content-type-options: nosniff", "content-security-policy: default-src 'none'; sandbox"] {
+        assert!(shown.head.lines().any(|head| head == line), "{line}: {shown:#?}");
+    }
+    for none in ["/titles/a%20film.mp4.picture", "/titles/nothing.flac.picture", "/titles/kept/a.flac.picture", "/titles/..%2Fx.picture"] {
+        let answer = server.get(none);
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{none}");
+    }
+    server.get("/titles/kept/a.flac.m3u").refused(404, "not-found");
+    server.get("/titles/open.flac").refused(404, "not-found");
+    let bearer = [("Authorization", "Bearer operator")];
+    assert_eq!(server.ask("GET", "/titles/kept/a.flac.picture", &bearer, None).status, 200);
+    assert_eq!(server.ask("GET", "/titles/kept/a.flac.m3u", &bearer, None).status, 200);
 }
 
 #[test]

@@ -430,3 +430,42 @@ fn what_encoders_make_of_rarer_options_has_the_packets_that_ffprobe_finds() {
         seek(&title);
     }
 }
+
+/// Files with a picture of their own: their name, the tool, its words.
+const COVERED: [(&str, &str, &str); 7] = [
+    ("png.mp4", "ffmpeg", "-v error -i film.mp4 -i cover.png -map 0 -map 1 -c copy -disposition:v:1 attached_pic png.mp4"),
+    ("jpeg.m4a", "ffmpeg", "-v error -i film.mp4 -i cover.jpg -map 0:a -map 1 -c copy -disposition:v:0 attached_pic jpeg.m4a"),
+    ("png.flac", "ffmpeg", "-v error -i film.mp4 -i cover.png -map 0:a -map 1 -c:a flac -c:v copy -disposition:v:0 attached_pic png.flac"),
+    (
+        "three.mp3",
+        "ffmpeg",
+        "-v error -i film.mp4 -i cover.jpg -map 0:a -map 1 -c:a libmp3lame -c:v copy -id3v2_version 3 -metadata title=Grüße three.mp3",
+    ),
+    ("four.mp3", "ffmpeg", "-v error -i film.mp4 -i cover.png -map 0:a -map 1 -c:a libmp3lame -c:v copy -id3v2_version 4 four.mp3"),
+    ("ffmpeg.mkv", "ffmpeg", "-v error -i film.mp4 -attach cover.jpg -metadata:s:t mimetype=image/jpeg -c copy ffmpeg.mkv"),
+    ("mkvmerge.mkv", "mkvmerge", "-q -o mkvmerge.mkv --attach-file other.png --attach-file cover.png film.mp4"),
+];
+
+#[test]
+fn the_picture_that_a_file_carries_is_found_octet_by_octet() {
+    if !has_tools("the_picture_that_a_file_carries_is_found_octet_by_octet", &["ffmpeg", "mkvmerge"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, size) in [("cover.png", "64x48"), ("cover.jpg", "64x48"), ("other.png", "32x32")] {
+        run(folder.path(), "ffmpeg", &format!("-v error -f lavfi -i testsrc=size={size} -frames:v 1 {name}"));
+    }
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("media/short.mp4"), folder.path().join("film.mp4")).expect("copied");
+    for (_, tool, words) in COVERED {
+        run(folder.path(), tool, words);
+    }
+    let library = Library::open(folder.path()).expect("a folder");
+    let cover = |name: &str| library.entry(&TitlePath::new(name).expect("a path")).expect("it is there").cover();
+    for (name, _, words) in COVERED {
+        let (file, kind) = if words.contains("cover.png") { ("cover.png", "image/png") } else { ("cover.jpg", "image/jpeg") };
+        let found = cover(name).unwrap_or_else(|| panic!("{name} has a picture"));
+        let wanted = std::fs::read(folder.path().join(file)).expect("readable");
+        assert!((found.kind, found.octets.len()) == (kind, wanted.len()) && found.octets == wanted, "{name}: {}", found.kind);
+    }
+    assert_eq!(cover("film.mp4"), None, "it has none");
+}

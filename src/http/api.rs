@@ -29,6 +29,7 @@ use crate::http::reach::Reach;
 use crate::http::routes;
 use crate::http::shape;
 use crate::http::words::Instant;
+use crate::library::cover::Cover;
 use crate::library::{Library, Title, TitlePath};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
@@ -124,6 +125,8 @@ pub enum Outcome {
     Empty,
     /// A text of that kind.
     Text(&'static str, String),
+    /// A picture.
+    Picture(Cover),
     /// The event stream, as far as the asker may hear it.
     Events(Reach),
     /// A file of the page; without its text where the asker has it.
@@ -183,10 +186,7 @@ impl Api {
             }
             (&Method::GET, ["api", "v1", "titles"]) => {
                 let authority = self.rtsp_authority(call, None);
-                let access = self.settings.access.list();
-                // Titles that do not play for anyone are shown to operators.
-                let all = access.is_open_throughout() || matches!(self.requester(call, now()), Ok(Requester::Operator));
-                let is_shown = |path: &TitlePath| all || access.is_open(path.as_str());
+                let is_shown = self.shown_to(call);
                 let live = self.library.live().all();
                 let files = self.library.entries();
                 let files = files.iter().filter(|file| is_shown(&file.path) && !live.iter().any(|live| live.path == file.path));
@@ -199,7 +199,7 @@ impl Api {
             }
             _ => {}
         }
-        if let Some(outcome) = self.page(call, path)? {
+        if let Some(outcome) = self.page(call, path).await? {
             return Ok(outcome);
         }
         let now = now();
@@ -238,6 +238,13 @@ impl Api {
             }
             _ => Err(Problem::not_found("resource")),
         }
+    }
+
+    /// Which titles are shown: those that do not play for anyone to operators only.
+    pub(super) fn shown_to(&self, call: &Call) -> impl Fn(&TitlePath) -> bool + use<> {
+        let access = self.settings.access.list();
+        let all = access.is_open_throughout() || matches!(self.requester(call, now()), Ok(Requester::Operator));
+        move |path| all || access.is_open(path.as_str())
     }
 
     fn requester(&self, call: &Call, now: Now) -> Result<Requester, Problem> {

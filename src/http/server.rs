@@ -34,6 +34,7 @@ use crate::http::event::{EventId, Named, Resumed};
 use crate::http::page::{Asset, POLICY};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
+use crate::library::cover::Cover;
 use crate::net::door::count_failed_handshake;
 use crate::net::{Door, Places, RequestId, now};
 
@@ -200,6 +201,7 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Resp
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
         Ok(Outcome::Page(asset, known)) => page(asset, known),
+        Ok(Outcome::Picture(cover)) => picture(cover),
         Ok(Outcome::Events(reach)) => events(&api, reach, call.headers.get("last-event-id").map(HeaderValue::as_bytes)),
         Err(problem) => refuse(&problem),
     }
@@ -238,6 +240,15 @@ fn page(asset: &'static Asset, known: bool) -> Response<Body> {
     if let Ok(tag) = HeaderValue::from_str(&asset.tag) {
         headers.insert(ETAG, tag);
     }
+    response
+}
+
+/// A picture out of a file of somebody: it is shown as what it is, and nothing in it is followed.
+fn picture(cover: Cover) -> Response<Body> {
+    let mut response = respond(StatusCode::OK, Some(cover.kind), full(Bytes::from(cover.octets)));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     response
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::library::cache::{Cache, Outcome};
 use crate::library::container;
+use crate::library::cover::{Cover, cover};
 use crate::library::facts::Facts;
 use crate::library::file::{Stamp, TitleFile};
 use crate::library::folder::is_not_served;
@@ -178,6 +179,18 @@ impl Entry {
             Err(TryLockError::WouldBlock) => return None,
         };
         title.upgrade().inspect(|title| self.shelf.keep(title))
+    }
+
+    /// The picture that its file carries of itself. Waits for the disk: not on a thread that must not wait.
+    pub fn cover(&self) -> Option<Cover> {
+        let file = self.shelf.root.join(self.path.as_str());
+        if self.list.is_some() || slides::is_slide_show(&file) {
+            return None;
+        }
+        let source = TitleFile::new(file, self.stamp);
+        // Kept open meanwhile.
+        let _open = source.file().ok()?;
+        cover(&source)
     }
 
     /// The title. Reads its index where nobody has it, and then waits for the disk: not on a thread that must not wait.

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod chain;
 pub mod codec;
 pub mod container;
+pub mod cover;
 pub mod elementary;
 mod entry;
 mod facts;

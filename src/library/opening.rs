@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::library::container::problem;
+use crate::library::cover::Cover;
 use crate::library::entry::{Entry, Form};
 use crate::library::folder::Library;
 use crate::library::title::{Problem, Title, TitlePath};
 
 /// Titles whose index is read at a time for those who ask.
 const AT_ONCE: usize = 32;
+/// Pictures that are read at a time, each of which may take 4 MB.
+const COVERS_AT_ONCE: usize = 4;
 
 type Outcome = Result<Arc<Title>, Problem>;
 /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
@@ -22,11 +25,12 @@ type UnderWay = HashMap<(usize, Form), watch::Receiver<Option<Outcome>>>;
 pub(crate) struct Opening {
     under_way: Mutex<UnderWay>,
     room: Semaphore,
+    covers: Semaphore,
 }
 
 impl Default for Opening {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+        Self { under_way: Mutex::default(), room: Semaphore::new(AT_ONCE), covers: Semaphore::new(COVERS_AT_ONCE) }
     }
 }
 
@@ -68,6 +72,13 @@ impl Library {
         let mut told = self.opening.ask(entry, form);
         let told = told.wait_for(Option::is_some).await;
         told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(problem("its index could not be read")))
+    }
+
+    /// The picture that an entry's file carries of itself. In the runtime only.
+    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Option<Cover> {
+        let _place = self.opening.covers.acquire().await.ok()?;
+        let entry = Arc::clone(entry);
+        tokio::task::spawn_blocking(move || entry.cover()).await.ok()?
     }
 }
 

@@ -8,6 +8,7 @@ use crate::http::authority::Requester;
 use crate::http::page::{QrError, asset, draw, playlist};
 use crate::http::problem::Problem;
 use crate::http::shape;
+use crate::library::TitlePath;
 
 /// Where QR codes are drawn: not a file, and not a call of the API.
 pub(in crate::http) const QR: &[&str] = &["page", "qr"];
@@ -19,10 +20,18 @@ struct QrBody {
 }
 
 impl Api {
-    /// What is open to all: the page's files, and playlists of titles. `None` for a path that is neither.
-    pub(in crate::http) fn page(&self, call: &Call, path: &[&str]) -> Result<Option<Outcome>, Problem> {
+    /// What is open to all: the page's files, and of titles that are shown their playlists and pictures. `None` for a path that is
+    /// none of these.
+    pub(in crate::http) async fn page(&self, call: &Call, path: &[&str]) -> Result<Option<Outcome>, Problem> {
         let outcome = match path {
-            ["titles", title @ ..] => self.m3u(call, &title.join("/"))?,
+            ["titles", title @ ..] => {
+                let title = title.join("/");
+                match (title.strip_suffix(".m3u"), title.strip_suffix(".picture")) {
+                    (Some(title), _) => self.m3u(call, title)?,
+                    (None, Some(title)) => self.picture(call, title).await,
+                    (None, None) => return Err(Problem::not_found("resource")),
+                }
+            }
             _ => match asset(path) {
                 Some(asset) => Outcome::Page(asset, asset.is_known(&call.headers)),
                 None => return Ok(None),
@@ -32,18 +41,24 @@ impl Api {
     }
 
     fn m3u(&self, call: &Call, title: &str) -> Result<Outcome, Problem> {
-        let title = title.strip_suffix(".m3u").ok_or_else(|| Problem::not_found("resource"))?;
-        let authority = self.rtsp_authority(call, None);
+        let (authority, is_shown) = (self.rtsp_authority(call, None), self.shown_to(call));
         let live = self.library.live().all();
-        let text = if let Some(live) = live.iter().find(|live| live.path.as_str() == title) {
+        let text = if let Some(live) = live.iter().find(|live| live.path.as_str() == title && is_shown(&live.path)) {
             playlist(title, &shape::title_url(&authority, &live.path), None)
         } else {
-            let entries = self.library.entries();
-            let entry = entries.iter().find(|entry| entry.path.as_str() == title).ok_or_else(|| Problem::not_found("title"))?;
+            let entry = TitlePath::new(title).filter(is_shown).and_then(|path| self.library.entry(&path));
+            let entry = entry.ok_or_else(|| Problem::not_found("title"))?;
             let seconds = entry.known().and_then(Result::ok).map(|facts| facts.duration.as_seconds());
             playlist(title, &shape::title_url(&authority, &entry.path), seconds)
         };
         Ok(Outcome::Text("audio/x-mpegurl; charset=utf-8", text))
+    }
+
+    /// The picture of a title. Where there is none, nothing: a browser that looks for one has not made a mistake.
+    async fn picture(&self, call: &Call, title: &str) -> Outcome {
+        let is_shown = self.shown_to(call);
+        let Some(entry) = TitlePath::new(title).filter(is_shown).and_then(|path| self.library.entry(&path)) else { return Outcome::Empty };
+        self.library.open_cover(&entry).await.map_or(Outcome::Empty, Outcome::Picture)
     }
 }
 
