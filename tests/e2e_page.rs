@@ -5,9 +5,9 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-use page_browser::{Browser, ESCAPE, RIGHT, TAB};
+use page_browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
 use serde_json::{Value, json};
 use support::film::{Film, library};
 use support::http;
@@ -62,9 +62,9 @@ fn wait_for_branches(operator: Operator<'_>, wanted: &[(&str, &str)]) {
     });
 }
 
-/// Opens the dialog and clicks the device at that address.
+/// Opens the dialog and clicks the device at that address; it is sent there unless somebody has to say yes.
 #[track_caller]
-fn send_to(browser: &Browser<'_>, address: &str, mode: &str) {
+fn send_to(browser: &Browser<'_>, address: &str, mode: &str, at_once: bool) {
     browser.click("article .move");
     browser.click(&format!("#move input[value={mode}]"));
     let mark = format!(
@@ -73,10 +73,10 @@ fn send_to(browser: &Browser<'_>, address: &str, mode: &str) {
     );
     browser.wait(&format!("{address} among the devices"), &mark);
     browser.click("#wanted");
-    browser.wait(
-        "the dialog to close",
-        "return !document.getElementById('move').open && (document.getElementById('wanted')?.removeAttribute('id'), true)",
-    );
+    browser.run("document.getElementById('wanted')?.removeAttribute('id')");
+    if at_once {
+        browser.wait("the dialog to close", "return !document.getElementById('move').open");
+    }
 }
 
 const A: &str = "10.15.0.10";
@@ -144,9 +144,9 @@ fn the_page_shows_what_plays_and_moves_it() {
     browser.click(".take-back");
     wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
     // There again, by click, and then to both.
-    send_to(&browser, B, "move");
+    send_to(&browser, B, "move", true);
     wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
-    send_to(&browser, A, "fork");
+    send_to(&browser, A, "fork", true);
     wait_for_branches(operator, &[(A, "current"), (B, "current")]);
     browser.look(1000, 900, "light");
     browser.picture("forked.png", None);
@@ -197,6 +197,7 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     let _other = Server::start(&scene.network.a, &library(), &["--config", config.to_str().expect("a name in UTF-8")]);
     browser.open(&format!("http://{A}:8080/"));
     browser.wait("the field", "return !document.getElementById('sign-in').hidden");
+    browser.click("#sign-in summary");
     for (token, wanted) in [("wrong", "return !document.getElementById('sign-in').hidden"), ("open sesame", "return true")] {
         browser.type_into("#token", token);
         browser.click("#sign-in button");
@@ -209,4 +210,88 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     // A refusal is told by the browser too; the page's policy has refused nothing.
     let refused: Vec<String> = browser.complaints().into_iter().filter(|complaint| !complaint.contains("401")).collect();
     assert_eq!(refused, [""; 0]);
+}
+
+/// What a question on the page says, once there is one.
+#[track_caller]
+fn question(browser: &Browser<'_>, asks: &str) {
+    let script = format!(
+        "const asked = document.querySelector('.question'); return asked !== null && asked.textContent.includes('{asks}') && asked.textContent"
+    );
+    browser.wait(asks, &script);
+}
+
+/// A device opens a take-over URL, and is asked about.
+fn ffmpeg(scene: &Scene, url: &str) -> Child {
+    let mut command = scene.network.b.command("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "warning", "-i", url, "-f", "null", "-"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts")
+}
+
+#[test]
+fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let config = folder.path().join("config.toml");
+    let configure =
+        |consent: &str| fs::write(&config, format!("[steering]\nconsent = \"{consent}\"\ntransition_ms = 15000\n")).expect("written");
+    configure("ask-holder");
+    let flags = ["--config", config.to_str().expect("a name in UTF-8")];
+    let Some(scene) = Scene::set_with(&library(), &flags) else { return };
+    let Some(browser) = Browser::start(&scene.network.server) else { return };
+    let operator = scene.operator();
+    browser.open(PAGE);
+    let a = Viewer::watch(&scene.network.a, &scene.url(V4, TITLE), Udp);
+    browser.wait("the session", "return document.querySelectorAll('article .flow svg').length === 2");
+    let takeover_url = || operator.takeover_url(&a.video().home, V4, "presentation");
+
+    // No, by keyboard alone: the question has the focus, and its first button is yes.
+    let refused = ffmpeg(&scene, &takeover_url());
+    question(&browser, &format!("{B} asks for {TITLE} (video and audio)"));
+    question(&browser, &a.video().home);
+    question(&browser, " s left");
+    assert_accessible(&browser, &axe(), "a question");
+    browser.picture("question.png", None);
+    for wanted in ["Yes", "No"] {
+        browser.press(TAB);
+        assert_eq!(browser.run("return document.activeElement.textContent"), wanted);
+    }
+    browser.press(ENTER);
+    let output = refused.wait_with_output().expect("ffmpeg ends");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("403"), "{told}");
+    browser.wait("no question", "return document.getElementById('questions').hidden");
+    wait_for_branches(operator, &[(A, "current")]);
+    a.tracks.iter().for_each(|track| drop(track.units()));
+
+    // Yes, which is found while something else has the screen.
+    browser.click("article .move");
+    let b = Player::Ffmpeg.play(&scene.network.b, &takeover_url(), Udp);
+    question(&browser, &format!("{B} asks for {TITLE}"));
+    browser.click("#move .yes");
+    wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
+    browser.press(ESCAPE);
+
+    // A move on the page waits for the device that is asked.
+    configure("ask-taker");
+    scene.server.hang_up();
+    wait_for("the change", SOON, || scene.server.has_logged("steering.consent").then_some(()));
+    send_to(&browser, A, "move", false);
+    browser.wait(
+        "to be told",
+        &format!("return document.getElementById('move-waiting').textContent === 'Waiting for the device at {A} to say yes.'"),
+    );
+    question(&browser, &format!("{A} would get {TITLE} (video and audio)"));
+    assert_accessible(&browser, &axe(), "a question in the dialog");
+    browser.picture("waiting.png", None);
+    wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
+    browser.click("#move .yes");
+    wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
+    browser.wait("the dialog to close", "return !document.getElementById('move').open");
+    assert_eq!(browser.complaints(), [""; 0]);
+
+    let session = operator.session();
+    operator.control(&session, "end", &json!({}));
+    let (received, film) = (b.end(SOON), Film::named(TITLE));
+    film.locate_pictures("B's pictures", &received.pictures);
+    a.tracks.iter().for_each(|track| drop(track.units()));
 }

@@ -19,6 +19,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Keys that have no letter (section 17.4.2).
 pub const TAB: &str = "\u{E004}";
+pub const ENTER: &str = "\u{E007}";
 pub const ESCAPE: &str = "\u{E00C}";
 pub const RIGHT: &str = "\u{E014}";
 

@@ -1,5 +1,6 @@
 // The page: the library, what plays, and moving it. All it knows is from the API; what it draws, it makes of elements and text.
 
+import { answerer, bind, heardConsent, readQuestions, tickQuestions, watchQuestions } from "./consent.js";
 import { draw } from "./drawing.js";
 import { watchDialog, openMove, seen } from "./move.js";
 import { ask, listen, useToken, whenUnauthorised } from "./server.js";
@@ -189,11 +190,11 @@ async function takeBack(made) {
   made.undo.hidden = true;
   made.quietUntil = performance.now() + 3000;
   try {
-    for (const { home, before, added } of steps) {
-      const path = `api/v1/home-addresses/${home}/bindings/`;
-      if (before === null) await ask("DELETE", path + added);
-      else await ask("PUT", path + before.bindingId, { careOf: before.careOf, mode: "move" });
-    }
+    await Promise.all(steps.map(({ home, before, added }) => {
+      if (before === null) return ask("DELETE", `api/v1/home-addresses/${home}/bindings/${added}`);
+      const waits = (question) => say(`Waiting for ${answerer(question)} to say yes.`);
+      return bind(home, before.bindingId, { careOf: before.careOf, mode: "move" }, waits);
+    }));
     say("It is back where it was.");
   } catch (error) {
     say(`It cannot be taken back: ${error.message}`);
@@ -227,7 +228,9 @@ function heard(name, event) {
   if (name !== "title") readSessions().catch(() => {});
 }
 
+  if (name === "consent") heardConsent(event);
 // --- running
+  if (name === "missed") readQuestions().catch(() => {});
 
 const waiting = new Set();
 function later(name, call, milliseconds) {
@@ -252,12 +255,13 @@ function tick() {
   if (ticks % 4 === 0 && cards.size > 0 && !document.hidden && at("sign-in").hidden) readSessions().catch(() => {});
 }
 
+  tickQuestions();
 function start() {
   readTitles().catch((error) => say(error.message));
   readSessions().catch(() => {});
   listen(heard, (there) => {
     at("connection").textContent = there ? "connected" : "no connection, trying again";
-    if (there) readSessions().catch(() => {});
+    if (there) readSessions().then(readQuestions).catch(() => {});
   });
 }
 
@@ -279,3 +283,4 @@ narrow.addEventListener("change", () => cards.forEach(drawFlows));
 watchDialog(() => readSessions().catch(() => {}));
 setInterval(tick, 250);
 start();
+watchQuestions((id) => cards.get(id)?.session);

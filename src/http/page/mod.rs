@@ -54,6 +54,7 @@ impl Asset {
 static INDEX: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/html; charset=utf-8", include_str!("index.html")));
 static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/css; charset=utf-8", include_str!("style.css")));
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("app.js")));
+static CONSENT: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("consent.js")));
 static DRAWING: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("drawing.js")));
 static SERVER: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("server.js")));
 static MOVE: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("move.js")));
@@ -66,6 +67,7 @@ pub fn asset(path: &[&str]) -> Option<&'static Asset> {
         [""] => Some(&INDEX),
         ["page", "style.css"] => Some(&STYLE),
         ["page", "app.js"] => Some(&SCRIPT),
+        ["page", "consent.js"] => Some(&CONSENT),
         ["page", "drawing.js"] => Some(&DRAWING),
         ["page", "server.js"] => Some(&SERVER),
         ["page", "move.js"] => Some(&MOVE),
@@ -79,10 +81,11 @@ pub fn asset(path: &[&str]) -> Option<&'static Asset> {
 mod tests {
     use super::*;
 
-    const ALL: [&[&str]; 8] = [
+    const ALL: [&[&str]; 9] = [
         &[""],
         &["page", "style.css"],
         &["page", "app.js"],
+        &["page", "consent.js"],
         &["page", "drawing.js"],
         &["page", "move.js"],
         &["page", "server.js"],

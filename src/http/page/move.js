@@ -1,37 +1,20 @@
-// The dialog that moves what plays: to a device that was seen, to an address, or to whoever opens a URL.
+// The dialog that moves what plays: to a device that has a name or was seen, to an address, or to whoever opens a URL.
 
+import { answerer, bind, placeQuestions } from "./consent.js";
 import { ask } from "./server.js";
 import { copy, make, say } from "./text.js";
 
-/** Branches of different flows that began so close together are one device's. */
-const TOGETHER_SECONDS = 1;
-const MAX_DEVICES = 20;
 const at = (id) => document.getElementById(id);
 
 let session = null;
 let moved = () => {};
-/** Devices that were seen since the page was opened: their care-ofs joined → `{kinds: {kind: {careOf, bindingId, home}}}`. */
-const devices = new Map();
 
-/** Learns where a session is, for later. */
+/** Learns what has become of a session. */
 export function seen(playing) {
-  if (session?.id === playing.id) session = playing;
-  const found = [];
-  for (const flow of playing.flows) {
-    for (const branch of flow.branches.filter((known) => known.transport === "udp" && known.bindingId > 0)) {
-      const host = branch.careOf.slice(0, branch.careOf.lastIndexOf(":"));
-      const same = found.find((device) => device.host === host && Math.abs(device.since - branch.sinceSeconds) < TOGETHER_SECONDS && !device.kinds[flow.track.kind]);
-      const device = same ?? { host, since: branch.sinceSeconds, kinds: {} };
-      if (!same) found.push(device);
-      device.kinds[flow.track.kind] = { careOf: branch.careOf, bindingId: branch.bindingId, home: flow.homeAddress };
-    }
-  }
-  for (const device of found) {
-    const key = Object.values(device.kinds).map((place) => place.careOf).sort().join(" ");
-    devices.delete(key);
-    devices.set(key, device);
-  }
-  if (devices.size > MAX_DEVICES) devices.delete(devices.keys().next().value);
+  if (session?.id !== playing.id) return;
+  session = playing;
+  // What has the focus does not go away.
+  if (at("move").open && !at("devices").matches(":focus-within")) showDevices();
 }
 
 /** The flows that are chosen. */
@@ -60,43 +43,82 @@ function problem(error) {
   at("move-problem").textContent = `${error.message}.${hint}`;
 }
 
-/** Flow by flow: where a device was not seen with that kind, two ports above the one before. */
+/** Tells who is waited for, in the dialog or where it was. */
+function waits(question) {
+  at("move-waiting").textContent = `Waiting for ${answerer(question)} to say yes.`;
+}
+
+/** All flows at once; where a device was not seen with that kind, two ports above the one before. */
 async function send(place) {
-  at("move-problem").textContent = "";
+  at("move-problem").textContent = at("move-waiting").textContent = "";
+  const [flows, how, moving] = [chosen(), mode(), session];
   try {
-    for (const [index, flow] of chosen().entries()) {
+    await Promise.all(flows.map((flow, index) => {
       const { careOf, bindingId } = place(flow, index);
       const own = flow.branches.find((branch) => branch.careOf === careOf);
       const id = own?.bindingId ?? (flow.branches.some((branch) => branch.bindingId === bindingId) || !bindingId ? freeBinding(flow) : bindingId);
-      await ask("PUT", `api/v1/home-addresses/${flow.homeAddress}/bindings/${id}`, { careOf, mode: mode() });
-    }
-    at("move").close();
+      return bind(flow.homeAddress, id, { careOf, mode: how }, waits);
+    }));
+    if (session === moving || session?.id === moving.id) at("move").close();
     moved();
+  } catch (error) {
+    if (at("move").open) problem(error);
+    else say(error.message);
+  }
+  at("move-waiting").textContent = "";
+}
+
+/** Each flow where that kind went before, else two ports above the one before. */
+function sendToDevice(places) {
+  const [first] = places;
+  let next = 0;
+  return send((flow, index) => {
+    if (first.kind === undefined) return { careOf: higher(first.careOf, 2 * index) };
+    const known = places.find((place) => place.kind === flow.track.kind);
+    if (known) return { careOf: known.careOf, bindingId: known.homeAddress === flow.homeAddress ? known.bindingId : 0 };
+    next += 2;
+    return { careOf: higher(first.careOf, next) };
+  });
+}
+
+/** In which states a device has flows of this session. */
+function statesAt(device) {
+  const branches = session.flows.flatMap((flow) => flow.branches);
+  return device.places.flatMap((place) => branches.filter((branch) => branch.careOf === place.careOf).map((branch) => branch.state));
+}
+
+function ago(seconds) {
+  if (seconds < 90) return "now or a moment ago";
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
+}
+
+function deviceShown(device) {
+  const states = statesAt(device);
+  const places = device.places.map((place) => [place.kind, place.careOf].filter(Boolean).join(" ")).join(", ");
+  const name = device.name ? `${device.name}, ${places}` : places;
+  const when = device.seenSecondsAgo === null ? [] : [states.length > 0 ? "has it now" : `seen ${ago(device.seenSecondsAgo)}`];
+  // What is being left can be had back as it stands.
+  if (!device.accepted && !states.includes("leaving")) {
+    const why = states.length > 0 ? when : [...when, "has to open the URL"];
+    return make("li", { className: "quiet" }, [name, ...why].join(", "));
+  }
+  const button = make("button", { type: "button", className: "device" }, [name, ...when].join(", "));
+  button.addEventListener("click", () => sendToDevice(device.places));
+  return make("li", {}, button);
+}
+
+async function showDevices() {
+  const opened = session.id;
+  try {
+    const devices = await ask("GET", "api/v1/devices");
+    if (session.id !== opened) return;
+    const items = devices.map(deviceShown);
+    const texts = (list) => [...list].map((item) => item.outerHTML).join();
+    if (texts(items) !== texts(at("devices").children)) at("devices").replaceChildren(...items);
+    at("devices").hidden = items.length === 0;
   } catch (error) {
     problem(error);
   }
-}
-
-function sendToDevice(device) {
-  const first = Object.values(device.kinds)[0].careOf;
-  let next = 0;
-  return send((flow) => {
-    const known = device.kinds[flow.track.kind];
-    if (known) return { careOf: known.careOf, bindingId: known.home === flow.homeAddress ? known.bindingId : 0 };
-    next += 2;
-    return { careOf: higher(first, next) };
-  });
-}
-
-function showDevices() {
-  const items = [...devices.values()].reverse().map((device) => {
-    const places = Object.entries(device.kinds).map(([kind, place]) => `${kind} ${place.careOf}`).join(", ");
-    const button = make("button", { type: "button", className: "device" }, places);
-    button.addEventListener("click", () => sendToDevice(device));
-    return make("li", {}, button);
-  });
-  at("devices").replaceChildren(...items);
-  at("devices").hidden = items.length === 0;
 }
 
 async function makeUrl() {
@@ -132,10 +154,12 @@ export function openMove(playing) {
   const radios = choices.map(([kind, name]) => make("label", {}, make("input", { type: "radio", name: "what", value: kind, checked: kind === "all" }), ` ${name}`));
   at("move-kinds").replaceChildren(...radios);
   at("move-heading").textContent = `Move ${playing.title} to…`;
-  at("move-problem").textContent = "";
+  at("move-problem").textContent = at("move-waiting").textContent = "";
   forgetUrl();
+  at("devices").replaceChildren();
   showDevices();
   at("move").showModal();
+  placeQuestions();
 }
 
 /** Makes the dialog work; `call` is called behind each move. */
