@@ -3,7 +3,7 @@
 import { answerer, bind, heardConsent, readQuestions, tickQuestions, watchQuestions } from "./consent.js";
 import { draw } from "./drawing.js";
 import { watchDialog, openMove, seen } from "./move.js";
-import { ask, listen, useToken, whenUnauthorised } from "./server.js";
+import { ask, listen, signIn, signOut, useToken, whenUnauthorised, whoIsSignedIn } from "./server.js";
 import { copy, duration, make, say } from "./text.js";
 
 const SHOWN_TITLES = 200;
@@ -28,10 +28,14 @@ function titleShown(title) {
   ];
   const item = make("li", {}, make("div", { className: "name" }, title.path), make("div", { className: "quiet" }, facts.filter(Boolean).join(" · ")));
   if (title.problem) item.append(make("p", { className: "problem" }, title.problem));
+  const place = `titles/${title.path.split("/").map(encodeURIComponent).join("/")}`;
+  const picture = make("img", { className: "picture", loading: "lazy", alt: "", src: `${place}.picture` });
+  picture.addEventListener("error", () => picture.remove());
+  item.prepend(picture);
   const copying = make("button", { type: "button" }, "Copy URL");
   copying.setAttribute("aria-label", `Copy the URL of ${title.path}`);
   copying.addEventListener("click", () => copy(title.url));
-  const file = make("a", { className: "button", href: `titles/${title.path.split("/").map(encodeURIComponent).join("/")}.m3u` }, "Open in a player");
+  const file = make("a", { className: "button", href: `${place}.m3u` }, "Open in a player");
   const vlc = make("a", { className: "button", href: `vlc://${title.url}` }, "VLC");
   file.setAttribute("aria-label", `Open ${title.path} in a player`);
   vlc.setAttribute("aria-label", `Open ${title.path} in VLC`);
@@ -224,13 +228,13 @@ function heardHandOver(event) {
 
 function heard(name, event) {
   if (name === "handover") heardHandOver(event);
+  if (name === "consent") heardConsent(event);
   if (name === "title" || name === "missed") later("titles", readTitles, 300);
+  if (name === "missed") readQuestions().catch(() => {});
   if (name !== "title") readSessions().catch(() => {});
 }
 
-  if (name === "consent") heardConsent(event);
 // --- running
-  if (name === "missed") readQuestions().catch(() => {});
 
 const waiting = new Set();
 function later(name, call, milliseconds) {
@@ -251,11 +255,11 @@ function tick() {
       if (seconds <= 0) made.undo.hidden = true;
     }
   }
+  tickQuestions();
   ticks += 1;
   if (ticks % 4 === 0 && cards.size > 0 && !document.hidden && at("sign-in").hidden) readSessions().catch(() => {});
 }
 
-  tickQuestions();
 function start() {
   readTitles().catch((error) => say(error.message));
   readSessions().catch(() => {});
@@ -265,22 +269,44 @@ function start() {
   });
 }
 
+async function showWho() {
+  const user = await whoIsSignedIn().catch(() => null);
+  at("signed-in").hidden = user === null;
+  at("signed-in-user").textContent = user ?? "";
+}
+
 whenUnauthorised((refused) => {
-  if (at("sign-in").hidden === false) at("sign-in-problem").textContent = refused.message;
+  if (at("sign-in").hidden === false && !at("sign-in-problem").textContent) at("sign-in-problem").textContent = refused.message;
   at("sign-in").hidden = false;
+  at("signed-in").hidden = true;
   at("connection").textContent = "not signed in";
 });
-at("sign-in").addEventListener("submit", (event) => {
+at("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
-  useToken(at("token").value);
-  at("token").value = at("sign-in-problem").textContent = "";
+  const [user, password, token] = ["user", "password", "token"].map((id) => at(id).value);
+  at("password").value = at("token").value = at("sign-in-problem").textContent = "";
+  try {
+    if (token) useToken(token);
+    else await signIn(user, password);
+  } catch (error) {
+    at("sign-in-problem").textContent = error.message;
+    at("password").focus();
+    return;
+  }
   at("sign-in").hidden = true;
+  await showWho();
   start();
+});
+at("sign-out").addEventListener("click", async () => {
+  await signOut().catch((error) => say(error.message));
+  // What is shown is for who is signed in.
+  location.reload();
 });
 at("search").addEventListener("input", showTitles);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && at("sign-in").hidden) readSessions().catch(() => {}); });
 narrow.addEventListener("change", () => cards.forEach(drawFlows));
+watchQuestions((id) => cards.get(id)?.session);
 watchDialog(() => readSessions().catch(() => {}));
 setInterval(tick, 250);
+await showWho();
 start();
-watchQuestions((id) => cards.get(id)?.session);

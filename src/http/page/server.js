@@ -1,7 +1,13 @@
-// Asks the server, and hears its events. A refusal for want of a right (401) is met in one place, `unauthorised`; a token is kept in
-// this module's memory and nowhere else.
+// Asks the server, and hears its events. A refusal for want of a right (401) is met in one place, `unauthorised`. A token is kept in
+// this module's memory and nowhere else. Who is signed in has a cookie that no script sees; what proves that a call comes from this
+// page (`X-CSRF-Token`) is in memory too, and asked for again where the page was loaded again.
+
+/** That somebody has signed in here is remembered, so that nobody else is asked for a session; who it is, is not. */
+const SIGNED_IN = "flowsteer-signed-in";
 
 let token = null;
+/** `{user, csrf}` of who is signed in. */
+let login = null;
 let unauthorised = () => {};
 
 export class Refused extends Error {
@@ -15,13 +21,64 @@ export class Refused extends Error {
 export function whenUnauthorised(call) { unauthorised = call; }
 export function useToken(text) { token = text; }
 
-async function send(path, options = {}) {
+async function refusal(answer) {
+  return new Refused(answer.status, await answer.json().catch(() => ({})));
+}
+
+function signedIn(found) {
+  login = found;
+  if (found) localStorage.setItem(SIGNED_IN, "1");
+  else localStorage.removeItem(SIGNED_IN);
+}
+
+async function findLogin() {
+  const answer = await fetch("api/v1/login", { credentials: "same-origin", cache: "no-store" });
+  signedIn(answer.ok ? await answer.json() : null);
+}
+
+/** Who is signed in, also by an earlier visit; null for nobody. */
+export async function whoIsSignedIn() {
+  if (login === null && token === null && localStorage.getItem(SIGNED_IN)) await findLogin();
+  return login?.user ?? null;
+}
+
+/** Signs in; a refusal is thrown. */
+export async function signIn(user, password) {
+  const body = JSON.stringify({ user, password });
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch("api/v1/login", { method: "POST", body, headers, credentials: "same-origin", cache: "no-store" });
+  if (!answer.ok) throw await refusal(answer);
+  token = null;
+  signedIn(await answer.json());
+}
+
+/** Ends the session, and forgets the token. */
+export async function signOut() {
+  if (login) await send("api/v1/logout", { method: "POST" });
+  token = null;
+  signedIn(null);
+}
+
+function attempt(path, options) {
   const headers = { ...options.headers };
   if (token) headers.Authorization = `Bearer ${token}`;
-  const answer = await fetch(path, { ...options, headers, credentials: "same-origin", cache: "no-store" });
+  if (login && options.method && options.method !== "GET") headers["X-CSRF-Token"] = login.csrf;
+  return fetch(path, { ...options, headers, credentials: "same-origin", cache: "no-store" });
+}
+
+async function send(path, options = {}) {
+  let answer = await attempt(path, options);
+  // There may be a session that this page does not know of yet.
+  if (answer.status === 403 && !token && !login && options.method && options.method !== "GET") {
+    await findLogin();
+    if (login) answer = await attempt(path, options);
+  }
   if (answer.ok) return answer;
-  const refused = new Refused(answer.status, await answer.json().catch(() => ({})));
-  if (answer.status === 401) unauthorised(refused);
+  const refused = await refusal(answer);
+  if (answer.status === 401) {
+    signedIn(null);
+    unauthorised(refused);
+  }
   throw refused;
 }
 
