@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use page_browser::{Browser, ENTER, ESCAPE, RIGHT, TAB};
+use page_browser::{Browser, DOWN, ENTER, ESCAPE, RIGHT, TAB};
 use serde_json::{Value, json};
 use support::film::{Film, library};
 use support::http;
@@ -163,28 +163,46 @@ fn the_page_shows_what_plays_and_moves_it() {
         film.locate_frames(&format!("{whose}'s sound"), &received.frames);
     }
     assert_eq!(browser.complaints(), [""; 0]);
+    let foreign = "return performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith(location.origin)).length";
+    assert_eq!(browser.run(foreign), 0, "no other host is asked");
 
-    seek_by_keyboard(&scene, &browser);
+    go_by_keyboard(&scene, &browser);
     ask_for_a_token(&scene, &browser);
 }
 
-/// Finds the position with Tab alone, and moves it with the arrow keys.
+/// Seeks, pauses, forks and takes it back, all by keyboard.
 #[track_caller]
-fn seek_by_keyboard(scene: &Scene, browser: &Browser<'_>) {
+fn go_by_keyboard(scene: &Scene, browser: &Browser<'_>) {
     browser.open(PAGE);
     let _viewer = Viewer::watch(&scene.network.a, &scene.url(V4, TITLE), Udp);
     browser.wait("the session", "return document.querySelector('article .position') !== null");
-    let reached = (0..40).any(|_| {
-        browser.press(TAB);
-        browser.run("return document.activeElement.classList.contains('position')") == true
-    });
-    assert!(reached, "Tab comes to the position");
+    browser.tab("focused.classList.contains('position')");
     (0..30).for_each(|_| browser.press(RIGHT));
     // A key picture every two seconds.
     let at_thirty = || scene.operator().session()["positionSeconds"].as_f64().filter(|at| *at > 27.0);
     wait_for("the film to go on there", SOON, at_thirty);
     let spoken = browser.run("return document.activeElement.getAttribute('aria-valuetext')");
     assert!(spoken.as_str().is_some_and(|text| text.contains(" of 1:00")), "{spoken}: the focus stays there");
+    browser.press(TAB);
+    for state in ["paused", "playing"] {
+        browser.press(" ");
+        browser.wait(state, &format!("return document.querySelector('.state').textContent === '{state}'"));
+    }
+    // Loopback is trusted, whoever is there.
+    browser.press(TAB);
+    browser.press(ENTER);
+    browser.wait("the dialog", "return document.getElementById('move').open");
+    browser.tab("focused.name === 'mode'");
+    browser.press(DOWN);
+    browser.tab("focused.id === 'care-of'");
+    "127.0.0.1:7000".chars().for_each(|key| browser.press(&key.to_string()));
+    browser.press(ENTER);
+    wait_for_branches(scene.operator(), &[(A, "current"), ("127.0.0.1", "current")]);
+    browser.wait("the way back", "return !document.querySelector('.undo').hidden");
+    assert_eq!(browser.run("return document.activeElement.className"), "move", "the focus is back where it was");
+    browser.tab("focused.className === 'take-back'");
+    browser.press(ENTER);
+    wait_for_branches(scene.operator(), &[(A, "current")]);
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

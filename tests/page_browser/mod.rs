@@ -22,6 +22,7 @@ pub const TAB: &str = "\u{E004}";
 pub const ENTER: &str = "\u{E007}";
 pub const ESCAPE: &str = "\u{E00C}";
 pub const RIGHT: &str = "\u{E014}";
+pub const DOWN: &str = "\u{E015}";
 
 /// One browser; it ends when dropped.
 pub struct Browser<'a> {
@@ -118,6 +119,17 @@ impl<'a> Browser<'a> {
     pub fn press(&self, key: &str) {
         let actions = json!([{ "type": "key", "id": "keyboard", "actions": [{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }] }]);
         self.post("actions", &json!({ "actions": actions }));
+    }
+
+    /// Goes with Tab until that holds of the element that has the focus, as `focused`.
+    #[track_caller]
+    pub fn tab(&self, wanted: &str) {
+        let script = format!("const focused = document.activeElement; return Boolean({wanted});");
+        let reached = (0..60).any(|_| {
+            self.press(TAB);
+            self.run(&script) == true
+        });
+        assert!(reached, "Tab comes to {wanted}");
     }
 
     /// Says yes to what the page asks.
