@@ -18,6 +18,7 @@ mod passwd;
 mod reload;
 pub mod serve;
 mod signals;
+mod supervisor;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

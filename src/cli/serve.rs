@@ -21,7 +21,7 @@ use crate::cli::consents::{consent_rules, heed, vouch};
 use crate::cli::identity;
 use crate::cli::mdns::{Listeners, Mdns};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::cli::{log, signals};
+use crate::cli::{log, signals, supervisor};
 use crate::config::{CareOfTest, Config, DeviceConfig, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
@@ -243,10 +243,25 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     drop(out);
 
     let (running, steering) = (config.clone(), Arc::clone(&steering));
-    let reload =
-        Reload { reread, running, steering, names, store, kept, signalling, cameras, publishers, access, mdns, identity, vouchers, set_level };
+    let reload = Reload {
+        reread,
+        running,
+        steering,
+        names,
+        store,
+        kept,
+        signalling,
+        cameras,
+        publishers,
+        access,
+        mdns,
+        identity,
+        vouchers,
+        set_level,
+    };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
     signals::wait(&watch_library, watch_config, reload, &stage).await?;
+    supervisor::stopping(Duration::ZERO);
     let _ = stop.send(true);
     upkeep_task.abort();
     if let Some(task) = identity_task {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use crate::cli::config_file::ConfigWatch;
 use crate::cli::reload::Reload;
+use crate::cli::supervisor;
 use crate::library::watch::Watch;
 use crate::playback::Stage;
 
@@ -21,6 +22,8 @@ pub async fn wait(library: &Watch, mut file: ConfigWatch, mut reload: Reload, st
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // Not before: until they are heard, signals end the process.
+    supervisor::ready();
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -28,11 +31,13 @@ pub async fn wait(library: &Watch, mut file: ConfigWatch, mut reload: Reload, st
             _ = hang_up.recv() => library.rescan(),
             () = file.changed() => tracing::info!("the configuration's file has changed"),
         }
+        supervisor::reloading();
         reload = tokio::task::spawn_blocking(move || {
             reload.run();
             reload
         })
         .await?;
+        supervisor::ready();
     }
     // Who looks for a server finds one that begins something.
     reload.mdns.withdraw();
@@ -44,6 +49,7 @@ pub async fn wait(library: &Watch, mut file: ConfigWatch, mut reload: Reload, st
 
 /// Lets what plays play on, for so long at most, while nothing new begins; a second signal ends that.
 async fn drain(patience: Duration, stage: &Stage, terminate: &mut Signal, interrupt: &mut Signal) {
+    supervisor::stopping(patience);
     stage.drain();
     let count = async || stage.snapshots().await.map_or(0, |snapshots| snapshots.len());
     tracing::info!(sessions = count().await, "nothing new begins, what plays may play on for {} s", patience.as_secs());
