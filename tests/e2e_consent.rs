@@ -365,6 +365,18 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     assert_eq!(bound.status, 200, "{}", bound.text());
 }
 
+/// What the event stream tells of questions from now on, to who listens there.
+fn listen(host: &Host, server: IpAddr, query: &str) -> impl Iterator<Item = Value> + use<> {
+    let mut stream = host.run(|| TcpStream::connect((server, 8080))).expect("the API takes connections");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+    write!(stream, "GET /api/v1/events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the request is taken");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line comes in time"));
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+    let data = lines.filter_map(|line| line.strip_prefix("data: ").map(|data| serde_json::from_str::<Value>(data).expect("JSON")));
+    data.filter(|data| data["taker"].is_string())
+}
+
 #[test]
 fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
     let config = "[steering]\nconsent = \"ask-taker\"\ntrusted_care_of = [\"10.15.0.0/16\", \"2001:db8:f10::/64\"]\n";
@@ -384,12 +396,15 @@ fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
         let server = format!("http://{}", SocketAddr::new(scene.network.server.address(family), 8080));
         done(flowsteer(b).args(["--server", &server, "answer", id, word]).output().expect("the binary runs"));
     };
+    let server = scene.network.server.address(V4);
+    let (mut told_a, mut told_b) = (listen(a, server, "?asked=taker"), listen(b, server, "?asked=taker"));
     let waits = bind(V4, &v4);
     assert_eq!((waits.status, &waits.json()["consent"]["asked"]), (202, &json!("taker")), "{}", waits.text());
     assert!(!waits.text().contains("answerKey"), "who asks may not answer: {}", waits.text());
     let list = |host| ask(host, &scene, V4, "GET", "/api/v1/consents", "", None).json();
     assert_eq!(list(a), json!([]));
-    let asked = list(b)[0].clone();
+    let (heard, asked) = (told_b.next().expect("an event"), list(b)[0].clone());
+    assert_eq!((&heard["event"], &heard["id"], heard.get("answerKey")), (&json!("asked"), &asked["id"], None), "{heard:#}");
     let (id, key) = (asked["id"].as_str().expect("an id"), asked["answerKey"].as_str().expect("a key"));
     let target = format!("/api/v1/consents/{id}");
     let answer = |host, body: &Value| ask(host, &scene, V4, "POST", &target, "", Some(body)).status;
@@ -398,6 +413,7 @@ fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
     assert_eq!(answer(b, &json!({ "answer": "yes", "key": "0".repeat(32) })), 404);
     assert_a_is_left_alone(&scene, &watching);
     say(V4, id, "no");
+    assert_eq!(told_b.next().expect("an event")["answer"], json!("no"));
     let refused = bind(V4, &v4);
     assert!(refused.status == 403 && refused.text().contains("consent-refused"), "{}", refused.text());
     let waits = bind(V6, &v6);
@@ -406,6 +422,11 @@ fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
     assert_eq!(at_b.count(), 0, "no media before the yes, and none by it");
     assert_eq!(bind(V6, &v6).status, 200);
     at_b.wait_for("packets", SOON, |arrived| (arrived.rtp.len() > 50).then_some(()));
+    // A has heard of nothing but what it is asked itself.
+    let back = json!({ "careOf": SocketAddr::new(a.address(V4), 40_000).to_string() });
+    let waits = scene.operator().put(&format!("/api/v1/home-addresses/{home}/bindings/8"), &back);
+    assert_eq!(waits.status, 202, "{}", waits.text());
+    assert_eq!(told_a.next().expect("an event")["id"], waits.json()["consent"]["id"]);
     // Who opens a URL has said yes by that.
     assert_eq!(set_up(a, &takeover_url(&scene, &watching)).status, 200);
 }
@@ -421,14 +442,7 @@ fn a_reload_changes_who_is_asked_and_only_so_many_are() {
     std::fs::write(folder.path().join("f.toml"), "[steering]\nconsent = \"ask-holder\"\n").expect("written");
     scene.server.hang_up();
     wait_for("the reload", SOON, || scene.server.has_logged("the configuration was read again").then_some(()));
-    let events = scene.network.server.run(|| {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 8080)).expect("the API takes connections");
-        stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
-        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the request is taken");
-        stream
-    });
-    let mut lines = BufReader::new(events).lines().map(|line| line.expect("a line comes in time"));
-    lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+    let mut told_of = listen(&scene.network.server, Ipv4Addr::LOCALHOST.into(), "");
 
     // Each token is another wish.
     let port = PortPair::open(b, b.address(V4), &Arc::new(Recording::default()));
@@ -446,10 +460,9 @@ fn a_reload_changes_who_is_asked_and_only_so_many_are() {
     assert_eq!(bind(&urls[1]).status, 200);
     let mut told = Vec::new();
     while told.len() < 6 {
-        let line = lines.next().expect("events");
-        let Some(data) = line.strip_prefix("data: ").filter(|data| data.contains("\"taker\"")) else { continue };
-        assert!(urls.iter().all(|url| !data.contains(token(url))) && !data.contains("answerKey"), "no secrets: {data}");
-        let data: Value = serde_json::from_str(data).expect("JSON");
+        let data = told_of.next().expect("events");
+        let text = data.to_string();
+        assert!(urls.iter().all(|url| !text.contains(token(url))) && !text.contains("answerKey"), "no secrets: {data}");
         told.push((data["event"].as_str().expect("a word").to_owned(), data["answer"].as_str().map(str::to_owned)));
     }
     let expected = [("asked", None); 4].into_iter().chain([("answered", Some("no")), ("answered", Some("yes"))]);

@@ -222,6 +222,10 @@ impl Api {
                 let accepts = |place: SocketAddr| self.steering.is_trusted(place);
                 Outcome::shown(200, &self.devices.shown(&self.settings.devices, accepts, now.mono))
             }
+            // A device needs no key to hear what it is asked.
+            ["api", "v1", "events"] if matches!(who, Requester::Anybody) && call.uri.query() == Some("asked=taker") => {
+                Ok(Outcome::Events(Reach::Asked(call.peer.ip())))
+            }
             ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {

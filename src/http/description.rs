@@ -149,6 +149,12 @@ fn parameter(parameter: &Parameter) -> Value {
                             how many are lost.",
             "schema": { "type": "string" },
         }),
+        Parameter::Asked => json!({
+            "name": "asked",
+            "in": "query",
+            "description": "`taker`: without any key, the questions whether the asker's own address is to have a flow.",
+            "schema": { "type": "string", "enum": ["taker"] },
+        }),
         Parameter::Rtp => json!({
             "name": "rtp",
             "in": "query",

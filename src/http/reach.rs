@@ -1,4 +1,6 @@
-//! Which events a listener is told: operators all, others those of their own home addresses.
+//! Which events a listener is told: operators all, others those of their own home addresses, a device what it is asked.
+
+use std::net::IpAddr;
 
 use crate::http::authority::Requester;
 use crate::http::event::ApiEvent;
@@ -15,6 +17,8 @@ pub enum Reach {
     Key(Key, Vec<HomeAddress>),
     /// What happens to the home addresses of a token.
     Token(Vec<VerifiedGrant>),
+    /// Questions to the device at that address, whether it is to have a flow.
+    Asked(IpAddr),
 }
 
 impl Reach {
@@ -45,10 +49,11 @@ impl Reach {
             Self::All => true,
             Self::Key(key, homes) => homes.contains(&home) && (released || steering.is_home_key(home, key, now)),
             Self::Token(grants) => grants.iter().any(|grant| grant.home == home && (released || steering.is_good(grant, now))),
+            Self::Asked(device) => event.name == "consent" && event.data["asked"] == "taker" && event.data["taker"] == device.to_string(),
         };
         if released {
             match self {
-                Self::All => {}
+                Self::All | Self::Asked(_) => {}
                 Self::Key(_, homes) => homes.retain(|own| *own != home),
                 Self::Token(grants) => grants.retain(|grant| grant.home != home),
             }
@@ -59,7 +64,7 @@ impl Reach {
     /// Whether nothing more can come: every right has ended.
     pub fn is_over(&self, steering: &BindingCache, now: Now) -> bool {
         match self {
-            Self::All => false,
+            Self::All | Self::Asked(_) => false,
             // A key ends with its home address, and that is told: it is waited for, though other events come before it.
             Self::Key(_, homes) => homes.is_empty(),
             Self::Token(grants) => !grants.iter().any(|grant| steering.is_good(grant, now)),

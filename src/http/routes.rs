@@ -62,6 +62,8 @@ pub(super) struct Gives {
 pub(super) enum Parameter {
     /// `Last-Event-ID`.
     LastEventId,
+    /// `?asked=`.
+    Asked,
     /// `?rtp=`.
     Rtp,
 }
@@ -196,7 +198,7 @@ pub(super) const ROUTES: &[Route] = &[
         )
     },
     Route {
-        parameters: &[Parameter::LastEventId],
+        parameters: &[Parameter::LastEventId, Parameter::Asked],
         ..get(
             "/api/v1/events",
             "events",

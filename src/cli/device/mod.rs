@@ -144,7 +144,11 @@ fn meaning(status: Status) -> String {
 /// What the person at the device can do about it.
 fn advice(status: Status) -> String {
     match status {
-        Status::NOT_PERMITTED => "that binding is another device's, or the key does not reach so far: take another --bid".into(),
+        Status::NOT_PERMITTED => {
+            "that binding is another device's, or the key does not reach so far: take another --bid; or somebody has to say yes first: do the \
+             same again once that is said"
+                .into()
+        }
         Status::RESOURCES => "the server has no room for more: release what is not needed, or try again later".into(),
         Status::NOT_OF_POOL => "the address is not the server's to give, or not free: reserve without --home".into(),
         Status::ADDRESS_HELD => "reserve without --home, or with the key that holds it".into(),
