@@ -278,7 +278,11 @@ async fn hold(
     holds: &Arc<AtomicU64>,
 ) -> io::Result<Held> {
     let until = Instant::now() + HOLD;
-    let Some(waiting) = held.held.and_then(|question| service.wait_for(question)) else { return Ok(Held::Withheld(None)) };
+    let Some(question) = held.held.and_then(|question| service.question(question)) else {
+        // It was answered at once.
+        return Ok(Held::Answered(None));
+    };
+    let Some(waiting) = service.wait_for(question) else { return Ok(Held::Withheld(None)) };
     let mut behind: Option<Request> = None;
     while waiting.is_asked() && Instant::now() < until {
         while behind.is_none() && !sending.is_behind(ANSWERS) {

@@ -26,10 +26,15 @@ impl Service {
         self.steering.consent_to(&wish, None, now()).map_err(Refusal::from)
     }
 
-    /// A request waits for the answer to a question from now on; `None` where that is open no more, or too many wait.
-    pub fn wait_for(&self, question: QuestionId) -> Option<Waiting> {
-        let question = self.steering.open_question(question, now())?;
-        self.steering.hold_question(question.id).then(|| Waiting { steering: Arc::clone(&self.steering), question, comes_back: false })
+    /// The open question of that name.
+    pub fn question(&self, question: QuestionId) -> Option<Question> {
+        self.steering.open_question(question, now())
+    }
+
+    /// A request waits for the answer to a question from now on; `None` where too many do.
+    pub fn wait_for(&self, question: Question) -> Option<Waiting> {
+        let waits = self.steering.hold_question(question.id);
+        waits.then(|| Waiting { steering: Arc::clone(&self.steering), question, comes_back: false })
     }
 
     /// Whether a request is answered though one before it waits: it asks for what holds in any case, or is about a session that there
