@@ -138,7 +138,7 @@ impl Api {
 }
 
 /// Whether the device at that address is asked. Who reads the question there learns its key, and answers with that: a page of another
-/// site can neither read it nor send it.
+/// site in a browser there cannot answer without having read it.
 fn is_taker(question: &Question, peer: IpAddr) -> bool {
     question.decider == Decider::Taker && peer == question.taker
 }
