@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument as _;
 
@@ -28,6 +28,8 @@ const SWEEP: Duration = Duration::from_millis(500);
 const ANSWERS: usize = 256 * 1024;
 /// How often it is looked whether a question has been answered.
 const LOOK: Duration = Duration::from_millis(20);
+/// For how long requests of one connection are answered before those of others have their turn.
+const BUSY: Duration = Duration::from_millis(1);
 /// Octets that are read behind a request which waits for consent.
 const READ_AHEAD: usize = 64 * 1024;
 
@@ -158,6 +160,7 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
     let mut turn = Turn::default();
     // Read while another one waited for consent.
     let mut behind = None;
+    let mut since = Instant::now();
     loop {
         loop {
             match behind.take().map_or_else(|| decoder.next_item(), |request| Ok(Some(Item::Request(request)))) {
@@ -202,6 +205,11 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                 }
             }
             deadline = None;
+        }
+        // Who always has something to say would keep others from being heard.
+        if since.elapsed() >= BUSY {
+            yield_now().await;
+            since = Instant::now();
         }
         link.end_unrecorded(now().mono);
         let until = match decoder.is_partial() {
