@@ -72,7 +72,12 @@ fn sessions_that_come_and_go_leave_nothing_behind() {
     wave();
     let (first, second) = (wave(), wave());
     assert!(second.0 <= first.0 + first.0 / 10, "memory grows: {} KiB, then {} KiB", first.0, second.0);
-    assert!(second.1 <= first.1, "descriptors: {}, then {}", first.1, second.1);
+    // Sockets are closed a little behind their sessions.
+    let start = Instant::now();
+    while server.taken().1 > first.1 {
+        assert!(start.elapsed() < SOON, "descriptors: {}, then {}", first.1, server.taken().1);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let seen = watched.since(mark);
     assert!(seen.lost == 0 && seen.p99 < LATE_MS, "{seen:?}");
 }

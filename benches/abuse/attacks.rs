@@ -3,6 +3,7 @@
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flowsteer::mobility::wire::{BindingIdentifier, BindingUpdate, HomeNetworkPrefix, Lifetime, Message, Options, UpdateFlags};
@@ -226,8 +227,35 @@ fn large_bodies(target: &Target<'_>) -> Sent {
     Sent { what: "bodies", count: answers.len(), span: start.elapsed(), answer: tally(&answers) }
 }
 
+/// Does something, and how long a new player waits for an answer meanwhile, at the most.
+fn beside_somebody_new<T>(target: &Target<'_>, attack: impl FnOnce() -> T) -> (T, Duration) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let new = scope.spawn(|| {
+            let mut most = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                somebody_new_is_answered(target.server);
+                most = most.max(start.elapsed());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        });
+        let done = attack();
+        over.store(true, Ordering::Relaxed);
+        (done, new.join().expect("it is answered"))
+    })
+}
+
 /// Sends the same octets over some connections as fast as they are taken; how often. `reads`: the answers are taken, too.
-fn pour(target: &Target<'_>, octets: &[u8], connections: usize, reads: bool) -> (usize, Duration) {
+fn pour(target: &Target<'_>, octets: &[u8], connections: usize, reads: bool) -> (usize, Duration, String) {
+    let ((whole, span), new) = beside_somebody_new(target, || pour_alone(target, octets, connections, reads));
+    // Where all attacks are made at once, the others count as well.
+    assert!(target.rate.is_some() || new < Duration::from_millis(500), "somebody new waits for {new:.2?}");
+    (whole, span, format!("somebody new within {new:.1?}"))
+}
+
+fn pour_alone(target: &Target<'_>, octets: &[u8], connections: usize, reads: bool) -> (usize, Duration) {
     let mut open: Vec<(TcpStream, usize)> =
         (0..connections).map(|number| (connect(target.server.rtsp, attacker(10 + number)), 0)).collect();
     open.iter().for_each(|(connection, _)| connection.set_nonblocking(true).expect("possible"));
@@ -252,7 +280,6 @@ fn pour(target: &Target<'_>, octets: &[u8], connections: usize, reads: bool) -> 
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    somebody_new_is_answered(target.server);
     (whole, start.elapsed())
 }
 
@@ -266,13 +293,13 @@ fn requests(server: &Server) -> Vec<u8> {
 }
 
 fn pipelined(target: &Target<'_>) -> Sent {
-    let (blocks, span) = pour(target, &requests(target.server), 8, true);
-    Sent { what: "requests", count: blocks * BLOCK, span, answer: "answered".into() }
+    let (blocks, span, new) = pour(target, &requests(target.server), 8, true);
+    Sent { what: "requests", count: blocks * BLOCK, span, answer: format!("answered, {new}") }
 }
 
 fn pipelined_unread(target: &Target<'_>) -> Sent {
-    let (blocks, span) = pour(target, &requests(target.server), 8, false);
-    Sent { what: "requests", count: blocks * BLOCK, span, answer: "not read on".into() }
+    let (blocks, span, new) = pour(target, &requests(target.server), 8, false);
+    Sent { what: "requests", count: blocks * BLOCK, span, answer: format!("not read on, {new}") }
 }
 
 /// Interleaved frames on channels that nobody has, with what is nothing.
@@ -284,8 +311,8 @@ fn interleaved_junk(target: &Target<'_>) -> Sent {
         octets
     };
     let block: Vec<u8> = (0..BLOCK).flat_map(frame).collect();
-    let (blocks, span) = pour(target, &block, 4, true);
-    Sent { what: "frames", count: blocks * BLOCK, span, answer: "dropped".into() }
+    let (blocks, span, new) = pour(target, &block, 4, true);
+    Sent { what: "frames", count: blocks * BLOCK, span, answer: format!("dropped, {new}") }
 }
 
 /// TLS handshakes that end when the server has signed its part.
