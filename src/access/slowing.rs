@@ -121,7 +121,7 @@ mod tests {
                 wait += 125;
             }
             waits.push(wait);
-            now = now + Duration::from_millis(wait);
+            now += Duration::from_millis(wait);
         }
         assert_eq!(waits, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000]);
         for other in ["192.0.2.2", "2001:db8::1"] {
@@ -163,7 +163,7 @@ mod tests {
             let (mut slowing, guesser) = (Slowing::default(), address("192.0.2.1"));
             let mut now = at(0);
             for pause in pauses {
-                now = now + Duration::from_millis(pause);
+                now += Duration::from_millis(pause);
                 slowing.note(guesser, now);
                 prop_assert!(slowing.may_try(guesser, now + LONGEST));
             }
