@@ -4,6 +4,7 @@ mod page_browser;
 mod support;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -84,7 +85,11 @@ const B: &str = "10.15.0.11";
 
 #[test]
 fn the_page_shows_what_plays_and_moves_it() {
-    let Some(scene) = Scene::set_with(&library(), &["--transition", "5000"]) else { return };
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let config = folder.path().join("config.toml");
+    fs::write(&config, format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n")).expect("written");
+    let flags = ["--transition", "5000", "--config", config.to_str().expect("a name in UTF-8")];
+    let Some(scene) = Scene::set_with(&library(), &flags) else { return };
     let Some(browser) = Browser::start(&scene.network.server) else { return };
     let (operator, axe) = (scene.operator(), axe());
     browser.look(1000, 900, "light");
@@ -150,6 +155,8 @@ fn the_page_shows_what_plays_and_moves_it() {
     wait_for_branches(operator, &[(A, "current"), (B, "current")]);
     browser.look(1000, 900, "light");
     browser.picture("forked.png", None);
+    browser.click(&format!("button[data-host='{B}']"));
+    wait_for_branches(operator, &[(A, "current")]);
     browser.click("article .end");
     browser.accept();
     browser.wait("nothing to play", "return document.querySelectorAll('article').length === 0");
@@ -203,6 +210,19 @@ fn go_by_keyboard(scene: &Scene, browser: &Browser<'_>) {
     browser.tab("focused.className === 'take-back'");
     browser.press(ENTER);
     wait_for_branches(scene.operator(), &[(A, "current")]);
+    // A device of the configuration, and what comes there.
+    let sockets = [7000, 7002].map(|port| scene.network.b.run(|| UdpSocket::bind((B, port))).expect("a free port"));
+    browser.tab("focused.className === 'move'");
+    browser.press(ENTER);
+    browser.wait("the device", "return document.querySelector('#devices button')?.textContent.startsWith('Kitchen')");
+    browser.tab("focused.textContent.startsWith('Kitchen')");
+    browser.press(ENTER);
+    wait_for_branches(scene.operator(), &[(A, "leaving"), (B, "current")]);
+    for socket in sockets {
+        socket.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+        let length = socket.recv(&mut [0; 2048]).expect("packets come there");
+        assert!(length > 12, "with something in them");
+    }
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -81,10 +81,11 @@ function card(session) {
   const ending = make("button", { type: "button", className: "end" }, "End");
   for (const [button, does] of [[moving, "Move"], [ending, "End"]]) button.setAttribute("aria-label", `${does} ${session.title}${does === "Move" ? " to…" : ""}`);
   const undo = make("div", { className: "row undo", hidden: true });
+  const stops = make("div", { className: "row", hidden: true });
   const flows = make("div", { className: "flow" });
-  const root = make("article", {}, heading, state, position, make("div", { className: "row" }, toggle, moving, ending, time), undo, flows);
+  const root = make("article", {}, heading, state, position, make("div", { className: "row" }, toggle, moving, ending, time), undo, stops, flows);
   root.setAttribute("aria-label", session.title);
-  const made = { root, state, position, time, toggle, undo, flows, session, held: false };
+  const made = { root, state, position, time, toggle, undo, stops, stopsShown: "", flows, session, held: false };
   position.addEventListener("input", () => { made.held = true; timeShown(made, Number(position.value)); });
   position.addEventListener("change", () => {
     control(id, "seek", { positionSeconds: Number(position.value) }).finally(() => { made.held = false; });
@@ -124,7 +125,39 @@ function update(made, session) {
     made.position.value = String(Math.floor(session.positionSeconds));
     timeShown(made, session.positionSeconds);
   }
+  showStops(made);
   drawFlows(made);
+}
+
+/** Where several devices have it, each can be left out. */
+function showStops(made) {
+  const places = new Map();
+  for (const flow of made.session.flows) {
+    for (const branch of flow.branches.filter((known) => known.state !== "leaving" && known.bindingId > 0)) {
+      const host = branch.careOf.slice(0, branch.careOf.lastIndexOf(":"));
+      places.set(host, [...(places.get(host) ?? []), `api/v1/home-addresses/${flow.homeAddress}/bindings/${branch.bindingId}`]);
+    }
+  }
+  const shown = places.size > 1 ? JSON.stringify([...places]) : "";
+  if (shown === made.stopsShown) return;
+  made.stopsShown = shown;
+  const buttons = [...places].map(([host, bindings]) => {
+    const button = make("button", { type: "button" }, `Stop at ${host}`);
+    button.dataset.host = host;
+    button.setAttribute("aria-label", `Stop ${made.session.title} at ${host}`);
+    button.addEventListener("click", () => {
+      Promise.all(bindings.map((binding) => ask("DELETE", binding))).catch((error) => say(error.message)).finally(() => readSessions().catch(() => {}));
+    });
+    return button;
+  });
+  hide(made, made.stops, shown === "");
+  made.stops.replaceChildren(...(shown === "" ? [] : buttons));
+}
+
+/** Hides a part of a card; the focus does not get lost with it. */
+function hide(made, part, hidden = true) {
+  if (hidden && part.contains(document.activeElement)) made.toggle.focus();
+  part.hidden = hidden;
 }
 
 let reading = null;
@@ -191,7 +224,7 @@ function offerUndo(made, step) {
 async function takeBack(made) {
   const steps = [...made.undoing.steps.values()];
   made.undoing = null;
-  made.undo.hidden = true;
+  hide(made, made.undo);
   made.quietUntil = performance.now() + 3000;
   try {
     await Promise.all(steps.map(({ home, before, added }) => {
@@ -252,7 +285,7 @@ function tick() {
     if (!made.undo.hidden) {
       const seconds = Math.ceil(((made.undoing?.ends ?? 0) - now) / 1000);
       made.undo.firstChild.textContent = `Moved. ${Math.max(seconds, 0)} s to take it back:`;
-      if (seconds <= 0) made.undo.hidden = true;
+      if (seconds <= 0) hide(made, made.undo);
     }
   }
   tickQuestions();

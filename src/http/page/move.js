@@ -155,6 +155,7 @@ export function openMove(playing) {
   at("move-kinds").replaceChildren(...radios);
   at("move-heading").textContent = `Move ${playing.title} to…`;
   at("move-problem").textContent = at("move-waiting").textContent = "";
+  at("move-form").elements.mode.value = "move";
   forgetUrl();
   at("devices").replaceChildren();
   showDevices();
