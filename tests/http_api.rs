@@ -524,16 +524,46 @@ fn a_refresh_does_not_take_back_what_is_leaving_and_a_move_does() {
     assert_eq!((state(&shown, 1), state(&shown, 2)), ("current".into(), "leaving".into()));
 }
 
+/// FLAC with a front cover, and nothing to play.
+fn covered(picture: &[u8]) -> Vec<u8> {
+    let length = |octets: &[u8]| u32::try_from(octets.len()).expect("short").to_be_bytes();
+    let block = [&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16], &length(picture), picture].concat();
+    [b"fLaC\x86".as_slice(), &length(&block)[1..], &block].concat()
+}
+
+#[test]
+fn pictures_that_nobody_takes_are_bounded_in_number_and_others_wait_for_their_place() {
+    let server = Server::start(&[]);
+    let picture = [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![7; 3 << 20]].concat();
+    std::fs::write(server._media.path().join("large.flac"), covered(&picture)).expect("written");
+    server.library.rescan();
+    let ask = || {
+        let mut stream = server.connect();
+        let request = format!("GET /titles/large.flac.picture HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).expect("the request is taken");
+        stream
+    };
+    let begun = |mut stream: TcpStream| stream.read_exact(&mut [0]).map(|()| stream);
+    let slow: Vec<TcpStream> = (0..16).map(|_| begun(ask()).expect("it is served")).collect();
+    let last = ask();
+    last.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout above zero");
+    let mut waiting = last.try_clone().expect("it can be cloned");
+    assert!(begun(last).is_err(), "there is no place");
+    drop(slow);
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout above zero");
+    let mut octets = Vec::new();
+    waiting.read_to_end(&mut octets).expect("there is one now");
+    assert!(octets.ends_with(&picture), "{} octets", octets.len());
+}
+
 #[test]
 fn playlists_and_pictures_of_titles_are_for_whom_the_titles_are_shown() {
     let rule = |path: &str, anyone| AccessRule { path: path.into(), anyone, roles: Vec::new(), users: Vec::new() };
     let rules = vec![rule("kept/*", false)];
     let access = AccessList { rules, hashing: Hashing::Md5, users: Vec::new(), basic: false };
     let server = Server::start_with(&["operator"], |settings| settings.access = Arc::new(Access::new(access)));
-    // FLAC with a front cover, and nothing to play.
     let picture = b"\x89PNG\r\n\x1a\n and the rest";
-    let block = [&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16], &[0, 0, 0, picture.len() as u8], picture].concat();
-    let file = [b"fLaC\x86\0\0".as_slice(), &[block.len() as u8], &block].concat();
+    let file = covered(picture);
     let folder = server._media.path();
     std::fs::create_dir(folder.join("kept")).expect("made");
     for name in ["open.flac", "kept/a.flac"] {

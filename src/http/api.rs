@@ -29,8 +29,7 @@ use crate::http::reach::Reach;
 use crate::http::routes;
 use crate::http::shape;
 use crate::http::words::Instant;
-use crate::library::cover::Cover;
-use crate::library::{Library, Title, TitlePath};
+use crate::library::{HeldCover, Library, Title, TitlePath};
 use crate::net::{Refusals, media_source, now};
 use crate::now::Now;
 use crate::playback::{
@@ -126,7 +125,7 @@ pub enum Outcome {
     /// A text of that kind.
     Text(&'static str, String),
     /// A picture.
-    Picture(Cover),
+    Picture(HeldCover),
     /// The event stream, as far as the asker may hear it.
     Events(Reach),
     /// A file of the page; without its text where the asker has it.

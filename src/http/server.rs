@@ -34,7 +34,7 @@ use crate::http::event::{EventId, Named, Resumed};
 use crate::http::page::{Asset, POLICY};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
-use crate::library::cover::Cover;
+use crate::library::HeldCover;
 use crate::net::door::count_failed_handshake;
 use crate::net::{Door, Places, RequestId, now};
 
@@ -244,8 +244,8 @@ fn page(asset: &'static Asset, known: bool) -> Response<Body> {
 }
 
 /// A picture out of a file of somebody: it is shown as what it is, and nothing in it is followed.
-fn picture(cover: Cover) -> Response<Body> {
-    let mut response = respond(StatusCode::OK, Some(cover.kind), full(Bytes::from(cover.octets)));
+fn picture(cover: HeldCover) -> Response<Body> {
+    let mut response = respond(StatusCode::OK, Some(cover.kind()), full(Bytes::from_owner(cover)));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::library::container::problem;
 use crate::library::cover::Cover;
@@ -14,23 +14,42 @@ use crate::library::title::{Problem, Title, TitlePath};
 
 /// Titles whose index is read at a time for those who ask.
 const AT_ONCE: usize = 32;
-/// Pictures that are read at a time, each of which may take 4 MB.
-const COVERS_AT_ONCE: usize = 4;
+/// Pictures that are in memory at a time, each of which may take 4 MB, until who asked has taken them.
+const COVERS_AT_ONCE: usize = 16;
 
 type Outcome = Result<Arc<Title>, Problem>;
 /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
 type UnderWay = HashMap<(usize, Form), watch::Receiver<Option<Outcome>>>;
 
+/// A picture, which takes one of a few places as long as it is there.
+pub struct HeldCover {
+    cover: Cover,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HeldCover {
+    /// Its media type.
+    pub const fn kind(&self) -> &'static str {
+        self.cover.kind
+    }
+}
+
+impl AsRef<[u8]> for HeldCover {
+    fn as_ref(&self) -> &[u8] {
+        &self.cover.octets
+    }
+}
+
 /// Titles that are being opened.
 pub(crate) struct Opening {
     under_way: Mutex<UnderWay>,
     room: Semaphore,
-    covers: Semaphore,
+    covers: Arc<Semaphore>,
 }
 
 impl Default for Opening {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), room: Semaphore::new(AT_ONCE), covers: Semaphore::new(COVERS_AT_ONCE) }
+        Self { under_way: Mutex::default(), room: Semaphore::new(AT_ONCE), covers: Arc::new(Semaphore::new(COVERS_AT_ONCE)) }
     }
 }
 
@@ -74,11 +93,12 @@ impl Library {
         told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(problem("its index could not be read")))
     }
 
-    /// The picture that an entry's file carries of itself. In the runtime only.
-    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Option<Cover> {
-        let _place = self.opening.covers.acquire().await.ok()?;
+    /// The picture that an entry's file carries of itself, once there is room for it. In the runtime only.
+    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Option<HeldCover> {
+        let place = Arc::clone(&self.opening.covers).acquire_owned().await.ok()?;
         let entry = Arc::clone(entry);
-        tokio::task::spawn_blocking(move || entry.cover()).await.ok()?
+        let cover = tokio::task::spawn_blocking(move || entry.cover()).await.ok()??;
+        Some(HeldCover { cover, _place: place })
     }
 }
 
