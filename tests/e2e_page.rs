@@ -232,15 +232,20 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
     fs::write(&config, "[http]\ntokens = [\"open sesame\"]\n").expect("written");
-    let _other = Server::start(&scene.network.a, &library(), &["--config", config.to_str().expect("a name in UTF-8")]);
+    let song = "-nostdin -v error -f lavfi -i sine=d=1 -f lavfi -i testsrc=size=64x48:d=0.04 -map 0 -map 1 -frames:v 1 -c:a flac -c:v png -disposition:v:0 attached_pic";
+    let made = Command::new("ffmpeg").args(song.split(' ')).arg(folder.path().join("a song.flac")).status().expect("ffmpeg starts");
+    assert!(made.success());
+    let _other = Server::start(&scene.network.a, folder.path(), &["--config", config.to_str().expect("a name in UTF-8")]);
     browser.open(&format!("http://{A}:8080/"));
     browser.wait("the field", "return !document.getElementById('sign-in').hidden");
     browser.click("#sign-in summary");
+    assert_accessible(browser, &axe(), "the form");
     for (token, wanted) in [("wrong", "return !document.getElementById('sign-in').hidden"), ("open sesame", "return true")] {
         browser.type_into("#token", token);
         browser.click("#sign-in button");
         browser.wait(token, wanted);
     }
+    browser.wait("the song's picture", "return document.querySelector('.picture')?.naturalWidth === 64");
     browser.wait("its events", "return document.getElementById('connection').textContent === 'connected'");
     assert_eq!(browser.run("return localStorage.length + sessionStorage.length + document.cookie.length"), 0);
     let drawn = http::ask(&scene.network.server, (scene.network.a.v4, 8080).into(), "POST", "/page/qr", &[], Some(&json!({ "text": "x" })));

@@ -12,6 +12,8 @@ const narrow = matchMedia("(max-width: 42rem)");
 const at = (id) => document.getElementById(id);
 
 let titles = [];
+/** Titles without a picture: they are not asked for one again while they are the same. */
+const bare = new Set();
 /** Session id → what stands on the page for it. */
 const cards = new Map();
 /** Home address → when its transition window ends, and how long it is, in milliseconds of `performance.now()`. */
@@ -29,9 +31,11 @@ function titleShown(title) {
   const item = make("li", {}, make("div", { className: "name" }, title.path), make("div", { className: "quiet" }, facts.filter(Boolean).join(" · ")));
   if (title.problem) item.append(make("p", { className: "problem" }, title.problem));
   const place = `titles/${title.path.split("/").map(encodeURIComponent).join("/")}`;
-  const picture = make("img", { className: "picture", loading: "lazy", alt: "", src: `${place}.picture` });
-  picture.addEventListener("error", () => picture.remove());
-  item.prepend(picture);
+  if (!bare.has(title.path)) {
+    const picture = make("img", { className: "picture", loading: "lazy", alt: "", src: `${place}.picture` });
+    picture.addEventListener("error", () => { bare.add(title.path); picture.remove(); });
+    item.prepend(picture);
+  }
   const copying = make("button", { type: "button" }, "Copy URL");
   copying.setAttribute("aria-label", `Copy the URL of ${title.path}`);
   copying.addEventListener("click", () => copy(title.url));
@@ -58,6 +62,7 @@ async function readTitles() {
   if (text !== titlesText) {
     titlesText = text;
     titles = read;
+    bare.clear();
     showTitles();
   }
   if (titles.some((title) => title.indexing)) later("titles", readTitles, 2000);
