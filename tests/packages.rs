@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use debian::{Machine, package, source, text};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::film::{Film, library};
 use support::namespaces::Family::V4;
@@ -291,18 +293,14 @@ fn the_service_manager_is_told_when_the_server_is_ready_reloads_and_stops() {
     let mut command = flowsteer(&network.server);
     command.arg("serve").arg(folder.path()).arg("--config").arg(&config).args(["--state", "none"]).env("NOTIFY_SOCKET", &socket);
     let mut server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    let signal = |number| {
-        let process = libc::pid_t::try_from(server.id()).expect("a process id");
-        // SAFETY: no pointers; the process is our child and not yet waited for.
-        assert_eq!(unsafe { libc::kill(process, number) }, 0);
-    };
+    let process = Pid::from_raw(server.id().try_into().expect("a process id"));
     assert_eq!(told(), ["READY=1"]);
-    signal(libc::SIGHUP);
+    kill(process, Signal::SIGHUP).expect("it runs");
     let reloading = told();
     let since: u64 = reloading[1].strip_prefix("MONOTONIC_USEC=").and_then(|since| since.parse().ok()).expect("a time");
     assert!(reloading[0] == "RELOADING=1" && since > 0, "{reloading:?}");
     assert_eq!(told(), ["READY=1"]);
-    signal(libc::SIGTERM);
+    kill(process, Signal::SIGTERM).expect("it runs");
     assert_eq!(told(), ["STOPPING=1", "EXTEND_TIMEOUT_USEC=50000000"], "to drain, and ten seconds more");
     assert_eq!(told(), ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000"], "nothing plays");
     assert!(server.wait().expect("our child can be waited for").success());
