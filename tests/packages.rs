@@ -188,7 +188,8 @@ fn the_service_reloads_and_on_stopping_takes_the_time_that_draining_needs() {
     machine.expect("printf '[serve]\\ndrain_s = 30\\n' >/tmp/drain && sed -i -e '/^.serve.$/d' /etc/flowsteer/flowsteer.toml");
     machine.expect("cat /tmp/drain >>/etc/flowsteer/flowsteer.toml && systemctl reload flowsteer");
     assert_eq!((machine.property("ActiveState"), machine.property("NRestarts")), ("active".into(), "0".into()));
-    assert!(machine.journal().contains("the configuration was read again"), "{}", machine.journal());
+    let read_again = || machine.journal().contains("the configuration was read again").then_some(());
+    wait_for("the journal to have what the reload did", SOON, read_again);
 
     let url = format!("rtsp://{}/short.mp4?t=6", rtsp_address(&network.server, V4));
     let player = Player::Ffmpeg.play(&network.a, &url, Udp);
@@ -211,6 +212,34 @@ fn the_unit_is_sound_and_its_exposure_is_what_the_page_says() {
     let figure = said.split("exposure level for flowsteer.service: ").nth(1).and_then(|rest| rest.split(' ').next());
     let figure = figure.unwrap_or_else(|| panic!("{said}"));
     assert!(read("docs/installing.md").contains(&format!("an exposure of {figure} ")), "the page has another figure than {figure}");
+}
+
+#[test]
+fn what_needs_more_than_the_unit_gives_is_given_by_what_the_page_says() {
+    let Some(network) = network() else { return };
+    let Some(machine) = Machine::boot(&network.server) else { return };
+    machine.install();
+    machine.put(&library().join("short.mp4"), "home/anna/films");
+    let page = read("docs/installing.md");
+    let table = page.split_once("| for | below `[Service]` |").expect("the page has the table").1;
+    let given = |purpose: &str| -> String {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {purpose} |"))).unwrap_or_else(|| panic!("no row for {purpose}"));
+        let cell = row.split('|').nth(2).expect("two columns");
+        cell.split('`').skip(1).step_by(2).map(|setting| format!("{setting}\n")).collect()
+    };
+    for (purpose, config, shown) in [
+        ("films below `/home`", "[library]\npath = \"/home/anna/films\"\n", "library  1 titles in /home/anna/films"),
+        ("`mobility.raw`", "[mobility]\nraw = true\n[library]\npath = \"/srv/flowsteer\"\n", "ipv6 next header 135"),
+        ("ports below 1024", "[rtsp]\nlisten = \"[::]:554\"\n[library]\npath = \"/srv/flowsteer\"\n", "rtsp  rtsp://[::]:554/"),
+    ] {
+        let settings = given(purpose);
+        machine.expect("systemctl stop flowsteer; rm -f /etc/systemd/system/flowsteer.service.d/override.conf; systemctl daemon-reload");
+        fs::write(machine.path("etc/flowsteer/flowsteer.toml"), config).expect("written");
+        assert!(!machine.run("systemctl restart flowsteer").status.success(), "{purpose}: without it, it goes as well");
+        machine.write("etc/systemd/system/flowsteer.service.d/override.conf", &format!("[Service]\n{settings}"));
+        machine.expect("systemctl daemon-reload; systemctl reset-failed flowsteer; systemctl restart flowsteer");
+        wait_for(&format!("{purpose}: {shown}"), SOON, || machine.journal().contains(shown).then_some(()));
+    }
 }
 
 #[test]
