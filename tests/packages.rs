@@ -177,6 +177,22 @@ fn the_package_is_whole_the_service_has_no_rights_and_purging_leaves_nothing() {
 }
 
 #[test]
+fn an_upgrade_restarts_the_service_and_keeps_what_the_administrator_and_the_server_have_written() {
+    let Some(network) = network() else { return };
+    let Some(machine) = Machine::boot(&network.server) else { return };
+    machine.install();
+    machine.expect("printf '# by hand\\n' >>/etc/flowsteer/flowsteer.toml");
+    let facts = "cat /etc/flowsteer/flowsteer.toml /var/lib/flowsteer/state.json && stat -c '%U %G %a' /etc/flowsteer/flowsteer.toml";
+    let (process, before) = (machine.property("MainPID"), machine.expect(facts));
+    machine.expect("dpkg-deb -R flowsteer_*.deb next && sed -i 's/^Version: .*/&.1/' next/DEBIAN/control && dpkg-deb -b next next.deb");
+    machine.expect("apt-get install -y ./next.deb");
+    assert_eq!(machine.property("ActiveState"), "active");
+    assert_ne!(machine.property("MainPID"), process, "another one runs");
+    assert_eq!(machine.expect(facts), before);
+    assert!(before.contains("# by hand"), "{before}");
+}
+
+#[test]
 fn the_service_reloads_and_on_stopping_takes_the_time_that_draining_needs() {
     let Some(network) = network() else { return };
     let Some(machine) = Machine::boot(&network.server) else { return };
