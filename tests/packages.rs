@@ -34,18 +34,25 @@ fn read(path: &str) -> String {
     fs::read_to_string(source(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What a user is told to do, in its order: who, and the commands.
-fn steps(page: &str) -> Vec<(String, String)> {
-    let (mut steps, mut step): (Vec<(String, String)>, Option<(String, String)>) = (Vec::new(), None);
+/// What a page tells somebody to do: a block of code whose fence names who, behind the language.
+#[derive(Debug, Default)]
+struct Step {
+    who: String,
+    commands: String,
+}
+
+/// All of them, in their order.
+fn steps(page: &str) -> Vec<Step> {
+    let (mut steps, mut step): (Vec<Step>, Option<Step>) = (Vec::new(), None);
     for line in page.lines().map(str::trim_start) {
         match (&mut step, line.strip_prefix("```")) {
             (Some(_), Some(_)) => steps.extend(step.take()),
-            (Some((_, commands)), None) => *commands += &format!("{line}\n"),
-            (None, Some(fence)) => step = Some((fence.split(' ').nth(1).unwrap_or_default().to_owned(), String::new())),
+            (Some(step), None) => step.commands += &format!("{line}\n"),
+            (None, Some(fence)) => step = Some(Step { who: fence.split(' ').nth(1).unwrap_or_default().to_owned(), ..Step::default() }),
             (None, None) => {}
         }
     }
-    steps.retain(|(who, _)| !who.is_empty());
+    steps.retain(|step| !step.who.is_empty());
     steps
 }
 
@@ -61,7 +68,7 @@ fn a_newcomer_moves_a_film_within_two_minutes_by_what_the_page_says() {
     let film = Film::named("short.mp4");
     let begun = Instant::now();
     let (mut phone, mut desktop, mut session, mut url) = (None, None, String::new(), String::new());
-    for (who, commands) in steps(&read("docs/installing.md")) {
+    for Step { who, commands } in steps(&read("docs/installing.md")) {
         for command in commands.lines() {
             let command = command.replace("SERVER", &server).replace("SESSION", &session).replace("URL", &url);
             match who.as_str() {
