@@ -155,8 +155,8 @@ pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
         Operation::Answer { id, answer: word } => {
             let mut body = json!({ "answer": word });
             // A question to this very device is answered with its own key; it stands in the list.
-            let listed = client.call(Method::GET, "/api/v1/consents", None)?;
-            if let Some(question) = array(&listed).iter().find(|question| question["id"] == id.to_string())
+            let (listed, name) = (client.call(Method::GET, "/api/v1/consents", None)?, id.to_string());
+            if let Some(question) = array(&listed).iter().find(|question| question["id"] == name)
                 && let Some(key) = question.get("answerKey")
             {
                 body["key"] = key.clone();

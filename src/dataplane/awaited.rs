@@ -423,7 +423,7 @@ mod tests {
                         // Of an address that awaits nothing a branch is a branch all the same.
                         prop_assert_eq!(heard, naive.hear(known, number, port, &datagram, now));
                     }
-                    Step::Wait { seconds } => now = now + Duration::from_secs(seconds),
+                    Step::Wait { seconds } => now += Duration::from_secs(seconds),
                 }
                 for presentation in [0, 1].map(PresentationId) {
                     let expected = naive.0.iter().any(|awaited| awaited.told.presentation == presentation);

@@ -211,7 +211,7 @@ impl Search<'_> {
         }?;
         let before = 1 + kind + 1 + 1 + described;
         let start = body.start + u64::try_from(before).ok()?;
-        (start < body.end).then(|| (*use_of_it, start..body.end))
+        (start < body.end).then_some((*use_of_it, start..body.end))
     }
 
     // Matroska

@@ -224,15 +224,17 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
     prop::collection::vec((prop_oneof![Just(0_u64), 1_u64..3000, 15_000_u64..25_000, 55_000_u64..65_000], step), 1..60)
 }
 
+/// Name, what about, when, and the answer with its time.
+type Asked = (u64, (u16, u32, u8), u64, Option<(bool, u64)>);
+
 /// Everything that was ever asked and answered: each outcome is looked for in all of it.
 #[derive(Default)]
 struct Naive {
-    /// Name, what about, when, and the answer with its time.
-    asked: Vec<(u64, (u16, u32, u8), u64, Option<(bool, u64)>)>,
+    asked: Vec<Asked>,
 }
 
 impl Naive {
-    fn is_open(question: &(u64, (u16, u32, u8), u64, Option<(bool, u64)>), now: u64) -> bool {
+    fn is_open(question: &Asked, now: u64) -> bool {
         question.3.is_none() && now < question.2 + 20_000
     }
 
