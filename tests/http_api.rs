@@ -464,7 +464,7 @@ fn sessions_are_shown_and_controlled() {
     }
     assert_eq!(told("seek", &json!({"positionSeconds": 1.0, "exact": "yes"})).status, 400);
     told("pause", &json!({})).json(200);
-    told("seek", &json!({"positionSeconds": 4000.0})).refused(400, "invalid-range");
+    told("seek", &json!({"positionSeconds": 4000.0})).refused(422, "invalid-range");
     assert_eq!(told("seek", &json!({"positionSeconds": -1.0})).status, 400);
     assert_eq!(told("seek", &json!({})).status, 400);
     assert_eq!(told("dance", &json!({})).status, 404);

@@ -77,7 +77,7 @@ impl From<PlaybackError> for Problem {
     fn from(error: PlaybackError) -> Self {
         match error {
             PlaybackError::Unknown => Self::new(404, "not-found", error),
-            PlaybackError::InvalidRange => Self::new(400, "invalid-range", error),
+            PlaybackError::InvalidRange => Self::new(422, "invalid-range", error),
             PlaybackError::Full | PlaybackError::FullOfNetwork => Self::new(503, "too-many", error),
             PlaybackError::Unplayable => Self::new(422, "unplayable", error),
             PlaybackError::Draining => Self::new(503, "draining", error),

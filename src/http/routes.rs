@@ -222,7 +222,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         takes: optional::<PlayBody>(),
         gives: SESSION,
-        refuses: &[400, 403, 404, 503],
+        refuses: &[400, 403, 404, 422, 503],
         ..does("POST", "/api/v1/sessions/{session}/play", "play", "Goes on, at another scale or speed if asked.", Right::Operator)
     },
     Route {
@@ -233,7 +233,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         takes: body::<SeekBody>(),
         gives: SESSION,
-        refuses: &[400, 403, 404, 503],
+        refuses: &[400, 403, 404, 422, 503],
         ..does(
             "POST",
             "/api/v1/sessions/{session}/seek",
