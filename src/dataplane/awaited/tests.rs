@@ -104,7 +104,7 @@ proptest! {
                     // Of an address that awaits nothing a branch is a branch all the same.
                     prop_assert_eq!(heard, hear(&mut few, known, number, port, &datagram, now));
                 }
-                Step::Wait { seconds } => now = now + Duration::from_secs(seconds),
+                Step::Wait { seconds } => now += Duration::from_secs(seconds),
             }
             for presentation in [0, 1].map(PresentationId) {
                 prop_assert_eq!(endpoints.expects(address(), presentation), few.expects(presentation));
