@@ -23,6 +23,7 @@ use crate::http::description;
 use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::Announcer;
 use crate::http::gauges;
+use crate::http::object::Object;
 use crate::http::page::{self, Asset};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
@@ -372,8 +373,15 @@ impl Api {
         let lifetime = Some(Duration::from_secs(body.lifetime_seconds.map_or(7200, |seconds| seconds.0.into())));
         let reserved = self.steering.reserve(&Reserve { owner: Owner::KeyHolder, address, lifetime, media_source }, now)?;
         if let Some(care_of) = body.care_of {
-            let update =
-                self.update_of(reserved.home, Authority::Operator, None, care_of, body.rtcp.map(|port| port.0), body.proof.as_ref(), call);
+            let update = self.update_of(
+                reserved.home,
+                Authority::Operator,
+                None,
+                care_of,
+                body.rtcp.map(|port| port.0),
+                body.proof.as_ref().map(|proof| &proof.0),
+                call,
+            );
             let bound = update.and_then(|update| self.steering.update(&[update], now).map_err(Problem::from));
             if let Err(problem) = bound {
                 let _ = self.steering.release(reserved.home, now);
@@ -519,8 +527,15 @@ impl Api {
         if authorised.is_some_and(|authorised| label.is_some_and(|label| label != authorised)) {
             return Err(SteeringError::OtherLabel.into());
         }
-        let mut update =
-            self.update_of(home, authority, Some(id), body.care_of, body.rtcp.map(|port| port.0), body.proof.as_ref(), call)?;
+        let mut update = self.update_of(
+            home,
+            authority,
+            Some(id),
+            body.care_of,
+            body.rtcp.map(|port| port.0),
+            body.proof.as_ref().map(|proof| &proof.0),
+            call,
+        )?;
         update.lifetime = Some(body.lifetime_seconds.map_or(LIFETIME, |seconds| Duration::from_secs(seconds.0.into())));
         if matches!(who, Requester::Operator) && body.rtcp.is_none() && body.proof.is_none() && body.lifetime_seconds.is_none() {
             self.take_back(&mut update, id, now);
@@ -672,5 +687,5 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(Problem::invalid)
+    serde_json::from_slice::<Object<T>>(body).map(|object| object.0).map_err(Problem::invalid)
 }

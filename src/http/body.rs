@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::http::authority::octets_of_hex;
+use crate::http::object::Object;
 use crate::http::whole::Whole;
 use crate::http::words::{Address, Endpoint, Instant, KeyIndex, SessionId};
 use crate::steering::KeygenToken;
@@ -23,7 +24,7 @@ pub(super) struct StartBody {
     /// A home address, or a name, which stands for all of its home addresses.
     pub(super) home: Option<String>,
     /// A home address for each kind of media, one at least.
-    pub(super) homes: Option<HomesBody>,
+    pub(super) homes: Option<Object<HomesBody>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -94,7 +95,7 @@ pub(super) struct ReserveBody {
     pub(super) care_of: Option<SocketAddr>,
     /// The port for RTCP, if not the next one.
     pub(super) rtcp: Option<Whole<u16>>,
-    pub(super) proof: Option<ProofBody>,
+    pub(super) proof: Option<Object<ProofBody>>,
     pub(super) consent: Option<ConsentName>,
     /// Of `pin`.
     #[schemars(length(min = 1, max = 64))]
@@ -155,7 +156,7 @@ pub(super) struct BindingBody {
     pub(super) care_of: SocketAddr,
     /// The port for RTCP, if not the next one.
     pub(super) rtcp: Option<Whole<u16>>,
-    pub(super) proof: Option<ProofBody>,
+    pub(super) proof: Option<Object<ProofBody>>,
     pub(super) lifetime_seconds: Option<Whole<u32>>,
     pub(super) mode: Option<ModeName>,
     pub(super) join: Option<JoinName>,

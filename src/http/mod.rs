@@ -13,6 +13,7 @@ pub mod description;
 pub mod devices;
 pub mod event;
 pub mod gauges;
+mod object;
 pub mod page;
 pub mod problem;
 mod reach;

@@ -42,7 +42,7 @@ impl Api {
         let title = opened.map_err(|problem| Problem::new(422, "unplayable", problem))?;
         let places = match (&body.home, &body.homes) {
             (Some(home), None) => self.places(&title, home, who, now)?,
-            (None, Some(homes)) => self.places_by_kind(&title, homes)?,
+            (None, Some(homes)) => self.places_by_kind(&title, &homes.0)?,
             _ => return Err(Problem::invalid("one of home and homes is needed")),
         };
         for place in &places {
