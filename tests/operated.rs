@@ -698,7 +698,6 @@ fn the_api_answers_as_it_describes_itself() {
     {
         api.call(&server, "GET", path, &[], None, 200);
     }
-    api.call(&server, "POST", "/api/v1/consents/{consent}", &["7"], Some(json!({ "answer": "yes" })), 404);
     let authority = server.http.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(authority).expect("the server listens");
     write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {authority}\r\n\r\n").expect("sent");
