@@ -385,6 +385,10 @@ fn the_dashboard_asks_for_metrics_and_labels_that_a_server_exports() {
     fs::write(&config, text).expect("written");
     let Some(scene) = Scene::set_with(&library(), &["--config", &config.display().to_string()]) else { return };
     let (operator, server) = (scene.operator(), scene.network.server.v4);
+    let zero = operator.get("/metrics").text();
+    for line in ["flowsteer_handovers_total{kind=\"move\"} 0\n", "flowsteer_handover_missing_seconds_count 0\n"] {
+        assert!(zero.contains(line), "without {line} the first hand-over would not show as one: {zero}");
+    }
     // What makes metrics that are counted where something happens: a hand-over, an update by an operator, and refusals.
     let a = Viewer::watch(&scene.network.a, &scene.url(V4, "short.mp4"), Udp);
     a.video().recording.wait_for("pictures", SOON, |arrived| (arrived.rtp.len() > 10).then_some(()));
