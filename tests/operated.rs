@@ -839,11 +839,11 @@ fn schemathesis_finds_nothing_that_is_not_described() {
     }
     let file = folder.path().join("schemathesis.toml");
     std::fs::write(&file, config).expect("written");
-    // The stream of events never ends: other tests listen to it.
+    // The stream of events never ends: other tests listen to it. One worker: CPython 3.11 cannot parse in two threads at a time.
     let output = schemathesis
         .arg("--config-file")
         .arg(file)
-        .args(["run", "--checks", "all", "--max-examples", "8", "--seed", "1", "--workers", "2", "--exclude-path", "/api/v1/events"])
+        .args(["run", "--checks", "all", "--max-examples", "8", "--seed", "1", "--workers", "1", "--exclude-path", "/api/v1/events"])
         .args(["--header", "Authorization: Bearer operator", "--request-timeout", "10", "--continue-on-failure", "--no-color"])
         .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off", "--url", &server.http])
         .arg(format!("{}/api/openapi.json", server.http))

@@ -110,10 +110,10 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
         Right::Open => &[],
         Right::Operator => &["operator"],
         Right::Holder => &["operator", "homeKey"],
-        Right::Reader => &["operator", "homeKey", "takeOverToken"],
+        Right::Reader | Right::Device => &["operator", "homeKey", "takeOverToken"],
     };
     let mut security: Vec<Value> = schemes.iter().map(|scheme| json!({ (*scheme): [] })).collect();
-    if without_tokens && !security.is_empty() {
+    if route.right == Right::Device || without_tokens && !security.is_empty() {
         security.push(json!({}));
     }
     let mut operation = json!({ "operationId": route.name, "summary": route.words, "security": security, "responses": responses });

@@ -28,6 +28,8 @@ pub(super) enum Right {
     Holder,
     /// Also that of who has a take-over token.
     Reader,
+    /// As `Reader`; a device that is asked shows nothing but its address.
+    Device,
 }
 
 /// A body.
@@ -171,7 +173,7 @@ pub(super) const ROUTES: &[Route] = &[
         "/api/v1/consents",
         "consents",
         "The open questions whether a flow may go to another device, those that the asker may answer.",
-        Right::Reader,
+        Right::Device,
         &[json::<Vec<OpenQuestion>>(200, "The questions.")],
     ),
     Route {
@@ -183,7 +185,7 @@ pub(super) const ROUTES: &[Route] = &[
             "/api/v1/consents/{consent}",
             "answer",
             "Answers a question. A yes lets the same key at the same address pass for 60 s.",
-            Right::Reader,
+            Right::Device,
         )
     },
     Route {
