@@ -15,10 +15,10 @@ use serde_json::Value;
 use support::film::{Film, library};
 use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
-use support::players::{Player, Received, play_with_retina};
+use support::players::{Player, Received, play_with_retina, refused_to_retina};
 use support::rtsp::{Connection, Response};
 use support::scene::Scene;
-use support::server::{flowsteer, rtsp_address};
+use support::server::rtsp_address;
 use support::viewer::Carriage;
 use support::{SOON, http, wait_for};
 use tempfile::TempDir;
@@ -183,10 +183,24 @@ fn players_play_with_the_right_credentials_and_with_no_others() {
     assert_whole("GStreamer", &gstreamer.end(PATIENCE));
     assert_whole("PyAV", &pyav.end(PATIENCE));
     assert_eq!(guarded.metric("flowsteer_authentication_failures_total"), 0, "a challenge that is answered is no failure");
-    for who in ["anna:wrong@", "bert:s3cret@", ""] {
-        assert_refused(b, &guarded.url(V4, who), "401");
+    assert_refused(b, &guarded.url(V4, ""), "401");
+    let refused =
+        |player: Player, who: &str, family| player.play(b, &guarded.url(family, who), Carriage::Interleaved).end_refused(PATIENCE);
+    for player in [Player::PyAv, Player::GStreamer] {
+        let told = refused(player, "", V4).to_lowercase();
+        assert!(told.contains("unauthori") || told.contains("not authorized"), "{player:?}: {told}");
     }
-    assert_eq!(guarded.metric("flowsteer_authentication_failures_total{scheme=\"digest\"}"), 2);
+    assert!(refused_to_retina(b, &guarded.url(V4, "")).is_some_and(|told| told.contains("401")));
+    assert_eq!(guarded.metric("flowsteer_authentication_failures_total"), 0, "who shows nothing does not guess");
+    // Each guess from a network that has guessed less than it is slowed for.
+    assert_refused(b, &guarded.url(V4, "anna:wrong@"), "401");
+    refused(Player::PyAv, "bert:s3cret@", V4);
+    refused(Player::GStreamer, "anna:wrong@", V6);
+    assert!(refused_to_retina(b, &guarded.url(V6, "anna:wrong@")).is_some_and(|told| told.contains("401")));
+    assert!(
+        (4..=6).contains(&guarded.metric("flowsteer_authentication_failures_total{scheme=\"digest\"}")),
+        "one each, of one that asks again two"
+    );
     assert_eq!(guarded.shown_to_devices(), Vec::<String>::new());
     assert!(paths(&guarded.scene.operator().get("/api/v1/titles").json()).contains(&TITLE.to_owned()));
 }
@@ -230,11 +244,17 @@ fn what_a_user_plays_is_taken_over_by_token() {
     let a = Player::Ffmpeg.play(&guarded.scene.network.a, &url, Carriage::Udp);
     let session = operator.wait_for_state("playing");
     let home = session["flows"][0]["homeAddress"].as_str().expect("a home address");
-    let url = operator.takeover_url(home, V4, "presentation");
-    // The token as a password.
-    let (before, key) = url.split_once("?key=").expect("a key");
-    let url = before.replacen("rtsp://", &format!("rtsp://flow:{key}@"), 1);
-    let received = Player::Ffmpeg.play(&guarded.scene.network.b, &url, Carriage::Interleaved).end(PATIENCE);
+    // The token as a password. FFmpeg reads 127 octets of a URL's name and password: the token of one flow.
+    let as_password = |scope: &str| {
+        let url = operator.takeover_url(home, V4, scope);
+        let (before, key) = url.split_once("?key=").expect("a key");
+        before.replacen("rtsp://", &format!("rtsp://flow:{key}@"), 1)
+    };
+    let mut ffmpeg = guarded.scene.network.b.command("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", &as_password("flow")]);
+    let output = ffmpeg.args(["-map", "0:v", "-c", "copy", "-frames:v", "5", "-f", "null", "-"]).output().expect("ffmpeg runs");
+    assert!(output.status.success(), "{output:?}");
+    let received = Player::GStreamer.play(&guarded.scene.network.b, &as_password("presentation"), Carriage::Interleaved).end(PATIENCE);
     let film = Film::named(TITLE);
     let first = film.locate_pictures("B's pictures", &received.pictures);
     assert!(first >= film.key_at_or_before(6.0), "B begins where A is, not at picture {first}");
@@ -328,7 +348,7 @@ fn a_password_is_hashed_as_other_tools_do_and_bad_entries_are_told() {
     }
 }
 
-/// `passwd` at a terminal of its own, which types both passwords; what the terminal has shown.
+/// `passwd` at a terminal of its own, which types both passwords, `^C` for Ctrl-C; what the terminal has shown.
 fn at_a_terminal(first: &str, second: &str) -> (String, bool) {
     let typed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passwd_terminal.py");
     let output = Command::new("python3").arg(typed).args([env!("CARGO_BIN_EXE_flowsteer"), first, second]).output().expect("python3 runs");
@@ -339,7 +359,11 @@ fn at_a_terminal(first: &str, second: &str) -> (String, bool) {
 fn a_terminal_shows_nothing_of_a_password_and_asks_twice() {
     let (shown, is_done) = at_a_terminal("s3cret", "s3cret");
     assert!(is_done && shown.contains(&hand("", "").hash("anna:flowsteer:s3cret")), "{shown}");
-    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(!shown.contains("s3cret") && shown.ends_with("(it shows what is typed)\n"), "{shown}");
     let (shown, is_done) = at_a_terminal("s3cret", "secret");
     assert!(!is_done && shown.contains("differ") && !shown.contains("password_hash"), "{shown}");
+    for typed in [("^C", ""), ("s3cret", "^C"), ("^\\", "")] {
+        let (shown, is_done) = at_a_terminal(typed.0, typed.1);
+        assert!(!is_done && shown.ends_with("(it shows what is typed)\n") && !shown.contains("password_hash"), "{typed:?}: {shown}");
+    }
 }

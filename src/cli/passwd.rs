@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::access::{Hashing, PasswordHash};
@@ -52,14 +53,7 @@ pub fn run(arguments: &Passwd) -> anyhow::Result<()> {
         line()?
     } else {
         ensure!(std::io::stdin().is_terminal(), "standard input is no terminal: --stdin reads the password from it");
-        let silence = Silence::begin().context("the terminal")?;
-        let first = asked("Password: ")?;
-        let second = asked("Again: ")?;
-        drop(silence);
-        if first != second {
-            bail!("the passwords differ");
-        }
-        first
+        asked_twice()?
     };
     ensure!(!password.is_empty(), "a password is not empty");
     let hashing = match arguments.digest {
@@ -70,6 +64,29 @@ pub fn run(arguments: &Passwd) -> anyhow::Result<()> {
     let name = toml::Value::from(arguments.name.as_str());
     let entry = Zeroizing::new(format!("[[users]]\nname = {name}\npassword_hash = \"{}\"\nroles = [\"viewer\"]\n", hash.as_str()));
     super::print(&entry)
+}
+
+/// Asks for it twice at the terminal, which shows nothing meanwhile, however that ends.
+fn asked_twice() -> anyhow::Result<Zeroizing<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let asked = runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut quit, mut hangup) = (signal(SignalKind::quit())?, signal(SignalKind::hangup())?);
+        let _silence = Silence::begin().context("the terminal")?;
+        let asking = tokio::task::spawn_blocking(|| Ok((asked("Password: ")?, asked("Again: ")?)));
+        tokio::select! {
+            asked = asking => asked?,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("interrupted"),
+            _ = quit.recv() => bail!("interrupted"),
+            _ = hangup.recv() => bail!("interrupted"),
+        }
+    });
+    // Who was interrupted is still reading.
+    runtime.shutdown_background();
+    let (first, second) = asked?;
+    ensure!(first == second, "the passwords differ");
+    Ok(first)
 }
 
 fn asked(question: &str) -> anyhow::Result<Zeroizing<String>> {

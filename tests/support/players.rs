@@ -253,6 +253,17 @@ impl Running {
         self.received()
     }
 
+    /// Waits until the player ends by itself, having failed; what it has said about that.
+    ///
+    /// # Panics
+    /// Where it does not end within `limit`, or does not fail.
+    #[track_caller]
+    pub fn end_refused(mut self, limit: Duration) -> String {
+        let status = self.ended(limit);
+        assert!(!status.success(), "{}: {status}", self.name);
+        fs::read_to_string(self.out.path().join("stderr")).expect("what it says is text")
+    }
+
     /// As [`Running::end`], for one that is known not to end each time; `None` where it has not.
     pub fn end_if_it_does(mut self, limit: Duration) -> Option<Received> {
         let status = self.ended_within(limit)?;
@@ -340,6 +351,16 @@ pub fn play_with_retina(host: &Host, url: &str, carriage: Carriage, enough: impl
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let playing = retina(url, carriage, enough);
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), playing).await }).expect("retina ends within 30 s")
+    })
+}
+
+/// What retina says where it is refused a description; `None` where it gets one.
+pub fn refused_to_retina(host: &Host, url: &str) -> Option<String> {
+    let (url, credentials) = without_credentials(Url::parse(url).expect("a URL"));
+    let options = SessionOptions::default().user_agent("flowsteer-test (retina)".to_owned()).creds(credentials);
+    host.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(Session::describe(url, options)).err().map(|error| error.to_string())
     })
 }
 

@@ -77,7 +77,9 @@ fn digest(rest: &str, hashing: Hashing) -> Option<Credentials> {
     let is_ours = match (hashing, of("algorithm")) {
         (Hashing::Md5, None) => true,
         (Hashing::Md5, Some(algorithm)) => algorithm.eq_ignore_ascii_case("MD5"),
-        (Hashing::Sha256, algorithm) => algorithm.is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("SHA-256")),
+        (Hashing::Sha256, Some(algorithm)) => algorithm.eq_ignore_ascii_case("SHA-256"),
+        // retina names it only beside a qop; the proof is as long as SHA-256 makes it.
+        (Hashing::Sha256, None) => of("response").is_some_and(|response| response.len() == 64),
     };
     if of("qop").is_some() || !is_ours {
         return None;
@@ -155,7 +157,11 @@ mod tests {
         let Some(Shown::Digest(credentials)) = parse(&named, Hashing::Sha256) else { panic!("credentials") };
         assert!(credentials.prove("DESCRIBE", &PasswordHash::of(Hashing::Sha256, "anna", "s3cret")));
         assert!(!credentials.prove("DESCRIBE", &PasswordHash::of(Hashing::Md5, "anna", "s3cret")));
-        assert!(parse(plain, Hashing::Sha256).is_none() && parse(&named, Hashing::Md5).is_none());
+        assert!(parse(&named, Hashing::Md5).is_none());
+        let Some(Shown::Digest(credentials)) = parse(plain, Hashing::Sha256) else { panic!("credentials") };
+        assert!(credentials.prove("DESCRIBE", &PasswordHash::of(Hashing::Sha256, "anna", "s3cret")));
+        let short = r#"Digest username="anna", realm="flowsteer", nonce="n", uri="/a.mp4", response="7c00cb534a7a0efa1dd31b7c0b93879b""#;
+        assert!(parse(short, Hashing::Sha256).is_none(), "one by MD5 is no guess of a password");
     }
 
     #[test]
