@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use flowsteer::access::{Access, AccessList, AccessRule, Hashing};
+use flowsteer::access::{Access, AccessList, AccessRule, Hashing, SessionTimes};
 use flowsteer::http::api::{Api, ApiSettings};
+use flowsteer::http::authority::Operators;
 use flowsteer::http::connection::Limits;
 use flowsteer::http::devices::{Devices, NamedDevice};
 use flowsteer::http::event::{Announcer, ApiEvent};
@@ -193,8 +194,7 @@ impl Server {
             refusals: Arc::default(),
             metrics: Box::new(|| prometheus().render()),
             settings: ApiSettings {
-                tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
-                hosts: vec![],
+                operators: Operators { tokens: tokens.iter().map(|&token| token.to_owned()).collect(), ..Operators::default() },
                 access: Arc::default(),
                 rtsp_port: 8554,
                 rtp_port: 8000,
@@ -560,7 +560,8 @@ fn pictures_that_nobody_takes_are_bounded_in_number_and_others_wait_for_their_pl
 fn playlists_and_pictures_of_titles_are_for_whom_the_titles_are_shown() {
     let rule = |path: &str, anyone| AccessRule { path: path.into(), anyone, roles: Vec::new(), users: Vec::new() };
     let rules = vec![rule("kept/*", false)];
-    let access = AccessList { rules, hashing: Hashing::Md5, users: Vec::new(), basic: false };
+    let sessions = SessionTimes { idle: Duration::from_secs(60), longest: Duration::from_secs(60) };
+    let access = AccessList { rules, hashing: Hashing::Md5, users: Vec::new(), basic: false, sessions };
     let server = Server::start_with(&["operator"], |settings| settings.access = Arc::new(Access::new(access)));
     let picture = b"\x89PNG\r\n\x1a\n and the rest";
     let file = covered(picture);

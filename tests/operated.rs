@@ -693,6 +693,10 @@ fn the_api_answers_as_it_describes_itself() {
     second.stream.write_all(&[&[b'$', 1, 0, packet.len() as u8], packet.as_slice()].concat()).expect("sent");
     wait_for("the report", || session(&server).to_string().contains("roundTripMs").then_some(()));
 
+    // Nobody can log in here.
+    api.call(&server, "GET", "/api/v1/login", &[], None, 401);
+    api.call(&server, "POST", "/api/v1/login", &[], Some(json!({ "user": "olga", "password": "s3cret" })), 401);
+    api.call(&server, "POST", "/api/v1/logout", &[], None, 401);
     for path in
         ["/healthz", "/readyz", "/metrics", "/api/openapi.json", "/api/v1/titles", "/api/v1/consents", "/api/v1/devices", SESSIONS, HOMES]
     {

@@ -1,18 +1,20 @@
 //! Users and passwords, seen from outside: real players with the right, the wrong and no credentials, take-overs in a library that is
-//! for users only, publishers, who guesses, and what SIGHUP takes over.
+//! for users only, publishers, who guesses, what SIGHUP takes over, and operators who log in over HTTP.
 
 mod support;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::film::{Film, library};
+use support::http::Answer;
 use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
 use support::players::{Player, Received, play_with_retina, refused_to_retina};
@@ -332,6 +334,199 @@ fn a_reload_takes_over_users_rules_and_how_passwords_are_shown() {
     Connection::open(a, address).request("DESCRIBE", &url, &[]).ok();
 }
 
+/// What operates by cookie, from one host.
+struct Browser<'a> {
+    host: &'a Host,
+    to: SocketAddr,
+    cookie: String,
+    csrf: String,
+}
+
+impl<'a> Browser<'a> {
+    fn at(host: &'a Host, to: SocketAddr) -> Self {
+        Self { host, to, cookie: String::new(), csrf: String::new() }
+    }
+
+    fn ask(&self, method: &str, target: &str, more: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        let mut headers = more.to_vec();
+        if !self.cookie.is_empty() {
+            headers.push(("Cookie", &self.cookie));
+        }
+        http::ask(self.host, self.to, method, target, &headers, body)
+    }
+
+    fn status(&self, method: &str, target: &str, more: &[(&str, &str)]) -> u16 {
+        let body = (method != "GET").then(|| json!({}));
+        self.ask(method, target, more, body.as_ref()).status
+    }
+
+    fn try_to_log_in(&self, user: &str, password: &str) -> Answer {
+        self.ask("POST", LOGIN, &[], Some(&json!({ "user": user, "password": password })))
+    }
+
+    /// Logs in; what the cookie was set with.
+    #[track_caller]
+    fn log_in(&mut self, user: &str, password: &str) -> String {
+        let answer = self.try_to_log_in(user, password);
+        let shape = answer.json();
+        assert_eq!((shape["user"].as_str(), shape.as_object().map(|shape| shape.len())), (Some(user), Some(2)), "{shape}");
+        self.csrf = shape["csrf"].as_str().expect("a text").to_owned();
+        let cookie = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        self.cookie = cookie.split(';').next().expect("a pair").to_owned();
+        cookie.to_owned()
+    }
+}
+
+const LOGIN: &str = "/api/v1/login";
+const HOMES: &str = "/api/v1/home-addresses";
+const SESSIONS: &str = "/api/v1/sessions";
+
+#[test]
+fn an_operator_logs_in_over_http_and_operates_until_the_login_ends() {
+    let printed = passwd(&["olga", "--argon2", "--stdin"], "s3cret\n");
+    let olga = String::from_utf8(printed.stdout).expect("text");
+    assert!(olga.contains("\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$") && olga.ends_with("roles = [\"operator\"]\n"), "{olga}");
+    let Some(guarded) = Guarded::serve(&format!("{ANNA}{olga}")) else { return };
+    let (server, device) = (&guarded.scene.network.server, &guarded.scene.network.a);
+    assert!(guarded.scene.server.banner().iter().any(|told| told == "operate  1 user who logs in"), "{:#?}", guarded.scene.server.banner());
+    let mut browser = Browser::at(server, (Ipv4Addr::LOCALHOST, 8080).into());
+    assert_eq!([SESSIONS, LOGIN].map(|target| browser.status("GET", target, &[])), [401, 401], "being here is not enough");
+    assert_eq!(browser.try_to_log_in("olga", "secret").status, 401);
+    assert_eq!(browser.try_to_log_in("anna", "s3cret").status, 403, "a viewer");
+    let mut outside = Browser::at(device, (server.address(V4), 8080).into());
+    let refused = outside.try_to_log_in("olga", "s3cret");
+    assert!(refused.status == 403 && refused.text().contains("insecure-transport"), "{}", refused.text());
+
+    let set = browser.log_in("olga", "s3cret");
+    assert!(set.starts_with("flowsteer=") && set.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{set}");
+    assert_eq!(browser.ask("GET", LOGIN, &[], None).json()["csrf"], browser.csrf.as_str());
+    assert_eq!(browser.status("GET", SESSIONS, &[]), 200);
+    let csrf = [("X-CSRF-Token", browser.csrf.as_str())];
+    assert_eq!(browser.status("POST", HOMES, &[]), 403, "without the second secret");
+    assert_eq!(browser.status("POST", HOMES, &[("X-CSRF-Token", "wrong")]), 403);
+    assert_eq!(browser.status("POST", HOMES, &csrf), 201);
+    for (header, of, status) in [
+        ("Origin", "http://127.0.0.1:8080", 201),
+        ("Origin", "http://127.0.0.1:9000", 401),
+        ("Origin", "https://elsewhere.example", 401),
+        ("Origin", "null", 401),
+        ("Sec-Fetch-Site", "same-origin", 201),
+        ("Sec-Fetch-Site", "same-site", 401),
+        ("Sec-Fetch-Site", "cross-site", 401),
+    ] {
+        assert_eq!(browser.status("POST", HOMES, &[csrf[0], (header, of)]), status, "{header}: {of}");
+    }
+    outside.cookie.clone_from(&browser.cookie);
+    assert_eq!(outside.status("GET", SESSIONS, &[]), 401, "a cookie that others could read is none");
+    let failures = browser.ask("GET", "/metrics", &[], None).text();
+    assert!(failures.contains("flowsteer_authentication_failures_total{scheme=\"login\"} 1"), "{failures}");
+
+    // Events are heard until the user has another password.
+    let mut events = server.run(|| TcpStream::connect(browser.to)).expect("the server listens");
+    write!(events, "GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {}\r\n\r\n", browser.to, browser.cookie)
+        .expect("sent");
+    events.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+    let mut events = BufReader::new(events);
+    let mut heard = String::new();
+    events.read_line(&mut heard).expect("a line");
+    assert_eq!(heard, "HTTP/1.1 200 OK\r\n");
+    let other = "[[users]]\nname = \"olga\"\npassword = \"other\"\nroles = [\"operator\"]\n";
+    guarded.reload(&format!("{ANNA}{other}"), "read again: users changed");
+    assert_eq!(browser.status("GET", SESSIONS, &[]), 401);
+    browser.log_in("olga", "other");
+    // What others would hear of.
+    let csrf = [("X-CSRF-Token", browser.csrf.as_str())];
+    let reserved = browser.ask("POST", HOMES, &csrf, Some(&json!({}))).json();
+    let home = format!("{HOMES}/{}", reserved["homeAddress"].as_str().expect("a home address"));
+    assert_eq!(browser.ask("DELETE", &home, &csrf, None).status, 204);
+    events.read_to_string(&mut heard).expect("the stream ends");
+    assert!(!heard.contains("event:"), "{heard}");
+
+    assert_eq!(browser.status("POST", "/api/v1/logout", &[]), 403);
+    let out = browser.ask("POST", "/api/v1/logout", &[("X-CSRF-Token", &browser.csrf)], None);
+    assert!(out.status == 204 && out.head.contains("set-cookie: flowsteer=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0\r\n"), "{out:?}");
+    assert_eq!([SESSIONS, LOGIN].map(|target| browser.status("GET", target, &[])), [401, 401]);
+
+    browser.log_in("olga", "other");
+    guarded.reload(&format!("[http]\nsession_s = 1\nsession_max_s = 1\n{ANNA}{other}"), "http.session_max_s, http.session_s changed");
+    wait_for("the login's end", SOON, || (browser.status("GET", SESSIONS, &[]) == 401).then_some(()));
+
+    let answers: Vec<Answer> = (0..8).map(|_| browser.try_to_log_in("olga", "guess")).collect();
+    let slowed = answers.last().expect("one");
+    assert!(slowed.status == 429 && slowed.head.contains("retry-after: 1\r\n"), "{slowed:?}");
+    assert!(!guarded.scene.server.has_logged("guess"));
+}
+
+/// Asks with curl, which keeps cookies as browsers do; the body and the status.
+fn curl(host: &Host, jar: &Path, arguments: &[&str]) -> (String, String) {
+    let mut command = host.command("curl");
+    command.args(["-sS", "--max-time", "5", "-w", "\n%{http_code}", "-c"]).arg(jar).arg("-b").arg(jar).args(arguments);
+    let output = command.output().expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{output:?}"));
+    (body.to_owned(), status.to_owned())
+}
+
+#[test]
+fn over_tls_passwords_come_as_they_are_for_slow_hashes_and_cookies_stay_there() {
+    let pair = TempDir::new().expect("a temporary folder");
+    let file = |name: &str| pair.path().join(name).to_str().expect("a name in UTF-8").to_owned();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowsteer"));
+    command.args(["cert", "--name", "10.15.0.1", "--days", "2", "--out"]).arg(pair.path());
+    assert!(command.output().expect("the binary runs").status.success());
+    let entry = String::from_utf8(passwd(&["anna", "--argon2", "--stdin"], "s3cret\n").stdout).expect("text");
+    let entry = entry.replace("\"operator\"", "\"viewer\", \"operator\"");
+    let tls = format!("[tls]\ncertificate = {:?}\nkey = {:?}\n", file("flowsteer.crt"), file("flowsteer.key"));
+    let Some(guarded) = Guarded::serve(&format!("{tls}{entry}")) else { return };
+    let (a, b) = (&guarded.scene.network.a, &guarded.scene.network.b);
+    let secured = |who: &str, path: &str| guarded.at(V4, who, path).replacen("rtsp://", "rtsps://", 1).replacen(":8554/", ":8322/", 1);
+    let watched = Player::Ffmpeg.play(a, &secured("anna:s3cret@", &format!("{TITLE}?t=6")), Carriage::Interleaved);
+
+    // A browser's side.
+    let jar = pair.path().join("jar");
+    let ca = file("flowsteer.crt");
+    let ask = |arguments: &[&str]| curl(a, &jar, &[&["--cacert", ca.as_str()][..], arguments].concat());
+    let json = ["-H", "Content-Type: application/json"];
+    let (body, status) =
+        ask(&[&json[..], &["-d", r#"{"user":"anna","password":"s3cret"}"#, "https://10.15.0.1:8443/api/v1/login"]].concat());
+    assert_eq!(status, "200", "{body}");
+    let shape: Value = serde_json::from_str(&body).expect("JSON");
+    let kept = fs::read_to_string(&jar).expect("the jar");
+    assert!(kept.lines().any(|line| line.starts_with("#HttpOnly_10.15.0.1\tFALSE\t/\tTRUE\t0\t__Host-flowsteer\t")), "{kept}");
+    let home = wait_for("the player", SOON, || {
+        let (body, status) = ask(&["https://10.15.0.1:8443/api/v1/sessions"]);
+        assert_eq!(status, "200", "{body}");
+        let sessions: Value = serde_json::from_str(&body).expect("JSON");
+        let is_playing = sessions[0]["state"] == "playing";
+        sessions[0]["flows"][0]["homeAddress"].as_str().filter(|_| is_playing).map(str::to_owned)
+    });
+    assert_eq!(ask(&["http://10.15.0.1:8080/api/v1/sessions"]).1, "401", "the cookie stays where nobody reads along");
+    let csrf = format!("X-CSRF-Token: {}", shape["csrf"].as_str().expect("a text"));
+    let context = format!("https://10.15.0.1:8443/api/v1/home-addresses/{home}/context");
+    let (body, status) = ask(&[&json[..], &["-H", csrf.as_str(), "-d", r#"{"scope":"flow"}"#, context.as_str()]].concat());
+    assert_eq!(status, "200", "{body}");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    let (_, key) = answer["takeoverUrl"].as_str().and_then(|url| url.split_once("?key=")).expect("a key");
+    // Where a password is asked for as it is, so is a token.
+    let mut ffmpeg = b.command("ffmpeg");
+    let url = secured(&format!("flow:{key}@"), &format!("home/{home}?mode=fork"));
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", &url]);
+    let taken = ffmpeg.args(["-map", "0:v", "-c", "copy", "-frames:v", "5", "-f", "null", "-"]).output().expect("ffmpeg runs");
+    assert!(taken.status.success(), "{taken:?}");
+    drop(watched);
+
+    let title = secured("anna:s3cret@", &format!("{TITLE}?t={BEGIN}"));
+    let ffmpeg = Player::Ffmpeg.play(a, &title, Carriage::Interleaved);
+    let gstreamer = Player::play_trusting(b, &title, Path::new(&ca));
+    assert_whole("ffmpeg", &ffmpeg.end(PATIENCE));
+    assert_whole("GStreamer", &gstreamer.end(PATIENCE));
+    assert_refused(b, &secured("anna:wrong@", TITLE), "401");
+    assert_refused(b, &guarded.url(V4, "anna:s3cret@"), "401");
+    let (metrics, _) = ask(&["https://10.15.0.1:8443/metrics"]);
+    assert!(metrics.contains("flowsteer_authentication_failures_total{scheme=\"basic\"} 1"), "{metrics}");
+    assert!(!guarded.scene.server.has_logged("s3cret"));
+}
+
 #[test]
 fn a_password_is_hashed_as_other_tools_do_and_bad_entries_are_told() {
     let printed = passwd(&["anna", "--stdin"], "s3cret\n");
@@ -345,6 +540,16 @@ fn a_password_is_hashed_as_other_tools_do_and_bad_entries_are_told() {
     {
         let refused = passwd(arguments, input);
         assert!(!refused.status.success() && refused.stdout.is_empty(), "{arguments:?}: {refused:?}");
+    }
+    // Neither does a server start that would let anybody operate.
+    let folder = TempDir::new().expect("a temporary folder");
+    let config = folder.path().join("f.toml");
+    fs::write(&config, "[http]\noperators = \"network\"\n").expect("written");
+    for command in ["check", "serve"] {
+        let refused =
+            Command::new(env!("CARGO_BIN_EXE_flowsteer")).arg(command).arg("--config").arg(&config).output().expect("the binary runs");
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && told.contains("f.toml:2: http.operators: anybody could operate"), "{refused:?}");
     }
 }
 

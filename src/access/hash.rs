@@ -1,8 +1,11 @@
 //! What a password is kept as: H(user:realm:password), the part of Digest that stays the same (RFC 7616 section 3.4.2, where it
-//! is H(A1)). Who has it can answer challenges of this server as the user; it is not the password, which may be good elsewhere.
+//! is H(A1)), or an Argon2id hash (RFC 9106). Who has the first can answer challenges of this server as the user; it is not the
+//! password, which may be good elsewhere. The second answers no challenge: it needs the password itself, and time and memory.
 
 use std::fmt;
 
+use argon2::password_hash::phc;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -61,8 +64,14 @@ impl Hashing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
     /// It does not say how it was hashed.
-    #[error("begins with md5: or sha-256:, as flowsteer passwd prints it")]
+    #[error("begins with md5:, sha-256: or $argon2id$, as flowsteer passwd prints it")]
     Hashing,
+    /// It is no Argon2 hash that can be checked.
+    #[error("is $argon2id$v=19$m=…,t=…,p=…$salt$hash, with 16 octets of hash at least")]
+    Argon2,
+    /// To check a password against it takes too much.
+    #[error("takes more than m={}, t={}, p={} to check", MOST_KIB, MOST_PASSES, MOST_LANES)]
+    Costly,
     /// Something else than so many hex digits follows.
     #[error("has {digits} hex digits")]
     Digits {
@@ -71,59 +80,122 @@ pub enum HashError {
     },
 }
 
-/// A password, hashed with its user's name. It is shown nowhere but where it is made.
+/// Memory, in KiB, that checking a password may take at most.
+const MOST_KIB: u32 = 256 * 1024;
+/// Passes over it at most.
+const MOST_PASSES: u32 = 16;
+/// Lanes of it at most.
+const MOST_LANES: u32 = 16;
+/// Octets of a hash at least.
+const LEAST: usize = 16;
+/// How it begins where it is one of Argon2.
+const ARGON2: &str = "$argon2";
+
+/// A password, hashed. It is shown nowhere but where it is made.
 #[derive(Clone)]
-pub struct PasswordHash {
-    hashing: Hashing,
-    hex: Zeroizing<String>,
+pub struct PasswordHash(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    /// With the user's name and the realm: H(A1).
+    Digest { hashing: Hashing, hex: Zeroizing<String> },
+    /// With a salt of its own, as a PHC string.
+    Argon2(Zeroizing<String>),
 }
 
 impl PasswordHash {
     /// That of a user's password.
     pub fn of(hashing: Hashing, user: &str, password: &str) -> Self {
         let text = Zeroizing::new(format!("{user}:{REALM}:{password}"));
-        Self { hashing, hex: hashing.hex(&text) }
+        Self(Kept::Digest { hashing, hex: hashing.hex(&text) })
     }
 
-    /// Reads `md5:` or `sha-256:` and hex digits.
+    /// An Argon2id hash of a password with that salt, at the costs that OWASP's cheat sheet on password storage names: 19 MiB, two
+    /// passes, one lane.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn argon2(password: &str, salt: &[u8; 16]) -> Result<Self, argon2::password_hash::Error> {
+        let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT).hash_password_with_salt(password.as_bytes(), salt)?;
+        Ok(Self(Kept::Argon2(Zeroizing::new(hash.to_string()))))
+    }
+
+    /// Reads `md5:` or `sha-256:` and hex digits, or a PHC string of Argon2id.
     ///
     /// # Errors
     /// Where it is something else.
     pub fn parse(text: &str) -> Result<Self, HashError> {
+        if text.trim().starts_with(ARGON2) {
+            return Self::parse_argon2(text.trim());
+        }
         let (name, hex) = text.trim().split_once(':').ok_or(HashError::Hashing)?;
         let hashing = [Hashing::Md5, Hashing::Sha256].into_iter().find(|hashing| hashing.as_str() == name).ok_or(HashError::Hashing)?;
         if hex.len() != hashing.digits() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(HashError::Digits { digits: hashing.digits() });
         }
-        Ok(Self { hashing, hex: Zeroizing::new(hex.to_ascii_lowercase()) })
+        Ok(Self(Kept::Digest { hashing, hex: Zeroizing::new(hex.to_ascii_lowercase()) }))
+    }
+
+    fn parse_argon2(text: &str) -> Result<Self, HashError> {
+        let hash = phc::PasswordHash::new(text).map_err(|_| HashError::Argon2)?;
+        let is_whole = hash.salt.is_some() && hash.hash.as_ref().is_some_and(|hash| hash.len() >= LEAST);
+        if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into()) || !is_whole {
+            return Err(HashError::Argon2);
+        }
+        let costs = Params::try_from(&hash).map_err(|_| HashError::Argon2)?;
+        if costs.m_cost() > MOST_KIB || costs.t_cost() > MOST_PASSES || costs.p_cost() > MOST_LANES {
+            return Err(HashError::Costly);
+        }
+        Ok(Self(Kept::Argon2(Zeroizing::new(text.to_owned()))))
     }
 
     /// As [`parse`](Self::parse) reads it, for those who are to have it.
     pub fn expose(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("{}:{}", self.hashing.as_str(), self.hex.as_str()))
+        match &self.0 {
+            Kept::Digest { hashing, hex } => Zeroizing::new(format!("{}:{}", hashing.as_str(), hex.as_str())),
+            Kept::Argon2(text) => text.clone(),
+        }
     }
 
-    /// How it was hashed.
-    pub const fn hashing(&self) -> Hashing {
-        self.hashing
+    /// How Digest hashed it; `None` where no Digest can be answered with it.
+    pub const fn hashing(&self) -> Option<Hashing> {
+        match &self.0 {
+            Kept::Digest { hashing, .. } => Some(*hashing),
+            Kept::Argon2(_) => None,
+        }
+    }
+
+    /// Whether to check a password against it takes time and memory.
+    pub const fn is_slow(&self) -> bool {
+        matches!(self.0, Kept::Argon2(_))
     }
 
     /// Whether a response of Digest without `qop` proves that its maker knows it (RFC 7616 section 3.4.1; RFC 2069 section 2.1.2).
     pub fn is_proven_by(&self, response: &str, nonce: &str, method: &str, uri: &str) -> bool {
-        let asked = self.hashing.hex(&format!("{method}:{uri}"));
-        let expected = self.hashing.hex(&format!("{}:{nonce}:{}", self.hex.as_str(), asked.as_str()));
+        let Kept::Digest { hashing, hex } = &self.0 else { return false };
+        let asked = hashing.hex(&format!("{method}:{uri}"));
+        let expected = hashing.hex(&Zeroizing::new(format!("{}:{nonce}:{}", hex.as_str(), asked.as_str())));
         expected.as_bytes().ct_eq(response.as_bytes()).into()
     }
 
     /// Whether it is that of a user's password.
     pub fn is_of(&self, user: &str, password: &str) -> bool {
-        *self == Self::of(self.hashing, user, password)
+        match &self.0 {
+            Kept::Digest { hashing, .. } => *self == Self::of(*hashing, user, password),
+            // The costs are those of the hash, not these.
+            Kept::Argon2(text) => Argon2::default().verify_password(password.as_bytes(), text.as_str()).is_ok(),
+        }
     }
 }
 
 impl PartialEq for PasswordHash {
     fn eq(&self, other: &Self) -> bool {
-        self.hashing == other.hashing && bool::from(self.hex.as_bytes().ct_eq(other.hex.as_bytes()))
+        let is_same = |a: &str, b: &str| bool::from(a.as_bytes().ct_eq(b.as_bytes()));
+        match (&self.0, &other.0) {
+            (Kept::Digest { hashing, hex }, Kept::Digest { hashing: of_other, hex: other }) => hashing == of_other && is_same(hex, other),
+            (Kept::Argon2(text), Kept::Argon2(other)) => is_same(text, other),
+            (Kept::Digest { .. }, Kept::Argon2(_)) | (Kept::Argon2(_), Kept::Digest { .. }) => false,
+        }
     }
 }
 
@@ -170,6 +242,46 @@ mod tests {
         }
     }
 
+    /// As argon2 of Debian makes it: echo -n s3cret | argon2 saltsaltsalt -id -t 2 -k 64 -p 1 -l 32 -e
+    const OF_ANOTHER_TOOL: &str = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0$M2ixdWbEJpyjhdeAgEaqhSW/F2crE0mWnIedK/8v2b0";
+
+    #[test]
+    fn an_argon2_hash_is_of_one_password_and_answers_no_digest() {
+        let hash = PasswordHash::argon2("s3cret", b"sixteen octets..").expect("memory");
+        let text = hash.expose();
+        assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", text.as_str());
+        for hash in [PasswordHash::parse(&text).expect("a hash"), PasswordHash::parse(OF_ANOTHER_TOOL).expect("a hash")] {
+            assert!(hash.is_of("anna", "s3cret") && !hash.is_of("anna", "s3cre") && hash.is_slow() && hash.hashing().is_none());
+            assert!(!hash.is_proven_by("", "n", "DESCRIBE", "/"));
+            assert_eq!(format!("{hash:?}"), "PasswordHash(…)");
+        }
+        assert_eq!(PasswordHash::parse(&text), Ok(hash.clone()));
+        assert_ne!(PasswordHash::argon2("s3cret", b"other 16 octets.").expect("memory"), hash);
+    }
+
+    #[test]
+    fn argon2_hashes_that_cannot_be_checked_are_refused() {
+        let whole = |begin: &str| format!("{begin}$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+        for (text, error) in [
+            (whole("$argon2id$v=19$m=262145,t=2,p=1"), HashError::Costly),
+            (whole("$argon2id$v=19$m=4294967295,t=2,p=1"), HashError::Costly),
+            (whole("$argon2id$v=19$m=64,t=17,p=1"), HashError::Costly),
+            (whole("$argon2id$v=19$m=1024,t=2,p=17"), HashError::Costly),
+            (whole("$argon2i$v=19$m=64,t=2,p=1"), HashError::Argon2),
+            (whole("$argon2d$v=19$m=64,t=2,p=1"), HashError::Argon2),
+            (whole("$argon2id$v=16$m=64,t=2,p=1"), HashError::Argon2),
+            (whole("$argon2id$m=64,t=2,p=1"), HashError::Argon2),
+            (whole("$argon2id$v=19$m=1,t=2,p=1"), HashError::Argon2),
+            (whole("$argon2id$v=19$m=64,t=2,p=1,x=1"), HashError::Argon2),
+            ("$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0".to_owned(), HashError::Argon2),
+            ("$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAA".to_owned(), HashError::Argon2),
+            ("$argon2".to_owned(), HashError::Argon2),
+        ] {
+            assert_eq!(PasswordHash::parse(&text).expect_err("no hash"), error, "{text}");
+        }
+        assert!(PasswordHash::parse(&whole("$argon2id$v=19$m=64,t=2,p=1")).is_ok());
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_is_read(user in "[a-z]{1,8}", password in ".{0,20}", sha in any::<bool>()) {
@@ -178,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,80}") {
+        fn no_text_makes_it_panic(text in "(\\$argon2id\\$v=19\\$m=)?.{0,80}") {
             let _ = PasswordHash::parse(&text);
         }
     }

@@ -1,6 +1,6 @@
 //! Users and rules: who may play a title.
 
-use crate::access::{Hashing, PasswordHash};
+use crate::access::{Hashing, PasswordHash, SessionTimes};
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,17 +9,20 @@ pub enum Role {
     Viewer,
     /// Publish at the paths that are given to publishers.
     Publisher,
+    /// Log in over HTTP, and operate.
+    Operator,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Viewer, Self::Publisher];
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Publisher, Self::Operator];
 
     /// As it is written in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::Publisher => "publisher",
+            Self::Operator => "operator",
         }
     }
 
@@ -38,6 +41,18 @@ pub struct User {
     pub hash: PasswordHash,
     /// What the user may do.
     pub roles: Vec<Role>,
+}
+
+impl User {
+    /// Whether the user may operate.
+    pub fn operates(&self) -> bool {
+        self.roles.contains(&Role::Operator)
+    }
+
+    /// Whether the user is there to operate, and for nothing else: titles are not kept for such.
+    pub fn only_operates(&self) -> bool {
+        self.roles == [Role::Operator]
+    }
 }
 
 /// Who may play the titles of a path.
@@ -78,6 +93,8 @@ pub struct AccessList {
     pub hashing: Hashing,
     /// Whether Basic is taken also where others can read along.
     pub basic: bool,
+    /// How long who has logged in stays so.
+    pub sessions: SessionTimes,
 }
 
 impl AccessList {
@@ -88,25 +105,51 @@ impl AccessList {
 
     /// Whether a title plays without credentials.
     pub fn is_open(&self, path: &str) -> bool {
-        self.rule(path).map_or(self.users.is_empty(), |rule| rule.anyone)
+        self.rule(path).map_or(!self.has_audience(), |rule| rule.anyone)
     }
 
     /// Whether every title does.
     pub fn is_open_throughout(&self) -> bool {
-        self.users.is_empty() && self.rules.iter().all(|rule| rule.anyone)
+        !self.has_audience() && self.rules.iter().all(|rule| rule.anyone)
+    }
+
+    /// Whether there are users for whom titles are kept.
+    fn has_audience(&self) -> bool {
+        !self.users.iter().all(User::only_operates)
+    }
+
+    /// Whether a user operates.
+    pub fn has_operators(&self) -> bool {
+        self.users.iter().any(User::operates)
+    }
+
+    /// Whether a password is kept in a way that takes time and memory to check.
+    pub fn is_slow(&self) -> bool {
+        self.users.iter().any(|user| user.hash.is_slow())
     }
 
     /// Whether a user may play a title.
     pub fn may_play(&self, user: &User, path: &str) -> bool {
         match self.rule(path) {
             Some(rule) => rule.admits(user),
-            None => self.users.is_empty() || user.roles.contains(&Role::Viewer),
+            None => !self.has_audience() || user.roles.contains(&Role::Viewer),
         }
     }
 
     /// The user of that name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.iter().find(|user| user.name == name)
+    }
+
+    /// Whether a password is that of one of the `hashes`, those of users of that name. Where a slow hash is among those of the list, it
+    /// takes as long as that one, whether there are such users or not.
+    pub fn is_password_of(&self, hashes: &[PasswordHash], name: &str, password: &str) -> bool {
+        let is_right = hashes.iter().any(|hash| hash.is_of(name, password));
+        let decoy = self.users.iter().map(|user| &user.hash).find(|hash| hash.is_slow());
+        if let Some(decoy) = decoy.filter(|_| !hashes.iter().any(PasswordHash::is_slow)) {
+            std::hint::black_box(decoy.is_of(name, password));
+        }
+        is_right
     }
 }
 
@@ -134,6 +177,30 @@ mod tests {
         let may = |name| list.may_play(list.user(name).expect("known"), "films/a.mp4");
         assert!(may("anna") && !may("carl"));
         assert!(list.user("dora").is_none());
+    }
+
+    #[test]
+    fn who_only_operates_keeps_no_title_from_anyone() {
+        let list = AccessList { users: vec![user("olga", &[Role::Operator])], ..AccessList::default() };
+        assert!(list.is_open("films/a.mp4") && list.is_open_throughout() && list.has_operators());
+        let users = vec![user("olga", &[Role::Operator]), user("anna", &[Role::Viewer, Role::Operator])];
+        let list = AccessList { users, ..AccessList::default() };
+        assert!(!list.is_open("films/a.mp4") && !list.is_open_throughout());
+        assert!(!list.may_play(&list.users[0], "films/a.mp4") && list.may_play(&list.users[1], "films/a.mp4"));
+        let list = AccessList { users: vec![user("bert", &[])], ..AccessList::default() };
+        assert!(!list.is_open("films/a.mp4") && !list.has_operators(), "who has no role is named by rules");
+    }
+
+    #[test]
+    fn a_password_is_that_of_a_user_however_it_is_kept() {
+        let slow = User { hash: PasswordHash::argon2("s3cret", b"sixteen octets..").expect("memory"), ..user("olga", &[Role::Operator]) };
+        let list = AccessList { users: vec![user("anna", &[Role::Viewer]), slow], ..AccessList::default() };
+        assert!(list.is_slow());
+        for user in &list.users {
+            let hashes = [user.hash.clone()];
+            assert!(list.is_password_of(&hashes, &user.name, "s3cret") && !list.is_password_of(&hashes, &user.name, "s3cre"));
+        }
+        assert!(!list.is_password_of(&[], "dora", "s3cret"));
     }
 
     #[test]

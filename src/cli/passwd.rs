@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
-use crate::access::{Hashing, PasswordHash};
+use crate::access::{Hashing, PasswordHash, Role};
 
 /// Octets of a password.
 const LONGEST: usize = 512;
@@ -21,8 +21,11 @@ pub struct Passwd {
     #[arg(value_parser = name)]
     name: String,
     /// How it is hashed, as `rtsp.digest` says.
-    #[arg(long, value_name = "HASHING", default_value = "md5")]
+    #[arg(long, value_name = "HASHING", default_value = "md5", conflicts_with = "argon2")]
     digest: Digest,
+    /// Hash it with Argon2, slowly, for a user who logs in over HTTP or shows the password over TLS: it answers no Digest.
+    #[arg(long)]
+    argon2: bool,
     /// Read the password from the first line of standard input.
     #[arg(long)]
     stdin: bool,
@@ -60,9 +63,16 @@ pub fn run(arguments: &Passwd) -> anyhow::Result<()> {
         Digest::Md5 => Hashing::Md5,
         Digest::Sha256 => Hashing::Sha256,
     };
-    let hash = PasswordHash::of(hashing, &arguments.name, &password).expose();
-    let name = toml::Value::from(arguments.name.as_str());
-    let entry = Zeroizing::new(format!("[[users]]\nname = {name}\npassword_hash = \"{}\"\nroles = [\"viewer\"]\n", hash.as_str()));
+    let (hash, role) = if arguments.argon2 {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt)?;
+        (PasswordHash::argon2(&password, &salt).context("Argon2")?, Role::Operator)
+    } else {
+        (PasswordHash::of(hashing, &arguments.name, &password), Role::Viewer)
+    };
+    let (hash, role, name) = (hash.expose(), role.as_str(), toml::Value::from(arguments.name.as_str()));
+    let entry = format!("[[users]]\nname = {name}\npassword_hash = \"{}\"\nroles = [\"{role}\"]\n", hash.as_str());
+    let entry = Zeroizing::new(entry);
     super::print(&entry)
 }
 

@@ -107,7 +107,8 @@ impl Reload {
             self.names.replace(home_titles(again));
         }
         let has_users = has("users") || has("rtsp.digest");
-        if has_users || has("access") || has("rtsp.basic") {
+        let has_times = has("http.session_s") || has("http.session_max_s");
+        if has_users || has_times || has("access") || has("rtsp.basic") {
             self.access.replace(access_list(again));
         }
         if has_users || has("publish") {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
-use crate::cli::access::{access_list, access_told, publish_rules};
+use crate::cli::access::{access_list, access_told, operators, publish_rules};
 use crate::cli::cameras::Cameras;
 use crate::cli::config_file::{ConfigFile, ConfigWatch};
 use crate::cli::consents::{consent_rules, heed, vouch};
@@ -187,8 +187,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         refusals,
         metrics: Box::new(move || rendered.render() + &lateness.text()),
         settings: ApiSettings {
-            tokens: config.http.tokens.clone(),
-            hosts: config.http.hosts.clone(),
+            operators: operators(config),
             access: Arc::clone(&access),
             rtsp_port: rtsp.port(),
             rtp_port: data_plane.port(),

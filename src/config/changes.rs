@@ -8,6 +8,8 @@ pub(super) const LIVE: &[&str] = &[
     "access",
     "camera",
     "home",
+    "http.session_max_s",
+    "http.session_s",
     "log.level",
     "mdns.enabled",
     "mdns.interfaces",
@@ -72,6 +74,8 @@ impl Config {
         running.access.clone_from(&again.access);
         running.rtsp.digest = again.rtsp.digest;
         running.rtsp.basic = again.rtsp.basic;
+        running.http.session_s = again.http.session_s;
+        running.http.session_max_s = again.http.session_max_s;
         running.log.level.clone_from(&again.log.level);
         running.mdns.clone_from(&again.mdns);
         running.serve.drain_s = again.serve.drain_s;

@@ -89,7 +89,7 @@ impl<'a> Entry<'a> {
     fn roles(&self, gathered: &mut Gathered<'_>) -> Option<Vec<Role>> {
         let roles: Option<Vec<Role>> = self.texts("roles", gathered)?.into_iter().map(Role::parse).collect();
         if roles.is_none() {
-            self.fail(self.at("roles"), "roles", Fault::Rule("a role is viewer or publisher"), gathered);
+            self.fail(self.at("roles"), "roles", Fault::Rule("a role is viewer, publisher or operator"), gathered);
         }
         roles
     }

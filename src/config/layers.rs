@@ -15,7 +15,8 @@ use crate::config::{AccessConfig, CameraConfig, Config, DeviceConfig, HomeConfig
 pub const ENVIRONMENT: &str = "FLOWSTEER_";
 
 /// Keys that have no default, or are not shown.
-const WITHOUT_DEFAULT: [&str; 11] = [
+const WITHOUT_DEFAULT: [&str; 12] = [
+    "http.operators",
     "steering.consent_ca",
     "steering.consent_webhook",
     "steering.home_prefix",

@@ -195,9 +195,17 @@ pub struct HttpConfig {
     pub tls_listen: Option<TlsListen>,
     /// Give the keys of home addresses also to who asks without TLS from another machine.
     pub insecure_keys: bool,
-    /// Bearer tokens of operators; without any, operators are who come from this machine.
+    /// Bearer tokens of operators; where there are neither such nor users with the role `operator`, operators are who come from this machine.
     #[serde(skip_serializing)]
     pub tokens: Vec<String>,
+    /// Where operators may ask from: this machine alone (`loopback`), or anywhere (`network`), which needs tokens or users with the role
+    /// `operator`; unset is anywhere where there are such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operators: Option<OperatorsFrom>,
+    /// Seconds after which a login that is not used ends.
+    pub session_s: u64,
+    /// Seconds after which a login ends.
+    pub session_max_s: u64,
     /// Host names, beside `localhost` and loopback addresses, under which operators reach this machine.
     pub hosts: Vec<String>,
     /// Connections in all.
@@ -215,12 +223,25 @@ impl Default for HttpConfig {
             tls_listen: None,
             insecure_keys: false,
             tokens: Vec::new(),
+            operators: None,
+            session_s: 3600,
+            session_max_s: 86_400,
             hosts: Vec::new(),
             connections: 2048,
             connections_per_address: 256,
             write_timeout_s: 20,
         }
     }
+}
+
+/// Where operators may ask from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorsFrom {
+    /// This machine.
+    Loopback,
+    /// Anywhere.
+    Network,
 }
 
 /// `[steering]`

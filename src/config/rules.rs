@@ -6,7 +6,7 @@ use ipnet::Ipv6Net;
 use url::Url;
 
 use crate::access::Role;
-use crate::config::{Config, Consent, MdnsConfig, TlsListen};
+use crate::config::{AccessConfig, Config, Consent, MdnsConfig, OperatorsFrom, TlsListen, UserConfig};
 
 /// A rule that a configuration breaks.
 pub(super) struct Broken {
@@ -27,7 +27,8 @@ impl Config {
         let may_secure = |listen| tls.certificate.is_some() || tls.key.is_some() || !matches!(listen, Some(TlsListen::At(_)));
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
-        let table: [(&[&str], bool, &'static str); 42] = [
+        let has_operators = self.users.iter().any(|user| user.roles.contains(&Role::Operator));
+        let table: [(&[&str], bool, &'static str); 45] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -46,6 +47,21 @@ impl Config {
             (&["http.connections"], http.connections >= 1, at_least_one),
             (&["http.connections_per_address"], http.connections_per_address >= 1, at_least_one),
             (&["http.write_timeout_s"], (1..=86_400).contains(&http.write_timeout_s), "is 1 to 86400"),
+            (
+                &["http.operators"],
+                http.operators != Some(OperatorsFrom::Network) || !http.tokens.is_empty() || has_operators,
+                "anybody could operate: network needs http.tokens, or one of [[users]] with the role operator",
+            ),
+            (
+                &["http.session_s", "http.session_max_s"],
+                http.session_s <= http.session_max_s,
+                "http.session_s is at most http.session_max_s",
+            ),
+            (
+                &["http.session_s", "http.session_max_s"],
+                http.session_s >= 1 && http.session_max_s <= 2_592_000,
+                "a login ends after 1 to 2592000 seconds",
+            ),
             (
                 &["steering.home_prefix"],
                 steering.home_prefix.is_none_or(|prefix| prefix.prefix_len() <= 120),
@@ -129,7 +145,7 @@ impl Config {
             if !publish.users.iter().all(publishes) {
                 fail("users", "each is the name of one of [[users]] with the role publisher");
             }
-            if publish.roles.contains(&Role::Viewer) {
+            if publish.roles.iter().any(|role| *role != Role::Publisher) {
                 fail("roles", "only the role publisher publishes");
             } else if !publish.roles.is_empty() && !self.users.iter().any(|user| user.roles.contains(&Role::Publisher)) {
                 fail("roles", "none of [[users]] has that role");
@@ -162,12 +178,27 @@ impl Config {
                 (None, None) => fail("password", "neither password nor password_hash is there, one is needed"),
                 (Some(password), None) if password.expose().is_empty() => fail("password", "is not empty"),
                 (Some(_), None) => {}
-                (None, Some(hash)) if hash.hashing() != self.rtsp.digest => {
+                (None, Some(hash)) if hash.hashing().is_some_and(|hashing| hashing != self.rtsp.digest) => {
                     fail("password_hash", "is hashed in another way than rtsp.digest says")
+                }
+                (None, Some(hash)) if hash.is_slow() && self.shows_passwords(user) && !self.takes_basic() => {
+                    fail("password_hash", "Argon2 answers no Digest: to play or publish, this user needs Basic, by TLS or rtsp.basic")
                 }
                 (None, Some(_)) => {}
             }
         }
+    }
+
+    /// Whether a user shows a password over RTSP: by a role, or as a rule names it.
+    fn shows_passwords(&self, user: &UserConfig) -> bool {
+        let has_role = user.roles.iter().any(|role| *role != Role::Operator);
+        let admits = |access: &AccessConfig| access.users.contains(&user.name) || user.roles.iter().any(|role| access.roles.contains(role));
+        has_role || self.access.iter().any(admits)
+    }
+
+    /// Whether a password may come as it is somewhere.
+    fn takes_basic(&self) -> bool {
+        self.rtsp.basic || (self.tls.certificate.is_some() && self.rtsp.tls_listen != Some(TlsListen::Nowhere))
     }
 
     fn check_access(&self, broken: &mut Vec<Broken>) {

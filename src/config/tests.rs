@@ -346,6 +346,55 @@ fn users_and_rules_are_read_and_shown_without_passwords() {
 }
 
 #[test]
+fn the_network_operates_by_token_or_login_and_not_otherwise() {
+    let olga = "[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n";
+    let anna = olga.replace("operator", "viewer");
+    let wide = "[http]\noperators = \"network\"\n";
+    let told = "f.toml:2: http.operators: anybody could operate: network needs http.tokens, or one of [[users]] with the role operator";
+    assert_eq!(wrong(wide), [told]);
+    assert_eq!(wrong(&format!("{wide}{anna}")), [told]);
+    assert_eq!(wrong(&format!("{wide}tokens = []\n")), [told]);
+    for file in [format!("{wide}tokens = [\"x\"]\n"), format!("{wide}{olga}"), wide.replace("network", "loopback"), String::new()] {
+        load(&file, &[], &[]).expect("sound");
+    }
+    load(wide, &[("FLOWSTEER_HTTP_TOKENS", "x")], &[]).expect("sound");
+    assert_eq!(
+        wrong("[http]\nsession_s = 90000\nsession_max_s = 3000000\noperators = \"all\"\n"),
+        [
+            "f.toml:2: http.session_s: a login ends after 1 to 2592000 seconds",
+            "f.toml:4: http.operators: unknown variant `all`, expected `loopback` or `network`",
+        ]
+    );
+    assert_eq!(wrong("[http]\nsession_s = 90000\n"), ["f.toml:2: http.session_s: http.session_s is at most http.session_max_s"]);
+}
+
+#[test]
+fn a_user_whose_password_answers_no_digest_plays_where_basic_is_taken() {
+    let hash = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0$M2ixdWbEJpyjhdeAgEaqhSW/F2crE0mWnIedK/8v2b0";
+    let user = |roles: &str| format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\nroles = [{roles}]\n");
+    let told = |line: u32| {
+        format!(
+            "f.toml:{line}: users.password_hash: Argon2 answers no Digest: to play or publish, this user needs Basic, by TLS or rtsp.basic"
+        )
+    };
+    assert_eq!(wrong(&user("\"viewer\"")), [told(3)]);
+    assert_eq!(wrong(&user("\"operator\", \"publisher\"")), [told(3)]);
+    let rule = "[[access]]\npath = \"*\"\nusers = [\"anna\"]\n";
+    assert_eq!(wrong(&format!("{rule}{}", user(""))), [told(6)]);
+    let nowhere = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n[rtsp]\ntls_listen = \"none\"\n";
+    assert_eq!(wrong(&format!("{nowhere}{}", user("\"viewer\""))), [told(8)]);
+    for before in
+        ["[rtsp]\nbasic = true\n", "[rtsp]\nbasic = true\ndigest = \"sha-256\"\n", nowhere.split("[rtsp]").next().unwrap_or_default()]
+    {
+        load(&format!("{before}{}", user("\"viewer\"")), &[], &[]).expect("sound");
+    }
+    let loaded = load(&user("\"operator\""), &[], &[]).expect("sound");
+    assert!(loaded.config.users[0].password_hash.is_some() && !loaded.shown().contains("argon2"));
+    let costly = user("").replace("m=64", "m=9999999");
+    assert_eq!(wrong(&costly), ["f.toml:3: users.password_hash: takes more than m=262144, t=16, p=16 to check"]);
+}
+
+#[test]
 fn users_and_rules_that_cannot_be_meant_are_told() {
     let told = |file: &str| wrong(file).into_iter().map(|line| line.split_once(' ').expect("a place").1.to_owned()).collect::<Vec<_>>();
     for (file, expected) in [
@@ -355,9 +404,9 @@ fn users_and_rules_that_cannot_be_meant_are_told() {
         ("[[users]]\nname = \"anna\"\npassword = \"\"", "users.password: is not empty"),
         (
             "[[users]]\nname = \"anna\"\npassword_hash = \"secret\"",
-            "users.password_hash: begins with md5: or sha-256:, as flowsteer passwd prints it",
+            "users.password_hash: begins with md5:, sha-256: or $argon2id$, as flowsteer passwd prints it",
         ),
-        ("[[users]]\nname = \"anna\"\npassword = \"x\"\nroles = [\"operator\"]", "users.roles: a role is viewer or publisher"),
+        ("[[users]]\nname = \"anna\"\npassword = \"x\"\nroles = [\"owner\"]", "users.roles: a role is viewer, publisher or operator"),
         ("[[users]]\nname = \"anna\"\npassword = \"x\"\nroles = \"viewer\"", "users.roles: is a list of texts"),
         ("[[access]]\npath = \"a\"", "access.anyone: is either anyone = true, or users or roles"),
         ("[[access]]\npath = \"a\"\nroles = [\"viewer\"]", "access.roles: there are no [[users]]"),

@@ -12,7 +12,8 @@ pub struct UserConfig {
     pub password: Option<Password>,
     /// In place of `password`: what `flowsteer passwd` makes of it.
     pub password_hash: Option<PasswordHash>,
-    /// What the user may do: play titles that no rule keeps for others, publish at the paths that are given to publishers.
+    /// What the user may do: play titles that no rule keeps for others, publish at the paths that are given to publishers, log in over HTTP
+    /// and operate.
     pub roles: Vec<Role>,
 }
 

@@ -10,9 +10,10 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::access::Access;
-use crate::http::authority::{Requester, requester};
+use crate::http::authority::{Operators, Requester};
 use crate::http::body::{
     BindingBody, ContextBody, JoinName, ModeName, PlayBody, ProofBody, ReserveBody, Reserved, ScopeName, SeekBody, TakeOver,
     WithheldBinding,
@@ -67,11 +68,9 @@ pub struct Api {
 /// What the API goes by.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// Bearer tokens of operators.
-    pub tokens: Vec<String>,
-    /// Names of this host.
-    pub hosts: Vec<String>,
-    /// Who may play which titles.
+    /// Who operates.
+    pub operators: Operators,
+    /// Who may play which titles, and who logs in.
     pub access: Arc<Access>,
     /// The port of RTSP.
     pub rtsp_port: u16,
@@ -123,6 +122,8 @@ pub enum Outcome {
     Json(u16, Value),
     /// Done, nothing to say.
     Empty,
+    /// A value or nothing to say, and a cookie to set.
+    Cookie(Option<Value>, Zeroizing<String>),
     /// A text of that kind.
     Text(&'static str, String),
     /// A picture.
@@ -149,6 +150,8 @@ fn speed_of(factor: f64) -> Result<Speed, Problem> {
     Speed::nearest(factor).ok_or_else(|| Problem::invalid("speed is a number above zero"))
 }
 
+/// Where a password is shown.
+const LOGIN: &[&str] = &["api", "v1", "login"];
 /// A data plane that is ready says so within this.
 const READY: Duration = Duration::from_secs(2);
 /// Bindings that HTTP makes live so long unless they say.
@@ -195,7 +198,7 @@ impl Api {
                 return Outcome::shown(200, &shown);
             }
             (&Method::GET, ["api", "openapi.json"]) => {
-                return Ok(Outcome::Text("application/json", description::text(self.settings.tokens.is_empty()).into()));
+                return Ok(Outcome::Text("application/json", description::text(self.settings.operators.tokens.is_empty() && !self.settings.access.list().has_operators()).into()));
             }
             _ => {}
         }
@@ -203,6 +206,11 @@ impl Api {
             return Ok(outcome);
         }
         let now = now();
+        if path == LOGIN {
+            // What else is shown does not matter there.
+            routes::check(&call.method, path)?;
+            return self.login(call, now).await;
+        }
         let who = self.requester(call, now)?;
         if path != page::QR {
             routes::check(&call.method, path)?;
@@ -216,6 +224,7 @@ impl Api {
                 who.operator()?;
                 Ok(Outcome::Text("text/plain; version=0.0.4; charset=utf-8", self.render_metrics().await))
             }
+            ["api", "v1", "logout"] => self.logout(call, now),
             ["api", "v1", "consents", rest @ ..] => self.consents(call, rest, &who, now),
             ["api", "v1", "devices"] => {
                 who.operator()?;
@@ -226,7 +235,7 @@ impl Api {
             ["api", "v1", "events"] if matches!(who, Requester::Anybody) && call.uri.query() == Some("asked=taker") => {
                 Ok(Outcome::Events(Reach::Asked(call.peer.ip())))
             }
-            ["api", "v1", "events"] => Ok(Outcome::Events(Reach::of(&who, &self.steering, now)?)),
+            ["api", "v1", "events"] => Ok(Outcome::Events(self.reach(call, &who, now)?)),
             ["api", "v1", "sessions"] if call.method == Method::POST => self.start(call, &who, now).await,
             ["api", "v1", "sessions", rest @ ..] => {
                 who.operator()?;
@@ -249,11 +258,6 @@ impl Api {
         let access = self.settings.access.list();
         let all = access.is_open_throughout() || matches!(self.requester(call, now()), Ok(Requester::Operator));
         move |path| all || access.is_open(path.as_str())
-    }
-
-    fn requester(&self, call: &Call, now: Now) -> Result<Requester, Problem> {
-        let (tokens, hosts) = (&self.settings.tokens, &self.settings.hosts);
-        requester(&call.headers, call.peer.ip(), tokens, hosts, &self.steering, &self.refusals, now)
     }
 
     async fn render_metrics(&self) -> String {
@@ -353,9 +357,7 @@ impl Api {
     }
 
     fn reserve(&self, call: &Call, now: Now) -> Result<Outcome, Problem> {
-        // What stays on this machine is not overheard, whatever its addresses.
-        let is_here = call.peer.ip().is_loopback() || call.peer.ip() == call.local.ip();
-        if !(call.is_secured || is_here || self.settings.insecure_keys) {
+        if self.is_overheard(call) {
             let detail = "the answer would hold a key that others can read on its way: ask over https, or from this machine";
             return Err(Problem::new(403, "insecure-transport", detail));
         }
@@ -681,7 +683,7 @@ fn count_update(error: Option<&SteeringError>) {
     metrics::counter!("flowsteer_binding_updates_total", "status" => status).increment(1);
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }

@@ -1,15 +1,16 @@
 //! Who asks, and what that lets them do.
 //!
-//! Operators show a bearer token from the configuration. Where none is configured, who comes from this machine is an
-//! operator, unless the request may have been made by a web page of somebody else's: its `Host` must be a loopback
+//! Operators show a bearer token from the configuration, or have logged in (`login`). Where there is neither token nor such a user,
+//! who comes from this machine is an operator, unless the request may have been made by a web page of somebody else's: its `Host` must be a loopback
 //! literal, `localhost` or a configured name, it may have no foreign `Origin` and come from no other site (`Sec-Fetch-Site`), and no
 //! proxy may stand between. Everybody
 //! else shows the key of a home address, or a take-over token, and reaches no further than that.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::http::problem::Problem;
@@ -30,15 +31,40 @@ pub enum Requester {
     Anybody,
 }
 
-/// Finds out who asks.
+/// Who operates.
+#[derive(Clone, Default)]
+pub struct Operators {
+    /// Bearer tokens of operators.
+    pub tokens: Vec<String>,
+    /// Names of this host.
+    pub hosts: Vec<String>,
+    /// Whether operators ask from this machine only, whatever they show.
+    pub only_here: bool,
+}
+
+impl fmt::Debug for Operators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operators").field("hosts", &self.hosts).field("only_here", &self.only_here).finish_non_exhaustive()
+    }
+}
+
+impl Operators {
+    /// Whether they may ask from there.
+    pub fn may_come(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        !self.only_here || (peer.is_loopback() && !through_proxy(headers))
+    }
+}
+
+/// Finds out who asks, where nobody has logged in; `log_in` says that there are operators who could.
 ///
 /// # Errors
-/// 401 for credentials that are wrong, 429 where too many of them came from there.
+/// 401 for credentials that are wrong, 403 for an operator who asks from elsewhere than it may, 429 where too many that are wrong came from
+/// there.
 pub fn requester(
     headers: &HeaderMap,
     peer: IpAddr,
-    tokens: &[String],
-    hosts: &[String],
+    operators: &Operators,
+    log_in: bool,
     steering: &BindingCache,
     refusals: &Refusals,
     now: Now,
@@ -47,8 +73,11 @@ pub fn requester(
         let value = value.to_str().unwrap_or_default();
         let bearer = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         let Some(bearer) = bearer else { return Err(Problem::new(401, "unauthorized", "a bearer token is needed")) };
-        if tokens.iter().any(|token| bool::from(token.as_bytes().ct_eq(bearer.as_bytes()))) {
-            return Ok(Requester::Operator);
+        // Not found in fewer steps than another one.
+        let is_one = operators.tokens.iter().fold(Choice::from(0), |is_one, token| is_one | token.as_bytes().ct_eq(bearer.as_bytes()));
+        if bool::from(is_one) {
+            let elsewhere = || Problem::new(403, "not-permitted", "operators ask from this machine");
+            return operators.may_come(peer, headers).then_some(Requester::Operator).ok_or_else(elsewhere);
         }
         if !refusals.may_try(peer, now.mono) {
             metrics::counter!("flowsteer_http_refused_total", "limit" => "refused_keys").increment(1);
@@ -72,7 +101,9 @@ pub fn requester(
             }
         };
     }
-    let local = tokens.is_empty()
+    let hosts = &operators.hosts;
+    let local = operators.tokens.is_empty()
+        && !log_in
         && peer.is_loopback()
         && !through_proxy(headers)
         && host_is_ours(headers, hosts)
@@ -89,7 +120,11 @@ impl Requester {
     pub fn operator(&self) -> Result<(), Problem> {
         match self {
             Self::Operator => Ok(()),
-            Self::Anybody => Err(Problem::new(401, "unauthorized", "operators only: a bearer token, or a request from this machine")),
+            Self::Anybody => Err(Problem::new(
+                401,
+                "unauthorized",
+                "operators only: a bearer token, a login, or where there is neither a request from this machine",
+            )),
             Self::KeyHolder(_) | Self::TokenHolder(_) => Err(Problem::new(403, "not-permitted", "operators only")),
         }
     }
@@ -155,7 +190,7 @@ fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
 }
 
 /// Whether a browser says that another site has made it ask (W3C Fetch Metadata section 2.4).
-fn cross_site(headers: &HeaderMap) -> bool {
+pub(super) fn cross_site(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin" | b"same-site"))
 }
 
@@ -172,14 +207,19 @@ mod tests {
     use crate::steering::SteeringSettings;
 
     fn who(headers: &[(&'static str, &str)], peer: &str, tokens: &[&str]) -> &'static str {
+        who_of(headers, peer, tokens, false, false)
+    }
+
+    fn who_of(headers: &[(&'static str, &str)], peer: &str, tokens: &[&str], log_in: bool, only_here: bool) -> &'static str {
         let cache = BindingCache::new(SteeringSettings::new("fd00::/64".parse().expect("a prefix")), Box::new(|_| {}), Box::new(|_, _| {}));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a value"));
         }
         let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
-        let (peer, hosts) = (peer.parse().expect("an address"), ["media.lan".into()]);
-        match requester(&map, peer, &tokens, &hosts, &cache, &Refusals::default(), Now::default()) {
+        let operators = Operators { tokens, hosts: vec!["media.lan".into()], only_here };
+        let peer = peer.parse().expect("an address");
+        match requester(&map, peer, &operators, log_in, &cache, &Refusals::default(), Now::default()) {
             Ok(Requester::Operator) => "operator",
             Ok(Requester::KeyHolder(_)) => "key",
             Ok(Requester::TokenHolder(_)) => "token",
@@ -213,5 +253,23 @@ mod tests {
         assert_eq!(who(&[("authorization", "Bearer secret")], "192.0.2.1", &["secret"]), "operator");
         assert_eq!(who(&[("authorization", "Bearer wrong")], "127.0.0.1", &["secret"]), "refused");
         assert_eq!(who(&[("authorization", &format!("Bearer {}", "0a".repeat(32)))], "192.0.2.1", &[]), "key");
+        assert_eq!(who(&[("authorization", "Bearer second")], "192.0.2.1", &["first", "second"]), "operator");
+    }
+
+    #[test]
+    fn where_users_log_in_to_operate_being_here_is_not_enough() {
+        assert_eq!(who_of(&[("host", "localhost")], "127.0.0.1", &[], true, false), "anybody");
+        assert_eq!(who_of(&[("host", "localhost")], "127.0.0.1", &[], false, true), "operator");
+    }
+
+    #[test]
+    fn operators_may_have_to_be_here() {
+        let bearer = [("authorization", "Bearer secret")];
+        assert_eq!(who_of(&bearer, "192.0.2.1", &["secret"], false, true), "refused");
+        assert_eq!(who_of(&bearer, "::1", &["secret"], false, true), "operator");
+        let proxied = [("authorization", "Bearer secret"), ("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(who_of(&proxied, "127.0.0.1", &["secret"], false, true), "refused");
+        assert_eq!(who_of(&proxied, "127.0.0.1", &["secret"], false, false), "operator");
+        assert_eq!(who_of(&[("authorization", "Bearer wrong")], "192.0.2.1", &["secret"], false, true), "refused");
     }
 }

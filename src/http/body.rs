@@ -210,6 +210,26 @@ pub(super) enum ScopeName {
     Flow,
 }
 
+/// Who logs in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Login")]
+pub(super) struct LoginBody {
+    #[schemars(length(max = 512))]
+    pub(super) user: String,
+    #[schemars(length(max = 512))]
+    pub(super) password: String,
+}
+
+/// Who has logged in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct LoggedIn {
+    pub(super) user: String,
+    /// What by cookie all but GET shows in the header `X-CSRF-Token`.
+    pub(super) csrf: String,
+}
+
 /// The answer to a question.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

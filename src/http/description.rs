@@ -11,8 +11,8 @@ use crate::http::routes::{Content, Gives, Parameter, ROUTES, Right, Route};
 use crate::http::words::SessionId;
 
 const WORDS: &str = "What plays where, and moving it. Bodies are JSON, 64 KB at most; errors are problems (RFC 9457) with a stable type. Another \
-                     method than those listed is 405 with `Allow`. Without credentials, who comes from this machine is an operator where no token \
-                     is configured.";
+                     method than those listed is 405 with `Allow`. Without credentials, who comes from this machine is an operator where neither a \
+                     token nor a user with the role operator is configured.";
 
 /// Refusals by their status, and what they mean.
 const REFUSALS: [(u16, &str); 11] = [
@@ -85,6 +85,13 @@ fn document(without_tokens: bool) -> Value {
             "responses": responses,
             "securitySchemes": {
                 "operator": bearer("A token of `http.tokens`."),
+                "login": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "flowsteer",
+                    "description": "An operator's login: good for whatever an operator's token is, with `X-CSRF-Token` for all but GET. Over TLS its name is \
+                                    `__Host-flowsteer`.",
+                },
                 "homeKey": bearer("The key of the home address."),
                 "takeOverToken": bearer("A take-over token: reads and moves its own home addresses."),
             },
@@ -98,6 +105,13 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
         let content = match content {
             Content::Empty => json!({ "description": words }),
             Content::Json(shape) => json!({ "description": words, "content": { "application/json": { "schema": shape(given) } } }),
+            Content::Cookie(shape) => {
+                let mut response = json!({ "description": words, "headers": { "Set-Cookie": { "schema": { "type": "string" } } } });
+                if let Some(shape) = shape {
+                    response["content"] = json!({ "application/json": { "schema": shape(given) } });
+                }
+                response
+            }
             Content::Text(kind) => json!({ "description": words, "content": { (*kind): { "schema": { "type": "string" } } } }),
         };
         responses.insert(status.to_string(), content);
@@ -108,12 +122,13 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
     }
     let schemes: &[&str] = match route.right {
         Right::Open => &[],
+        Right::Login => &["login"],
         Right::Operator => &["operator"],
         Right::Holder => &["operator", "homeKey"],
         Right::Reader | Right::Device => &["operator", "homeKey", "takeOverToken"],
     };
     let mut security: Vec<Value> = schemes.iter().map(|scheme| json!({ (*scheme): [] })).collect();
-    if route.right == Right::Device || without_tokens && !security.is_empty() {
+    if route.right == Right::Device || without_tokens && !matches!(route.right, Right::Open | Right::Login) {
         security.push(json!({}));
     }
     let mut operation = json!({ "operationId": route.name, "summary": route.words, "security": security, "responses": responses });

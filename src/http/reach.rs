@@ -1,7 +1,11 @@
-//! Which events a listener is told: operators all, others those of their own home addresses, a device what it is asked.
+//! Which events a listener is told: operators all, while they are logged in if that is what they are by, others those of their own home
+//! addresses, a device what it is asked.
 
 use std::net::IpAddr;
 
+use std::sync::Arc;
+
+use crate::access::{Access, LoginName};
 use crate::http::authority::Requester;
 use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
@@ -13,6 +17,8 @@ use crate::steering::{BindingCache, HomeAddress, Key, VerifiedGrant};
 pub enum Reach {
     /// Everything.
     All,
+    /// Everything, while its user is logged in.
+    Login(Arc<Access>, LoginName),
     /// What happens to the home addresses of a home key.
     Key(Key, Vec<HomeAddress>),
     /// What happens to the home addresses of a token.
@@ -40,20 +46,22 @@ impl Reach {
 
     /// Whether the listener is told an event. After the release of a home address it hears no more of it.
     pub fn admits(&mut self, event: &ApiEvent, steering: &BindingCache, now: Now) -> bool {
-        if matches!(self, Self::All) {
-            return true;
+        match self {
+            Self::All => return true,
+            Self::Login(..) => return !self.is_over(steering, now),
+            Self::Key(..) | Self::Token(_) | Self::Asked(_) => {}
         }
         let Some(home) = event.home() else { return false };
         let released = event.data["event"] == "released";
         let admitted = match self {
-            Self::All => true,
+            Self::All | Self::Login(..) => true,
             Self::Key(key, homes) => homes.contains(&home) && (released || steering.is_home_key(home, key, now)),
             Self::Token(grants) => grants.iter().any(|grant| grant.home == home && (released || steering.is_good(grant, now))),
             Self::Asked(device) => event.name == "consent" && event.data["asked"] == "taker" && event.data["taker"] == device.to_string(),
         };
         if released {
             match self {
-                Self::All | Self::Asked(_) => {}
+                Self::All | Self::Asked(_) | Self::Login(..) => {}
                 Self::Key(_, homes) => homes.retain(|own| *own != home),
                 Self::Token(grants) => grants.retain(|grant| grant.home != home),
             }
@@ -65,6 +73,8 @@ impl Reach {
     pub fn is_over(&self, steering: &BindingCache, now: Now) -> bool {
         match self {
             Self::All | Self::Asked(_) => false,
+            // Who listens uses it.
+            Self::Login(access, login) => access.logged_in(login, now.mono).is_none(),
             // A key ends with its home address, and that is told: it is waited for, though other events come before it.
             Self::Key(_, homes) => homes.is_empty(),
             Self::Token(grants) => !grants.iter().any(|grant| steering.is_good(grant, now)),

@@ -7,7 +7,7 @@ use hyper::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::http::body::{
-    AnswerBody, Answered, BindingBody, ContextBody, OpenQuestion, PlayBody, ReserveBody, Reserved, SeekBody, StartBody, TakeOver,
+    AnswerBody, Answered, BindingBody, ContextBody, LoggedIn, LoginBody, OpenQuestion, PlayBody, ReserveBody, Reserved, SeekBody, StartBody, TakeOver,
     WithheldBinding,
 };
 use crate::http::devices::Device;
@@ -28,6 +28,8 @@ pub(super) enum Right {
     Holder,
     /// Also that of who has a take-over token.
     Reader,
+    /// That of who has logged in.
+    Login,
     /// As `Reader`; a device that is asked shows nothing but its address.
     Device,
 }
@@ -47,6 +49,8 @@ pub(super) enum Content {
     Empty,
     /// JSON of this shape.
     Json(Shape),
+    /// A cookie, and JSON of this shape if there is one.
+    Cookie(Option<Shape>),
     /// Text of this media type.
     Text(&'static str),
 }
@@ -162,6 +166,24 @@ pub(super) const ROUTES: &[Route] = &[
         Right::Open,
         &[Gives { status: 200, words: "It.", content: Content::Json(a_description) }],
     ),
+    get(
+        "/api/v1/login",
+        "loggedIn",
+        "Who has logged in with this cookie, and what goes into `X-CSRF-Token`.",
+        Right::Login,
+        &[json::<LoggedIn>(200, "Somebody has.")],
+    ),
+    Route {
+        takes: body::<LoginBody>(),
+        gives: &[Gives { status: 200, words: "Done: the cookie says so from now on.", content: Content::Cookie(Some(shape::<LoggedIn>())) }],
+        refuses: &[400, 401, 403, 415, 429, 503],
+        ..does("POST", "/api/v1/login", "logIn", "Logs a user with the role operator in. Without TLS from this machine alone.", Right::Open)
+    },
+    Route {
+        gives: &[Gives { status: 204, words: "Done.", content: Content::Cookie(None) }],
+        refuses: &[403],
+        ..does("POST", "/api/v1/logout", "logOut", "Ends the login.", Right::Login)
+    },
     get(
         "/api/v1/titles",
         "titles",

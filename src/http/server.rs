@@ -11,8 +11,8 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
-    X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    WWW_AUTHENTICATE, X_FRAME_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -198,6 +198,17 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Resp
     let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local, is_secured };
     match api.answer(&call).await {
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
+        Ok(Outcome::Cookie(value, cookie)) => {
+            let mut response = match value {
+                Some(value) => json_response(200, "application/json", value.to_string()),
+                None => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
+            };
+            if let Ok(mut cookie) = HeaderValue::from_str(&cookie) {
+                cookie.set_sensitive(true);
+                response.headers_mut().insert(SET_COOKIE, cookie);
+            }
+            response
+        }
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
         Ok(Outcome::Page(asset, known)) => page(asset, known),

@@ -2,6 +2,7 @@
 //! who gets a place, and the clock. Knows datagrams, not meaning.
 
 pub mod admission;
+pub mod aside;
 pub mod asked;
 pub mod bounced;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod udp;
 pub mod wait;
 
 pub use admission::{Places, Refusals};
+pub use aside::Bench;
 pub use asked::{AskedSocket, Question};
 pub use clock::now;
 pub use connection::{Connection, Connections, Offer};

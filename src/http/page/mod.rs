@@ -1,7 +1,8 @@
 //! The page at `/`: its files, which are part of the binary, playlists of one title for players, and QR codes.
 //!
 //! The page has no rights of its own: its script asks the API like anybody else, from the browser it runs in. What is here is
-//! open to all but for QR codes, which are drawn for whoever has some right.
+//! open to all but for playlists of titles that do not play for anyone, which are for operators, and QR codes, which are drawn for whoever has
+//! some right.
 
 mod calls;
 mod m3u;

@@ -12,6 +12,7 @@ use crate::quantities::MediaKind;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::header::authorization::{self, Shown};
 use crate::rtsp::message::{Request, Status};
+use crate::rtsp::service::credentials::takes_basic;
 use crate::rtsp::service::{Link, Service, count_refusal};
 use crate::rtsp::url::{self, HomeName, Query, RtspUrl, Target};
 use crate::steering::{HomeAddress, Owner, TokenError, VerifiedGrant};
@@ -82,7 +83,7 @@ impl Service {
         match &url.target {
             Target::Server => Err(Status(404).into()),
             Target::Title(path) => {
-                self.may_play(path, &url.target, request, link)?;
+                self.may_play(path, &url.target, request, link).await?;
                 Ok(Found::Title { title: self.title(path, url.query.form).await?, name: None })
             }
             Target::Home { home, all } => match (self.occupied(home), home) {
@@ -94,7 +95,7 @@ impl Service {
                 }
                 (None, HomeName::Name(name)) => {
                     let path = self.settings.homes.title(name).ok_or(Refusal::from(Status(404)))?;
-                    self.may_play(&path, &url.target, request, link)?;
+                    self.may_play(&path, &url.target, request, link).await?;
                     Ok(Found::Title { title: self.title(&path, url.query.form).await?, name: Some(name.clone()) })
                 }
                 (None, HomeName::Address(_)) => Err(TokenError::Wrong.into()),
@@ -159,10 +160,15 @@ impl Service {
         Ok(grants.into_iter().filter(|grant| grant.owner == owner).collect())
     }
 
-    /// The token, issued here, that a request's credentials prove.
+    /// The token, issued here, that a request's credentials prove, or have in them.
     fn proven_key(&self, url: &RtspUrl, request: &Request, home: HomeAddress, link: &Link) -> Option<String> {
-        let hashing = self.settings.access.list().hashing;
-        let Shown::Digest(credentials) = authorization::parse(request.header("Authorization")?, hashing)? else { return None };
+        let list = self.settings.access.list();
+        let hashing = list.hashing;
+        let credentials = match authorization::parse(request.header("Authorization")?, hashing)? {
+            Shown::Digest(credentials) => credentials,
+            // The token itself.
+            Shown::Basic { username, password } => return (username == USER && takes_basic(&list, link)).then(|| password.to_string()),
+        };
         let nonce_is_ours = link.nonce.as_ref().is_some_and(|nonce| *nonce == credentials.nonce);
         if credentials.username != USER || credentials.realm != REALM || !nonce_is_ours {
             return None;

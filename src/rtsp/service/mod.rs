@@ -16,7 +16,7 @@ mod set_up;
 mod upkeep;
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::access::Access;
@@ -132,6 +132,8 @@ pub struct Link {
     queries: Vec<(String, Query)>,
     /// What credentials are computed over; drawn with the first challenge.
     nonce: Option<String>,
+    /// What stands for credentials that took long to prove, and were proven.
+    proven: Mutex<Option<[u8; 32]>>,
     /// What its publisher does, if it is one's.
     publishing: Option<Box<publish::Publishing>>,
 }
@@ -143,7 +145,16 @@ impl Link {
     /// A connection that has said nothing yet.
     pub fn new(connection: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let (made, used, pipelined, queries) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { connection, peer, local, is_secured: false, made, used, pipelined, queries, nonce: None, publishing: None }
+        let (nonce, proven, publishing) = (None, Mutex::default(), None);
+        Self { connection, peer, local, is_secured: false, made, used, pipelined, queries, nonce, proven, publishing }
+    }
+
+    fn proven(&self) -> Option<[u8; 32]> {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_proven(&self, mark: [u8; 32]) {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
     }
 
     fn note_use(&mut self, id: SessionId) {

@@ -148,7 +148,7 @@ impl Service {
         let url = url::parse(&request.uri, |name| self.is_home_name(name))?;
         let Target::Title(path) = url.target else { return Err(Refusal::because(403, "only a title can be published")) };
         let rules = self.publishers.rules();
-        let user = self.may_publish(&path, &rules, request, link)?;
+        let user = self.may_publish(&path, &rules, request, link).await?;
         let is_description = request.header("Content-Type").is_none_or(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
         if !is_description {
             return Err(Status(415).into());
@@ -173,7 +173,7 @@ impl Service {
     }
 
     /// Whether a path may be published at by whoever asks: the user's name, `None` where everybody may.
-    fn may_publish(&self, path: &TitlePath, rules: &PublishRules, request: &Request, link: &Link) -> Result<Option<String>, Refusal> {
+    async fn may_publish(&self, path: &TitlePath, rules: &PublishRules, request: &Request, link: &Link) -> Result<Option<String>, Refusal> {
         let rules = rules.of(path);
         if rules.is_empty() {
             return Err(Refusal::because(403, "that path cannot be published at"));
@@ -181,8 +181,8 @@ impl Service {
         if rules.iter().any(|rule| rule.credentials.is_none()) {
             return Ok(None);
         }
-        let known = || rules.iter().filter_map(|rule| rule.credentials.as_ref()).map(|(name, hash)| (name.as_str(), hash));
-        let proven = self.prove(request, link, known, |uri| is_about(uri, path));
+        let known = rules.iter().filter_map(|rule| rule.credentials.as_ref()).map(|(name, hash)| (name.as_str(), hash));
+        let proven = self.prove(request, link, &known.collect::<Vec<_>>(), |uri| is_about(uri, path)).await;
         if proven.as_ref().is_err_and(|refusal| refusal.challenge) && request.header("Authorization").is_some() {
             count_refusal("publish_password", link.peer);
         }
