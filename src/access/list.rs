@@ -136,6 +136,11 @@ impl AccessList {
         }
     }
 
+    /// Whether a user of titles answers no Digest: to such, and so to all, Digest is not what to ask for.
+    pub fn needs_basic(&self) -> bool {
+        self.users.iter().any(|user| user.hash.is_slow() && !user.only_operates())
+    }
+
     /// The user of that name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.iter().find(|user| user.name == name)
@@ -195,7 +200,7 @@ mod tests {
     fn a_password_is_that_of_a_user_however_it_is_kept() {
         let slow = User { hash: PasswordHash::argon2("s3cret", b"sixteen octets..").expect("memory"), ..user("olga", &[Role::Operator]) };
         let list = AccessList { users: vec![user("anna", &[Role::Viewer]), slow], ..AccessList::default() };
-        assert!(list.is_slow());
+        assert!(list.is_slow() && !list.needs_basic(), "who only operates shows nothing to a player");
         for user in &list.users {
             let hashes = [user.hash.clone()];
             assert!(list.is_password_of(&hashes, &user.name, "s3cret") && !list.is_password_of(&hashes, &user.name, "s3cre"));

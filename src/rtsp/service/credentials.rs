@@ -18,7 +18,7 @@ use crate::rtsp::url::{self, Target};
 /// Digest, unless there are users whose passwords answer none, and Basic is good here.
 pub(super) fn challenge(link: &mut Link, service: &Service) -> Result<String, getrandom::Error> {
     let list = service.settings.access.list();
-    if list.is_slow() && takes_basic(&list, link) {
+    if list.needs_basic() && takes_basic(&list, link) {
         return Ok(format!("Basic realm=\"{REALM}\""));
     }
     let nonce = match &link.nonce {
