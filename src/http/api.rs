@@ -198,7 +198,10 @@ impl Api {
                 return Outcome::shown(200, &shown);
             }
             (&Method::GET, ["api", "openapi.json"]) => {
-                return Ok(Outcome::Text("application/json", description::text(self.settings.operators.tokens.is_empty() && !self.settings.access.list().has_operators()).into()));
+                return Ok(Outcome::Text(
+                    "application/json",
+                    description::text(self.settings.operators.tokens.is_empty() && !self.settings.access.list().has_operators()).into(),
+                ));
             }
             _ => {}
         }

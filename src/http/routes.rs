@@ -7,8 +7,8 @@ use hyper::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::http::body::{
-    AnswerBody, Answered, BindingBody, ContextBody, LoggedIn, LoginBody, OpenQuestion, PlayBody, ReserveBody, Reserved, SeekBody, StartBody, TakeOver,
-    WithheldBinding,
+    AnswerBody, Answered, BindingBody, ContextBody, LoggedIn, LoginBody, OpenQuestion, PlayBody, ReserveBody, Reserved, SeekBody,
+    StartBody, TakeOver, WithheldBinding,
 };
 use crate::http::devices::Device;
 use crate::http::problem::Problem;
@@ -175,7 +175,11 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         takes: body::<LoginBody>(),
-        gives: &[Gives { status: 200, words: "Done: the cookie says so from now on.", content: Content::Cookie(Some(shape::<LoggedIn>())) }],
+        gives: &[Gives {
+            status: 200,
+            words: "Done: the cookie says so from now on.",
+            content: Content::Cookie(Some(shape::<LoggedIn>())),
+        }],
         refuses: &[400, 401, 403, 415, 429, 503],
         ..does("POST", "/api/v1/login", "logIn", "Logs a user with the role operator in. Without TLS from this machine alone.", Right::Open)
     },
