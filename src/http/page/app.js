@@ -313,31 +313,34 @@ async function showWho() {
   at("signed-in-user").textContent = user ?? "";
 }
 
-whenUnauthorised((refused) => {
-  if (at("sign-in").hidden === false && !at("sign-in-problem").textContent) at("sign-in-problem").textContent = refused.message;
+whenUnauthorised(() => {
+  if (!at("signed-in").hidden) at("sign-in-problem").textContent = "The login has ended.";
   at("sign-in").hidden = false;
   at("signed-in").hidden = true;
   at("connection").textContent = "not signed in";
+  // What plays is for who is signed in, also that nothing does.
+  showSessions([]);
+  at("nothing-plays").hidden = true;
 });
 at("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const [user, password, token] = ["user", "password", "token"].map((id) => at(id).value);
   at("password").value = at("token").value = at("sign-in-problem").textContent = "";
   try {
-    if (token) useToken(token);
+    if (token) await useToken(token);
     else await signIn(user, password);
   } catch (error) {
     at("sign-in-problem").textContent = error.message;
-    at("password").focus();
+    at(token ? "token" : "password").focus();
     return;
   }
   at("sign-in").hidden = true;
+  at("playing").focus();
   await showWho();
   start();
 });
 at("sign-out").addEventListener("click", async () => {
   await signOut().catch((error) => say(error.message));
-  // What is shown is for who is signed in.
   location.reload();
 });
 at("search").addEventListener("input", showTitles);

@@ -9,6 +9,8 @@ let token = null;
 /** `{user, csrf}` of who is signed in. */
 let login = null;
 let unauthorised = () => {};
+/** Ends the hearing of events that goes on. */
+let hearing = new AbortController();
 
 export class Refused extends Error {
   constructor(status, problem) {
@@ -19,7 +21,6 @@ export class Refused extends Error {
 }
 
 export function whenUnauthorised(call) { unauthorised = call; }
-export function useToken(text) { token = text; }
 
 async function refusal(answer) {
   return new Refused(answer.status, await answer.json().catch(() => ({})));
@@ -52,6 +53,17 @@ export async function signIn(user, password) {
   signedIn(await answer.json());
 }
 
+/** Goes by an operator's token from now on; a refusal is thrown. */
+export async function useToken(text) {
+  token = text;
+  try {
+    await send("api/v1/sessions");
+  } catch (error) {
+    token = null;
+    throw error;
+  }
+}
+
 /** Ends the session, and forgets the token. */
 export async function signOut() {
   if (login) await send("api/v1/logout", { method: "POST" });
@@ -68,16 +80,19 @@ function attempt(path, options) {
 
 async function send(path, options = {}) {
   let answer = await attempt(path, options);
-  // There may be a session that this page does not know of yet.
-  if (answer.status === 403 && !token && !login && options.method && options.method !== "GET") {
+  let refused = answer.ok ? null : await refusal(answer);
+  // The cookie may be of a session that this page does not know of: somebody has signed in beside it.
+  if (refused?.kind === "csrf-token-needed") {
     await findLogin();
-    if (login) answer = await attempt(path, options);
+    if (login) {
+      answer = await attempt(path, options);
+      refused = answer.ok ? null : await refusal(answer);
+    }
   }
-  if (answer.ok) return answer;
-  const refused = await refusal(answer);
-  if (answer.status === 401) {
+  if (refused === null) return answer;
+  if (refused.status === 401) {
     signedIn(null);
-    unauthorised(refused);
+    unauthorised();
   }
   throw refused;
 }
@@ -95,14 +110,17 @@ export async function ask(method, path, body) {
 }
 
 /**
- * Hears server-sent events (WHATWG HTML section 9.2) until the page goes, and comes back behind the last one. Not by EventSource: that
- * shows no token.
+ * Hears server-sent events (WHATWG HTML section 9.2) until the page goes, there is no right to them, or this is called again, and comes
+ * back behind the last one. Not by EventSource: that shows no token.
  */
 export async function listen(heard, connected) {
+  hearing.abort();
+  hearing = new AbortController();
+  const { signal } = hearing;
   let last = null;
   for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
     try {
-      const answer = await send("api/v1/events", last === null ? {} : { headers: { "Last-Event-ID": last } });
+      const answer = await send("api/v1/events", { signal, headers: last === null ? {} : { "Last-Event-ID": last } });
       connected(true);
       wait = 500;
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -121,11 +139,12 @@ export async function listen(heard, connected) {
         }
       }
     } catch (error) {
-      connected(false, error);
       // Whoever has no right waits for one.
       if (error instanceof Refused && error.status === 401) return;
     }
+    if (signal.aborted) return;
     connected(false);
     await new Promise((go) => setTimeout(go, wait));
+    if (signal.aborted) return;
   }
 }
