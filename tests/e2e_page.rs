@@ -174,6 +174,7 @@ fn the_page_shows_what_plays_and_moves_it() {
     assert_eq!(browser.run(foreign), 0, "no other host is asked");
 
     go_by_keyboard(&scene, &browser);
+    sign_in_with_a_password(&scene, &browser, &config);
     ask_for_a_token(&scene, &browser);
 }
 
@@ -226,6 +227,84 @@ fn go_by_keyboard(scene: &Scene, browser: &Browser<'_>) {
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
+/// Users who operate come into the configuration: being on the machine is not enough any more, and the page asks who is there.
+#[track_caller]
+fn sign_in_with_a_password(scene: &Scene, browser: &Browser<'_>, config: &Path) {
+    // What a player has left plays on for a while.
+    scene.operator().control(&scene.operator().session(), "end", &json!({}));
+    let devices = fs::read_to_string(config).expect("a text");
+    let olga = "[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n";
+    fs::write(config, format!("{devices}{olga}")).expect("written");
+    scene.server.hang_up();
+    wait_for("the user", SOON, || scene.server.has_logged("users changed").then_some(()));
+    let _viewer = Viewer::watch(&scene.network.a, &scene.url(V4, TITLE), Udp);
+    let _device = [7000, 7002].map(|port| scene.network.b.run(|| UdpSocket::bind((B, port))).expect("a free port"));
+    let form = "return !document.getElementById('sign-in').hidden && document.getElementById('connection').textContent === 'not signed in'";
+    let told = "return document.getElementById('sign-in-problem').textContent";
+    let user = "return document.getElementById('sign-in').hidden && !document.getElementById('signed-in').hidden && \
+                document.querySelector('article .toggle') !== null && document.getElementById('connection').textContent === 'connected' && \
+                document.getElementById('signed-in-user').textContent";
+    browser.open(PAGE);
+    browser.wait("the form", form);
+    assert_eq!(browser.run(told), "", "nobody has tried anything yet");
+
+    // By keyboard, first with a mistake, which the field is there to mend.
+    browser.tab("focused.id === 'user'");
+    let press = |keys: &str| keys.chars().for_each(|key| browser.press(&key.to_string()));
+    press("olga");
+    browser.press(TAB);
+    press("secret");
+    browser.press(ENTER);
+    assert_eq!(browser.wait("to be told", told), "wrong user or password");
+    assert_eq!(browser.run("return document.activeElement.id + document.activeElement.value"), "password");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#playing :is(article, p:not([hidden]))').length"),
+        0,
+        "nor that nothing plays"
+    );
+    assert_accessible(browser, &axe(), "the form with a problem");
+    browser.picture("sign-in.png", None);
+    press("s3cret");
+    browser.press(ENTER);
+    assert_eq!(browser.wait("what plays", user), "olga");
+    assert_eq!(browser.run("return document.activeElement.id"), "playing");
+    assert_eq!(scene.operator().get("/api/v1/sessions").status, 401, "for the browser alone");
+
+    // What changes something has to show the second secret, also a newer one than the page knows of.
+    browser.click("article .move");
+    browser.wait("the device", "return document.querySelector('#devices button')?.textContent.startsWith('Kitchen')");
+    browser.click("#devices button");
+    browser.wait("the way back", "return !document.getElementById('move').open && !document.querySelector('.undo').hidden");
+    let state = |state: &str| browser.wait(state, &format!("return document.querySelector('.state').textContent === '{state}'"));
+    browser.click("article .toggle");
+    state("paused");
+    let beside = "const body = JSON.stringify({ user: 'olga', password: 's3cret' }), headers = { 'Content-Type': 'application/json' }; \
+                  fetch('api/v1/login', { method: 'POST', body, headers }).then((answer) => arguments[0](answer.status));";
+    assert_eq!(browser.run_until_it_calls(beside), 200, "signed in in another tab");
+    browser.click("article .toggle");
+    state("playing");
+
+    browser.open(PAGE);
+    assert_eq!(browser.wait("the same user", user), "olga");
+    assert_eq!(browser.run("return document.cookie"), "", "no script sees it");
+    let elsewhere = "fetch('api/v1/login').then((answer) => answer.json()) \
+                     .then(({ csrf }) => fetch('api/v1/logout', { method: 'POST', headers: { 'X-CSRF-Token': csrf } })) \
+                     .then((answer) => arguments[0](answer.status));";
+    assert_eq!(browser.run_until_it_calls(elsewhere), 204, "signed out in another tab");
+    assert_eq!(browser.wait("to be told", told), "The login has ended.");
+    browser.type_into("#user", "olga");
+    browser.type_into("#password", &format!("s3cret{ENTER}"));
+    assert_eq!(browser.wait("what plays", user), "olga");
+    browser.click("#sign-out");
+    browser.wait("the form", form);
+    let left = "const left = localStorage.length + document.querySelectorAll('article').length; \
+                fetch('api/v1/sessions').then((answer) => arguments[0]([answer.status, left]));";
+    assert_eq!(browser.run_until_it_calls(left), json!([401, 0]));
+    // Refusals are told by the browser too: of the form, and of the old secret.
+    let refused: Vec<String> = browser.complaints().into_iter().filter(|complaint| !complaint.contains("401")).collect();
+    assert!(matches!(&refused[..], [stale] if stale.contains("/play - ") && stale.contains("403")), "{refused:#?}");
+}
+
 /// A server that wants a token, elsewhere: the page asks for it, and keeps it nowhere.
 #[track_caller]
 fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
@@ -240,7 +319,8 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     browser.wait("the field", "return !document.getElementById('sign-in').hidden");
     browser.click("#sign-in summary");
     assert_accessible(browser, &axe(), "the form");
-    for (token, wanted) in [("wrong", "return !document.getElementById('sign-in').hidden"), ("open sesame", "return true")] {
+    let told = "return document.activeElement.id === 'token' && document.getElementById('sign-in-problem').textContent";
+    for (token, wanted) in [("wrong", told), ("open sesame", "return document.getElementById('sign-in').hidden")] {
         browser.type_into("#token", token);
         browser.click("#sign-in button");
         browser.wait(token, wanted);
