@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("device", &["mobility", "steering", "net"]),
     ("store", &["steering", "playback"]),
     ("camera", &["library", "net"]),
-    ("mdns", &[]),
+    ("mdns", &["net"]),
     (
         "cli",
         &[

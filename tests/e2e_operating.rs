@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -274,6 +274,58 @@ fn of_two_servers_of_one_name_both_are_found_where_they_are() {
     let alone = Server::start(&scene.network.a, &library(), &flags);
     wait_for("its warning", SOON, || alone.has_logged("nothing is announced").then_some(()));
     seeker.is_told_nothing(Duration::from_secs(1));
+}
+
+/// A datagram that asks so many times for servers of RTSP: first by name, then by where that name stands.
+fn questions(count: u16) -> Vec<u8> {
+    let mut datagram = [7, 0, count, 0, 0, 0].map(u16::to_be_bytes).concat();
+    datagram.extend(b"\x05_rtsp\x04_tcp\x05local\0\0\x0c\0\x01");
+    datagram.extend(b"\xc0\x0c\0\x0c\0\x01".repeat(usize::from(count) - 1));
+    datagram
+}
+
+/// Sends that from an address, and a port other than that of multicast DNS.
+fn ask(host: &Host, from: IpAddr, to: IpAddr, count: u16) -> UdpSocket {
+    let socket = host.run(|| UdpSocket::bind((from, 0))).expect("a socket");
+    socket.send_to(&questions(count), (to, 5353)).expect("it is sent");
+    socket
+}
+
+/// How many octets of UDP come back, datagram by datagram, while `limit` passes without one.
+fn answered(socket: &UdpSocket, limit: Duration) -> Vec<usize> {
+    let mut buffer = [0; 9000];
+    socket.set_read_timeout(Some(limit)).expect("a limit");
+    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).collect()
+}
+
+#[test]
+fn who_asks_from_another_port_is_answered_on_the_link_only_and_with_little() {
+    let (_folder, file) = configured("[mdns]\nenabled = true\nname = \"The hall\"\n");
+    let Some(scene) = Scene::set_with(&library(), &["--config", &file]) else { return };
+    let (a, server) = (&scene.network.a, &scene.network.server);
+    // Addresses that are not of this link, and that datagrams reach all the same.
+    let beyond = [IpAddr::from([198, 51, 100, 9]), IpAddr::from([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 9])];
+    a.ip(&format!("addr add {}/32 dev eth0\naddr add {}/128 dev eth0 nodad\n", beyond[0], beyond[1]));
+    server.ip(&format!("route add {} via {}\nroute add {} via {}\n", beyond[0], a.v4, beyond[1], a.v6));
+    let groups = [IpAddr::from([224, 0, 0, 251]), IpAddr::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb))];
+
+    let answer = |from, group, count| answered(&ask(a, from, group, count), Duration::from_millis(100)).first().copied();
+    for ((family, beyond), group) in [V4, V6].into_iter().zip(beyond).zip(groups) {
+        let (here, there) = (a.address(family), server.address(family));
+        let one = wait_for("an answer", SOON, || answer(here, group, 1));
+        let two = answer(here, group, 2).expect("an answer");
+        println!("{family:?}: {} -> {one}, {} -> {two}", questions(1).len(), questions(2).len());
+        assert!(one < 8 * questions(1).len() && two < 12 * questions(2).len(), "{one} {two}");
+
+        let mut in_vain = vec![ask(a, here, group, 200)];
+        for (from, count) in [(here, 1), (here, 200), (beyond, 1), (beyond, 200)] {
+            in_vain.push(ask(a, from, there, count));
+        }
+        // Whatever is answered has been answered before this is.
+        answer(here, group, 1).expect("an answer");
+        let came: Vec<_> = in_vain.iter().map(|socket| answered(socket, Duration::from_millis(1)).iter().sum::<usize>()).collect();
+        assert_eq!(came, [0; 5], "{family:?}");
+    }
 }
 
 #[test]

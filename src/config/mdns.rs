@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MdnsConfig {
-    /// Announce the server by multicast DNS on the links where it listens.
+    /// Announce the server by multicast DNS on the links where it listens. Who asks from elsewhere is not answered.
     pub enabled: bool,
     /// The name under which people see it; else `flowsteer on` and the host's name.
     #[serde(skip_serializing_if = "Option::is_none")]

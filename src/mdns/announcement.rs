@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use mdns_sd::{DaemonEvent, IfKind, IfPredicate, Receiver, ServiceDaemon, ServiceInfo};
 
+use crate::mdns::link;
 use crate::mdns::services::{Scope, Service};
 
 /// So long is waited at most until goodbyes have left.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// So long is waited at most for the responder to have its sockets.
+const OPENED: Duration = Duration::from_secs(2);
 
 /// Why nothing is announced.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,12 @@ pub enum MdnsError {
     /// The system's.
     #[error("no thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// It would answer to anywhere.
+    #[error("its sockets cannot be kept to their links: {0}")]
+    Link(std::io::Error),
+    /// The responder says nothing.
+    #[error("the responder does not begin")]
+    Silent,
 }
 
 /// Lasts until it is dropped: then what was announced is withdrawn.
@@ -42,6 +52,9 @@ impl Announcement {
         let daemon = &announcement.daemon;
         let events = daemon.monitor()?;
         thread::Builder::new().name("mdns-events".into()).spawn(move || heed(&events))?;
+        // Its thread has opened its sockets before it takes a command. As yet it knows no service that it could tell of.
+        daemon.status()?.recv_timeout(OPENED).map_err(|_| MdnsError::Silent)?;
+        link::keep_to_links().map_err(MdnsError::Link)?;
         let scope = |listens: IpAddr| Scope { listens, interfaces: interfaces.to_vec() };
         let scopes: Vec<Scope> = services.iter().map(|service| scope(service.listens.ip())).collect();
         let none = IfPredicate::new(move |interface| !scopes.iter().any(|scope| scope.admits(&interface.name, interface.ip())));

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod aside;
 pub mod asked;
 pub mod bounced;
+pub mod bound;
 pub mod clock;
 pub mod connection;
 pub mod door;
