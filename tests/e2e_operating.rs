@@ -300,8 +300,11 @@ fn answered(socket: &UdpSocket, limit: Duration) -> Vec<usize> {
 
 #[test]
 fn who_asks_from_another_port_is_answered_on_the_link_only_and_with_little() {
-    let (_folder, file) = configured("[mdns]\nenabled = true\nname = \"The hall\"\n");
+    let (_folder, file) = configured("[mdns]\nenabled = true\nname = \"The hall\"\ninterfaces = [\"eth0\", \"eht0\"]\n");
     let Some(scene) = Scene::set_with(&library(), &["--config", &file]) else { return };
+    // A name of no interface is told: it may be a mistake.
+    wait_for("a warning", SOON, || scene.server.has_logged("there is no interface eht0").then_some(()));
+    assert!(!scene.server.has_logged("no interface eth0"));
     let (a, server) = (&scene.network.a, &scene.network.server);
     // Addresses that are not of this link, and that datagrams reach all the same.
     let beyond = [IpAddr::from([198, 51, 100, 9]), IpAddr::from([0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 9])];

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::MdnsConfig;
 use crate::mdns::{Announcement, Facts, services};
+use crate::net::interface;
 
 /// What is announced, if anything is.
 pub struct Mdns {
@@ -53,6 +54,9 @@ impl Mdns {
         if services.is_empty() {
             tracing::warn!("mdns.enabled: nothing is announced, as the server listens at loopback addresses only");
             return None;
+        }
+        for missing in config.interfaces.iter().filter(|name| !interface::exists(name)) {
+            tracing::warn!("mdns.interfaces: there is no interface {missing}; nothing is announced there until there is one");
         }
         let name = config.name.clone().unwrap_or_else(default_name);
         match Announcement::start(&name, &services, &config.interfaces) {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,13 @@ pub fn media_source(configured: Option<Ipv6Addr>, asked: IpAddr) -> Ipv6Addr {
         IpAddr::V6(v6) => v6,
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
     })
+}
+
+/// Whether there is an interface of this name now.
+pub fn exists(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: the pointer is to a text that ends with a zero, and outlasts the call.
+    unsafe { libc::if_nametoindex(name.as_ptr()) != 0 }
 }
 
 /// The address that was found, and when.
@@ -121,6 +129,11 @@ mod tests {
         assert_eq!(media_source(Some(v6("2001:db8::5")), asked), v6("2001:db8::5"));
         assert_eq!(media_source(None, asked), v6("::ffff:192.0.2.1"));
         assert_eq!(media_source(None, v6("2001:db8::1").into()), v6("2001:db8::1"));
+    }
+
+    #[test]
+    fn an_interface_is_there_or_not() {
+        assert!(exists("lo") && !exists("eht0") && !exists("") && !exists("l\0o"));
     }
 
     #[test]
