@@ -365,6 +365,69 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     assert_eq!(bound.status, 200, "{}", bound.text());
 }
 
+/// The configuration is that text from now on.
+#[track_caller]
+fn reload(scene: &Scene, folder: &tempfile::TempDir, text: &str) {
+    std::fs::write(folder.path().join("f.toml"), text).expect("written");
+    scene.server.hang_up();
+    wait_for("the reload", SOON, || scene.server.has_logged("the configuration was read again").then_some(()));
+}
+
+#[test]
+fn a_session_that_has_lost_a_flow_asks_for_it_as_anybody_does() {
+    let config = |consent: &str| format!("[steering]\nconsent = \"{consent}\"\ntrusted_care_of = [\"10.15.0.0/16\"]\n");
+    let Some((scene, folder)) = scene(&config("anyone-with-key")) else { return };
+    let watching = a_plays(&scene, "countdown.mp4");
+    let (a, b, url) = (&scene.network.a, &scene.network.b, takeover_url(&scene, &watching));
+    let mut taken = Viewer::watch(b, &url, Udp);
+    // Set up, and not played.
+    let mut parked = Viewer::open(b, &url, Udp);
+    reload(&scene, &folder, &config("ask-holder"));
+    let (sound, home) = (taken.tracks[1].url.clone(), taken.tracks[1].home.clone());
+    let ports = |host: &Host| PortPair::open(host, host.address(V4), &Arc::new(Recording::default()));
+    let (first, second, at_a) = (ports(b), ports(b), ports(a));
+    let set_up = |viewer: &mut Viewer, ports: &PortPair| {
+        let transport = format!("RTP/AVP;unicast;client_port={}-{}", ports.rtp_port, ports.rtp_port + 1);
+        viewer.connection.request("SETUP", &sound, &[("Transport", &transport)])
+    };
+    let play = |viewer: &mut Viewer| viewer.connection.request("PLAY", &viewer.base.clone(), &[]);
+    // Where the sound is, if one place has it.
+    let is_at = |host: &Host, ports: &PortPair| {
+        let there = SocketAddr::new(host.address(V4), ports.rtp_port).to_string();
+        wait_for(&format!("the sound to be at {there}"), SOON, || {
+            let session = scene.operator().session();
+            let flow = session["flows"].as_array()?.iter().find(|flow| flow["homeAddress"] == json!(home))?.clone();
+            let [branch] = &flow["branches"].as_array()?[..] else { return None };
+            (branch["careOf"] == json!(there)).then_some(())
+        });
+    };
+    // What it has goes to other ports, and what it has let go, and nobody has, comes back.
+    set_up(&mut taken, &first).ok();
+    is_at(b, &first);
+    taken.connection.request("TEARDOWN", &sound, &[]).ok();
+    set_up(&mut taken, &second).ok();
+    play(&mut taken).ok();
+    is_at(b, &second);
+    assert_eq!(scene.operator().get("/api/v1/consents").json(), json!([]));
+
+    let care_of = SocketAddr::new(a.address(V4), at_a.rtp_port).to_string();
+    let moved = scene.operator().put(&format!("/api/v1/home-addresses/{home}/bindings/9"), &json!({ "careOf": care_of }));
+    assert_eq!(moved.status, 200, "{}", moved.text());
+    is_at(a, &at_a);
+    let refused = set_up(&mut taken, &first);
+    assert!(refused.status == 403 && refused.reason.contains("consent"), "{refused:#?}");
+    let asked = question(&scene);
+    assert_eq!((&asked["homeAddresses"], &asked["asked"]), (&json!([home]), &json!("holder")), "{asked:#}");
+    taken.connection.request("TEARDOWN", &sound, &[]).ok();
+    set_up(&mut taken, &second).ok();
+    assert_eq!(play(&mut taken).status, 403);
+    assert_eq!(play(&mut parked).status, 403, "the yes of its SETUP counts no more");
+    is_at(a, &at_a);
+    answer(&scene, &asked, "yes");
+    play(&mut taken).ok();
+    is_at(b, &second);
+}
+
 /// What the event stream tells of questions from now on, to who listens there.
 fn listen(host: &Host, server: IpAddr, query: &str) -> impl Iterator<Item = Value> + use<> {
     let mut stream = host.run(|| TcpStream::connect((server, 8080))).expect("the API takes connections");
@@ -439,9 +502,7 @@ fn a_reload_changes_who_is_asked_and_only_so_many_are() {
     let urls: Vec<String> = (0..5).map(|_| takeover_url(&scene, &a)).collect();
     let refused = set_up(b, &urls[0]);
     assert!(refused.status == 403 && refused.reason.contains("the flow is handed over to nobody"), "{refused:#?}");
-    std::fs::write(folder.path().join("f.toml"), "[steering]\nconsent = \"ask-holder\"\n").expect("written");
-    scene.server.hang_up();
-    wait_for("the reload", SOON, || scene.server.has_logged("the configuration was read again").then_some(()));
+    reload(&scene, &folder, "[steering]\nconsent = \"ask-holder\"\n");
     let mut told_of = listen(&scene.network.server, Ipv4Addr::LOCALHOST.into(), "");
 
     // Each token is another wish.

@@ -19,6 +19,7 @@ impl Service {
         if updates.is_empty() {
             return Ok(None);
         }
+        self.consent_to_bind(session, &updates, link)?;
         let outcome = self.steering.update(&updates, now());
         let status = if outcome.is_ok() { "accepted" } else { "refused" };
         metrics::counter!("flowsteer_binding_updates_total", "status" => status).increment(updates.len() as u64);

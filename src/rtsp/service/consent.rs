@@ -10,9 +10,10 @@ use crate::net::now;
 use crate::rtsp::error::Refusal;
 use crate::rtsp::message::Request;
 use crate::rtsp::service::{Link, Service};
+use crate::rtsp::session::{Role, Session, Standing};
 use crate::rtsp::url::Query;
 use crate::steering::consent::{Question, QuestionId, Side, Way, Wish, Withheld};
-use crate::steering::{BindingCache, HomeAddress, Spi, VerifiedGrant};
+use crate::steering::{BindingCache, Holder, HomeAddress, Mode, Spi, Update, VerifiedGrant};
 
 /// How long a SETUP waits for consent: players give up after 8 s.
 pub const HOLD: Duration = Duration::from_secs(7);
@@ -21,9 +22,32 @@ impl Service {
     /// Whether the device at the other end of a connection may take over what its key is good for.
     pub(super) fn consent(&self, grants: &[VerifiedGrant], query: &Query, link: &Link) -> Result<(), Refusal> {
         let flows: Vec<(HomeAddress, Spi)> = grants.iter().map(|grant| (grant.home, grant.spi)).collect();
-        let pin = query.pin.as_deref();
-        let wish = Wish { flows: &flows, taker: link.peer.ip(), side: Side::Taker, by_itself: true, way: Way::Rtsp, pin };
-        self.steering.consent_to(&wish, None, now()).map_err(Refusal::from)
+        self.consent_to(&flows, query.pin.as_deref(), None, link)
+    }
+
+    /// Whether a session may have flows that it has not: others may have taken them since its SETUP, or the rules have changed. What it
+    /// has is refreshed, and what it has let go, and nobody has, it has again beside the rest: about neither anybody is asked. Here no
+    /// request waits for the answer.
+    pub(super) fn consent_to_bind(&self, session: &Session, updates: &[Update], link: &Link) -> Result<(), Refusal> {
+        let Role::Taker { grants, .. } = &session.role else { return Ok(()) };
+        let plays = self.standing(session) == Standing::Current;
+        let is_taken = |grant: &&VerifiedGrant| {
+            let moves = updates.iter().any(|update| update.home == grant.home && update.mode != Mode::Refresh);
+            moves && !(plays && self.is_left(grant.home))
+        };
+        let flows: Vec<(HomeAddress, Spi)> = grants.iter().filter(is_taken).map(|grant| (grant.home, grant.spi)).collect();
+        let outcome = self.consent_to(&flows, None, Some(session.holder), link);
+        outcome.map_err(|refusal| Refusal { held: None, ..refusal })
+    }
+
+    /// Whether nobody is to keep a flow.
+    fn is_left(&self, home: HomeAddress) -> bool {
+        self.steering.gate(home).is_some_and(|mut gate| gate.route().branches.iter().all(|branch| branch.leaving))
+    }
+
+    fn consent_to(&self, flows: &[(HomeAddress, Spi)], pin: Option<&str>, device: Option<Holder>, link: &Link) -> Result<(), Refusal> {
+        let wish = Wish { flows, taker: link.peer.ip(), side: Side::Taker, by_itself: true, way: Way::Rtsp, pin };
+        self.steering.consent_to(&wish, device, now()).map_err(Refusal::from)
     }
 
     /// The open question of that name.
