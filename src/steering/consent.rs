@@ -74,10 +74,10 @@ pub enum Policy {
     /// Nobody: the key is enough.
     #[default]
     AnyoneWithKey,
-    /// The taker knows a PIN.
-    Pin(Pin),
     /// The device that is to have the flow, where somebody else names it.
     AskTaker,
+    /// The taker knows a PIN.
+    Pin(Pin),
     /// The side that has the flow.
     AskHolder,
     /// A service at that URL.
@@ -87,12 +87,13 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Of flows that go together the strictest policy is in force.
+    /// Of flows that go together the strictest policy is in force. Flows go together where a device asks by itself: then it has
+    /// no need to be asked, and a PIN is stricter than that.
     const fn strictness(&self) -> u8 {
         match self {
             Self::AnyoneWithKey => 0,
-            Self::Pin(_) => 1,
-            Self::AskTaker => 2,
+            Self::AskTaker => 1,
+            Self::Pin(_) => 2,
             Self::AskHolder => 3,
             Self::Webhook(_) => 4,
             Self::Never => 5,

@@ -205,6 +205,13 @@ fn the_strictest_policy_is_in_force_for_flows_that_go_together() {
     let hook = |url: &str| Policy::Webhook(url.into());
     assert_eq!(hook("http://a/").or_stricter(hook("http://b/")), Policy::Never);
     assert_eq!(pin("1").or_stricter(Policy::AskHolder).or_stricter(pin("2")), Policy::AskHolder);
+    // Who opens a URL has not to be asked itself, and still needs the PIN of one of its flows.
+    let flows = [(home(1), Spi(7)), (home(2), Spi(8))];
+    for together in [pin("1").or_stricter(Policy::AskTaker), Policy::AskTaker.or_stricter(pin("1"))] {
+        let mut consents = Consents::default();
+        assert_eq!(consents.ask(&wish(&flows, 1), &together, at(0)), Err(Withheld::PinNeeded));
+        assert_eq!(consents.ask(&Wish { pin: Some("1"), ..wish(&flows, 1) }, &together, at(0)), Ok(()));
+    }
 }
 
 /// What is done in a step, `millis` after the step before.
