@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -402,9 +403,15 @@ impl Consents {
         }
     }
 
-    /// Answers count no more: the rules have changed. Questions that are open stay open, and wrong PINs are remembered.
+    /// Answers count no more, nor would those to questions that are open: the rules have changed. Open questions lapse, and wrong PINs
+    /// are remembered.
     pub fn forget_answers(&mut self) {
         self.remembered.clear();
+        let (withdrawn, open): (VecDeque<Open>, VecDeque<Open>) = mem::take(&mut self.open).into_iter().partition(|open| open.withdrawn);
+        self.open = withdrawn;
+        for Open { question, .. } in open {
+            self.tell(question, Became::Lapsed);
+        }
     }
 
     /// Answers a question.

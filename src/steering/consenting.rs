@@ -23,8 +23,8 @@ pub struct ConsentRules {
 }
 
 impl BindingCache {
-    /// Goes by these rules from now on. What has moved has moved, and questions that are open stay open; what was answered under
-    /// the rules before counts no more.
+    /// Goes by these rules from now on. What has moved has moved; what was asked and answered under the rules before counts no more,
+    /// and questions that are open lapse.
     pub fn set_consent_rules(&self, rules: ConsentRules) {
         self.consent_rules.store(Arc::new(rules));
         lock(&self.consents).forget_answers();

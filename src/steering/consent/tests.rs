@@ -175,6 +175,21 @@ fn a_question_that_nobody_waits_for_or_comes_back_to_is_withdrawn() {
 }
 
 #[test]
+fn a_yes_to_what_was_asked_under_the_rules_before_lets_nobody_pass() {
+    let flows = [(home(1), Spi(7))];
+    let pin = Policy::Pin(Pin::new("4711"));
+    let mut consents = Consents::default();
+    let id = asked(consents.ask(&wish(&flows, 1), &Policy::AskHolder, at(0)));
+    consents.forget_answers();
+    assert_eq!((consents.open(at(1)).count(), consents.poll_timeout()), (0, None));
+    assert_eq!(consents.answer(id, true, at(1)), Err(NoSuchQuestion));
+    assert_eq!(consents.ask(&wish(&flows, 1), &pin, at(2)), Err(Withheld::PinNeeded));
+    assert_ne!(asked(consents.ask(&wish(&flows, 1), &Policy::AskHolder, at(2))), id, "another question");
+    let became: Vec<Became> = std::iter::from_fn(|| consents.poll_event()).map(|event| event.became).collect();
+    assert_eq!(became, [Became::Asked, Became::Lapsed, Became::Asked]);
+}
+
+#[test]
 fn who_asks_and_goes_again_and_again_asks_no_more_for_a_while() {
     let (flows, others) = ([(home(1), Spi(7))], [(home(1), Spi(8))]);
     let mut consents = Consents::default();
