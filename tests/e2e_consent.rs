@@ -474,6 +474,21 @@ fn the_device_that_is_to_have_a_flow_is_asked_and_answers_from_where_it_is() {
     assert_eq!(answer(a, &json!({ "answer": "yes", "key": key })), 404, "from elsewhere");
     assert_eq!(answer(b, &json!({ "answer": "yes" })), 404, "without the key");
     assert_eq!(answer(b, &json!({ "answer": "yes", "key": "0".repeat(32) })), 404);
+    // Nor does a page of another site in B's browser, that has its own name lead to the server.
+    let rebound = |request: &str, body: &str| {
+        let mut stream = b.run(|| TcpStream::connect((server, 8080))).expect("the API takes connections");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout above zero");
+        let head = "Host: rebound.example:8080\r\nConnection: close\r\nContent-Type: application/json";
+        write!(stream, "{request} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("the request is taken");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, and its end");
+        answer
+    };
+    let listed = rebound("GET /api/v1/consents", "");
+    assert!(listed.starts_with("HTTP/1.1 200") && listed.ends_with("[]"), "{listed}");
+    assert!(rebound("GET /api/v1/events?asked=taker", "").starts_with("HTTP/1.1 401"));
+    let yes = json!({ "answer": "yes", "key": key }).to_string();
+    assert!(rebound(&format!("POST {target}"), &yes).starts_with("HTTP/1.1 404"));
     assert_a_is_left_alone(&scene, &watching);
     say(V4, id, "no");
     assert_eq!(told_b.next().expect("an event")["answer"], json!("no"));

@@ -235,7 +235,9 @@ impl Api {
                 Outcome::shown(200, &self.devices.shown(&self.settings.devices, accepts, now.mono))
             }
             // A device needs no key to hear what it is asked.
-            ["api", "v1", "events"] if matches!(who, Requester::Anybody) && call.uri.query() == Some("asked=taker") => {
+            ["api", "v1", "events"]
+                if matches!(who, Requester::Anybody) && call.uri.query() == Some("asked=taker") && self.asks_for_itself(call) =>
+            {
                 Ok(Outcome::Events(Reach::Asked(call.peer.ip())))
             }
             ["api", "v1", "events"] => Ok(Outcome::Events(self.reach(call, &who, now)?)),

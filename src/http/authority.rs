@@ -189,6 +189,19 @@ fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
     headers.get("host").and_then(|host| host.to_str().ok()).is_some_and(|host| is_ours(host_of(host), hosts))
 }
 
+/// Whether a request can be the peer's own: that of a program there, or of our page in its browser. A page of another site may have its own
+/// name lead to us and is of one origin with us then, but cannot name us by an address or by a name of ours. Behind a proxy the peer is
+/// the proxy.
+pub(super) fn is_of_peer(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let Some(host) = headers.get("host").and_then(|host| host.to_str().ok()) else { return false };
+    let named = host_of(host);
+    let of_our_page = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+    (is_ours(named, hosts) || named.parse::<IpAddr>().is_ok())
+        && headers.get_all("origin").iter().all(|origin| origin.to_str().is_ok_and(of_our_page))
+        && !cross_site(headers)
+        && !through_proxy(headers)
+}
+
 /// Whether a browser says that another site has made it ask (W3C Fetch Metadata section 2.4).
 pub(super) fn cross_site(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin" | b"same-site"))
@@ -245,6 +258,28 @@ mod tests {
         assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "cross-site")], "127.0.0.1", &[]), "anybody");
         let bearer = [("authorization", "Bearer secret"), ("sec-fetch-site", "cross-site")];
         assert_eq!(who(&bearer, "192.0.2.1", &["secret"]), "operator", "a token is no habit of a browser");
+    }
+
+    #[test]
+    fn a_device_asks_for_itself_by_an_address_or_a_name_of_ours() {
+        let hosts = ["media.lan".to_owned()];
+        let is_own = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().expect("a value"));
+            }
+            is_of_peer(&map, &hosts)
+        };
+        for host in ["192.0.2.1:8080", "[2001:db8::1]:8080", "192.0.2.1", "localhost", "MEDIA.lan:8080"] {
+            assert!(is_own(&[("host", host), ("sec-fetch-site", "same-origin"), ("origin", &format!("http://{host}"))]), "{host}");
+            assert!(is_own(&[("host", host)]), "{host}");
+            assert!(!is_own(&[("host", host), ("sec-fetch-site", "cross-site")]), "{host}");
+            assert!(!is_own(&[("host", host), ("origin", "http://192.0.2.1:8081")]), "{host}");
+            assert!(!is_own(&[("host", host), ("origin", "null")]), "{host}");
+            assert!(!is_own(&[("host", host), ("x-forwarded-for", "192.0.2.7")]), "{host}");
+        }
+        assert!(!is_own(&[("host", "rebound.example:8080"), ("origin", "http://rebound.example:8080")]));
+        assert!(!is_own(&[]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::json;
 
 use crate::http::api::{Api, Call, Outcome, read};
-use crate::http::authority::{Requester, octets_of_hex};
+use crate::http::authority::{Requester, is_of_peer, octets_of_hex};
 use crate::http::body::{AnswerBody, AnswerName, Answered, ConsentName, OpenQuestion};
 use crate::http::event::ApiEvent;
 use crate::http::problem::Problem;
@@ -22,12 +22,12 @@ const MAX_PIN: usize = 64;
 impl Api {
     /// `GET /api/v1/consents` and `POST /api/v1/consents/{consent}`.
     pub(super) fn consents(&self, call: &Call, rest: &[&str], who: &Requester, now: Now) -> Result<Outcome, Problem> {
-        let peer = call.peer.ip();
+        let device = self.asks_for_itself(call).then_some(call.peer.ip());
         match (&call.method, rest) {
             (&Method::GET, []) => {
                 let open = self.steering.open_questions(now);
                 let shown = open.iter().filter_map(|question| {
-                    let is_asked = is_taker(question, peer);
+                    let is_asked = is_taker(question, device);
                     if !is_asked && !self.may_answer(question, who, now) {
                         return None;
                     }
@@ -43,7 +43,7 @@ impl Api {
                 let id = QuestionId(id.parse().map_err(|_| gone())?);
                 let key = body.key.as_deref().and_then(octets_of_hex::<16>);
                 let by_taker = |question: &Question| {
-                    is_taker(question, peer) && key.as_ref().is_some_and(|key| self.steering.is_question_key(id, key))
+                    is_taker(question, device) && key.as_ref().is_some_and(|key| self.steering.is_question_key(id, key))
                 };
                 // Who may not answer it does not learn that there is one.
                 let question = self.steering.open_question(id, now);
@@ -57,6 +57,11 @@ impl Api {
             }
             _ => Err(Problem::not_found("resource")),
         }
+    }
+
+    /// Whether it is the device at the other end that asks, and no page of another site there.
+    pub(super) fn asks_for_itself(&self, call: &Call) -> bool {
+        is_of_peer(&call.headers, &self.settings.operators.hosts)
     }
 
     /// Operators; for the holder who has the home key, or the token under which the device that has the flow has taken it. That of the
@@ -139,8 +144,8 @@ impl Api {
 
 /// Whether the device at that address is asked. Who reads the question there learns its key, and answers with that: a page of another
 /// site in a browser there cannot answer without having read it.
-fn is_taker(question: &Question, peer: IpAddr) -> bool {
-    question.decider == Decider::Taker && peer == question.taker
+fn is_taker(question: &Question, device: Option<IpAddr>) -> bool {
+    question.decider == Decider::Taker && device == Some(question.taker)
 }
 
 fn hex(octets: &[u8]) -> String {
