@@ -35,6 +35,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The octets that it keeps: those of its target, its headers and its body.
+    pub fn octets(&self) -> usize {
+        self.uri.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + self.body.len()
+    }
+
     /// The value of the first header of that name, case ignored.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())

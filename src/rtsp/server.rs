@@ -1,5 +1,6 @@
 //! The RTSP listeners: one task a connection, and one that sweeps.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,8 +31,10 @@ const ANSWERS: usize = 256 * 1024;
 const LOOK: Duration = Duration::from_millis(20);
 /// For how long requests of one connection are answered before those of others have their turn.
 const BUSY: Duration = Duration::from_millis(1);
-/// Octets that are read behind a request which waits for consent.
+/// Octets that are read behind a request which waits for consent, and not answered yet.
 const READ_AHEAD: usize = 64 * 1024;
+/// Requests behind it that wait to be answered.
+const BEHIND: usize = 16;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -159,11 +162,11 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
     let mut deadline = None;
     let mut turn = Turn::default();
     // Read while another one waited for consent.
-    let mut behind = None;
+    let mut behind = VecDeque::new();
     let mut since = Instant::now();
     loop {
         loop {
-            match behind.take().map_or_else(|| decoder.next_item(), |request| Ok(Some(Item::Request(request)))) {
+            match behind.pop_front().map_or_else(|| decoder.next_item(), |request| Ok(Some(Item::Request(request)))) {
                 Ok(None) => break,
                 Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
                 Ok(Some(Item::Request(request))) => {
@@ -175,16 +178,10 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                     // What answering needs is there only meanwhile.
                     if let Some(held) = Box::pin(answer(&request, service, link, sending, &holds, true)).await {
                         turn.lapse();
-                        match Box::pin(hold(&held, service, link, sending, &mut decoder, &holds)).await? {
+                        match Box::pin(hold(&held, service, link, sending, &mut decoder, &mut behind, &holds)).await? {
                             Held::Gone => return Ok(()),
-                            Held::Answered(next) => {
-                                Box::pin(answer(&request, service, link, sending, &holds, false)).await;
-                                behind = next;
-                            }
-                            Held::Withheld(next) => {
-                                send(&request, &held, link, sending, &holds);
-                                behind = next;
-                            }
+                            Held::Answered => drop(Box::pin(answer(&request, service, link, sending, &holds, false)).await),
+                            Held::Withheld => send(&request, &held, link, sending, &holds),
                         }
                     }
                     turn.after(&request.method);
@@ -266,34 +263,40 @@ fn read(sending: &Connection, decoder: &mut Decoder) -> io::Result<bool> {
 
 /// What a request has waited for.
 enum Held {
-    /// The answer is there; and what has come behind the request.
-    Answered(Option<Request>),
-    /// It is not, for the time being; and what has come behind the request.
-    Withheld(Option<Request>),
+    /// The answer is there.
+    Answered,
+    /// It is not, for the time being.
+    Withheld,
     /// The player has gone.
     Gone,
 }
 
 /// Waits while a question is open, though not longer than players do. What comes behind the request is read meanwhile: packets are taken
-/// in, and requests answered that can be; the first other one waits, and all behind it. A TEARDOWN of what is not yet set up ends the
-/// wait, and, as a closed connection does, the question.
+/// in, and requests answered that can be; the others wait in `behind`, in their order, and where that is full nothing more is looked at.
+/// A TEARDOWN of what is not yet set up ends the wait, and, as a closed connection does, the question.
 async fn hold(
     held: &Answer,
     service: &Service,
     link: &mut Link,
     sending: &Arc<Connection>,
     decoder: &mut Decoder,
+    behind: &mut VecDeque<Request>,
     holds: &Arc<AtomicU64>,
 ) -> io::Result<Held> {
     let until = Instant::now() + HOLD;
     let Some(question) = held.held.and_then(|question| service.question(question)) else {
         // It was answered at once.
-        return Ok(Held::Answered(None));
+        return Ok(Held::Answered);
     };
-    let Some(waiting) = service.wait_for(question) else { return Ok(Held::Withheld(None)) };
-    let mut behind: Option<Request> = None;
+    let Some(waiting) = service.wait_for(question) else { return Ok(Held::Withheld) };
+    let ends = |request: &Request| request.method == "TEARDOWN";
+    if behind.iter().any(ends) {
+        // It came while another one waited.
+        return Ok(Held::Withheld);
+    }
+    let mut octets: usize = behind.iter().map(Request::octets).sum();
     while waiting.is_asked() && Instant::now() < until {
-        while behind.is_none() && !sending.is_behind(ANSWERS) {
+        while behind.len() < BEHIND && octets < READ_AHEAD && !sending.is_behind(ANSWERS) {
             match decoder.next_item() {
                 // What cannot be understood is said behind the answer.
                 Ok(None) | Err(_) => break,
@@ -301,8 +304,14 @@ async fn hold(
                 Ok(Some(Item::Request(request))) if Service::goes_ahead(&request) => {
                     Box::pin(answer(&request, service, link, sending, holds, false)).await;
                 }
-                Ok(Some(Item::Request(request))) if request.method == "TEARDOWN" => return Ok(Held::Withheld(Some(request))),
-                Ok(Some(Item::Request(request))) => behind = Some(request),
+                Ok(Some(Item::Request(request))) => {
+                    let is_over = ends(&request);
+                    octets += request.octets();
+                    behind.push_back(request);
+                    if is_over {
+                        return Ok(Held::Withheld);
+                    }
+                }
             }
         }
         if sending.is_closed() {
@@ -318,10 +327,10 @@ async fn hold(
         }
     }
     if waiting.is_answered() {
-        return Ok(Held::Answered(behind));
+        return Ok(Held::Answered);
     }
     waiting.comes_back();
-    Ok(Held::Withheld(behind))
+    Ok(Held::Withheld)
 }
 
 /// Answers a request. Where the answer depends on an open question and `may_hold`, nothing is sent, and the answer is given.
