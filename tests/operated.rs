@@ -760,6 +760,9 @@ fn the_api_answers_as_it_describes_itself() {
     let (consents, consent) = ("/api/v1/consents", "/api/v1/consents/{consent}");
     api.call(&server, "POST", HOMES, &[], Some(json!({ "consent": "pin" })), 400);
     let asking = home_of(&api.call(&server, "POST", HOMES, &[], Some(json!({ "consent": "ask-taker" })), 201));
+    // Nobody is asked about a place that nobody has proven or trusts.
+    api.call(&server, "PUT", &binding, &[&asking, "1"], to("192.0.2.9:5000"), 409);
+    assert_eq!(api.call(&server, "GET", consents, &[], None, 200), json!([]));
     // Another device of this machine.
     api.call(&server, "PUT", &binding, &[&asking, "1"], to("127.0.0.2:5000"), 202);
     let question = api.call(&server, "GET", consents, &[], None, 200)[0]["id"].as_str().expect("a question").to_owned();

@@ -562,6 +562,11 @@ impl Api {
             Some(JoinName::AtOnce) => update.join.way = JoinWay::AtOnce,
             Some(JoinName::Aligned) => update.join.way = JoinWay::Aligned,
         }
+        // Nobody is asked about what cannot be.
+        if let Err(error) = self.steering.may_update(&update, now) {
+            count_update(Some(&error));
+            return Err(error.into());
+        }
         if let Some(question) = self.consent(&update, who, body.pin.as_deref(), call.peer.ip(), now)? {
             return Outcome::shown(202, &WithheldBinding { consent: question });
         }

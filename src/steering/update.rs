@@ -42,11 +42,7 @@ impl BindingCache {
         }
         let mut states: Vec<MutexGuard<'_, HomeState>> = homes.iter().map(|home| home.state()).collect();
         for (state, &index) in states.iter().zip(&order) {
-            let checked = self.check(state, &updates[index], now);
-            if checked == Err(SteeringError::CareOfUnproven) {
-                count(&self.counters().care_of_unproven);
-            }
-            checked?;
+            self.check_and_count(state, &updates[index], now)?;
         }
         let update = UpdateId(self.next_update.fetch_add(1, Ordering::Relaxed));
         let mut bindings = vec![None; updates.len()];
@@ -75,6 +71,16 @@ impl BindingCache {
         Ok(Receipt { update, bindings: bindings.into_iter().flatten().collect() })
     }
 
+    /// Whether a binding update would be carried out; nothing is changed. Consent is another matter.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn may_update(&self, update: &Update, now: Now) -> Result<(), SteeringError> {
+        let home = self.find(update.home).ok_or(SteeringError::UnknownHome)?;
+        self.expire_if_due(&home, now);
+        self.check_and_count(&home.state(), update, now)
+    }
+
     /// Ends a binding by the right that is shown: the holder of a token ends its own only.
     ///
     /// # Errors
@@ -97,6 +103,14 @@ impl BindingCache {
             }
         }
         self.remove_binding(home, id, EndReason::Removed, now)
+    }
+
+    fn check_and_count(&self, state: &HomeState, update: &Update, now: Now) -> Result<(), SteeringError> {
+        let checked = self.check(state, update, now);
+        if checked == Err(SteeringError::CareOfUnproven) {
+            count(&self.counters().care_of_unproven);
+        }
+        checked
     }
 
     fn check(&self, state: &HomeState, update: &Update, now: Now) -> Result<(), SteeringError> {
