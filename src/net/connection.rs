@@ -72,7 +72,7 @@ impl Outbound {
     }
 }
 
-/// The outbound half while somebody has it; how much waits is noted behind that.
+/// The outbound half while somebody has it; how much waits, and of it answers, is noted behind that.
 struct Looked<'c> {
     outbound: MutexGuard<'c, Outbound>,
     room: &'c Room,
@@ -97,6 +97,8 @@ impl Drop for Looked<'_> {
         let backlog = self.outbound.backlog();
         self.room.note(backlog, self.outbound.noted);
         self.outbound.noted = backlog;
+        // What leaves sealed is not counted: there are no more answers than there is to be sent.
+        self.outbound.answers = self.outbound.answers.min(backlog - self.outbound.held.len());
     }
 }
 
@@ -605,6 +607,25 @@ mod tests {
         assert_eq!(connection.backlog(), full);
         let room = connection.lock().waiting.capacity();
         assert!(room <= 2 * LIMIT, "{room} octets of memory");
+    }
+
+    #[tokio::test]
+    async fn over_tls_answers_that_have_gone_put_a_connection_behind_no_more() {
+        let (_connections, connection, mut peer) = secured_pair(1 << 20).await;
+        for _ in 0..3 {
+            let mut said = 0;
+            while connection.backlog() < 40_000 {
+                connection.respond(&[8; 1000], Mono::default());
+                said += 1000;
+            }
+            assert!(connection.lock().waiting.is_empty() && connection.is_behind(30_000), "they wait sealed");
+            let mut received = vec![0; said];
+            tokio::select! {
+                outcome = connection.drain(Mono::default) => panic!("the connection ended: {outcome:?}"),
+                outcome = peer.read_exact(&mut received) => drop(outcome.expect("all of it comes")),
+            }
+            assert!(!connection.is_behind(0), "nothing waits");
+        }
     }
 
     #[tokio::test]
