@@ -222,6 +222,46 @@ fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
 }
 
 #[test]
+fn who_asks_without_a_pause_while_its_set_up_waits_keeps_nobody_from_being_answered() {
+    const AT_ONCE: usize = 8;
+    let Some((scene, _folder)) = scene("[steering]\nconsent = \"ask-holder\"\n") else { return };
+    let a = a_plays(&scene, "countdown.mp4");
+    let url = takeover_url(&scene, &a);
+    let base = url.split('?').next().expect("a URL");
+    let set_up = format!("SETUP {base}/trackID=0 RTSP/1.0\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n");
+    let begin = format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n{set_up}");
+    let block = "OPTIONS * RTSP/1.0\r\nCSeq: 3\r\n\r\n".repeat(1000);
+    let block = block.as_bytes();
+    let open: Vec<TcpStream> = (0..AT_ONCE)
+        .map(|_| {
+            let mut stream = scene.network.b.run(|| TcpStream::connect(authority(&url))).expect("it listens");
+            stream.write_all(begin.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    question(&scene);
+    let most = thread::scope(|scope| {
+        for stream in &open {
+            let (mut reading, mut writing) = (stream, stream);
+            scope.spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
+            scope.spawn(move || while writing.write_all(block).is_ok() {});
+        }
+        let begun = Instant::now();
+        let mut most = Duration::ZERO;
+        while begun.elapsed() < Duration::from_secs(2) {
+            let asked = Instant::now();
+            Connection::open(&scene.network.a, authority(&url)).request("OPTIONS", base, &[]).ok();
+            most = most.max(asked.elapsed());
+        }
+        question(&scene);
+        open.iter().for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+        most
+    });
+    assert!(most < Duration::from_secs(1), "somebody new waits for {most:?}");
+    a.video().units();
+}
+
+#[test]
 fn the_url_with_the_pin_passes_and_one_without_does_not() {
     let config = format!("[[home]]\nname = \"wall\"\ntitle = \"{TITLE}\"\nconsent = \"pin\"\npin = \"4711\"\n");
     let Some((scene, _folder)) = scene(&config) else { return };

@@ -295,6 +295,7 @@ async fn hold(
         return Ok(Held::Withheld);
     }
     let mut octets: usize = behind.iter().map(Request::octets).sum();
+    let mut since = Instant::now();
     while waiting.is_asked() && Instant::now() < until {
         while behind.len() < BEHIND && octets < READ_AHEAD && !sending.is_behind(ANSWERS) {
             match decoder.next_item() {
@@ -316,6 +317,10 @@ async fn hold(
         }
         if sending.is_closed() {
             return Ok(Held::Gone);
+        }
+        if since.elapsed() >= BUSY {
+            yield_now().await;
+            since = Instant::now();
         }
         if decoder.buffered() >= READ_AHEAD || sending.is_behind(ANSWERS) {
             sleep(LOOK).await;
