@@ -321,7 +321,7 @@ impl Shard {
     fn run(mut self, commands: &Receiver<Command>, waker: &Waker) {
         // Media that are due must not wait for requests to be answered.
         if let Err(error) = take_short_turns() {
-            tracing::debug!("a shard is scheduled as others are: {error}");
+            tracing::warn!("a shard is scheduled as others are: {error}");
         }
         let descriptors: Vec<_> = self.sockets.sockets().map(|(socket, _)| socket.fd()).collect();
         let mut readable = Vec::new();
