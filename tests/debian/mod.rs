@@ -6,9 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::support::namespaces::Host;
-use crate::support::{SOON, skip, wait_for};
+use crate::support::{skip, wait_for};
+
+/// How soon a machine has booted, of which there are several at a time.
+const BOOTED: Duration = Duration::from_secs(60);
 
 /// A file of the sources.
 pub fn source(path: &str) -> PathBuf {
@@ -56,7 +60,7 @@ impl<'h> Machine<'h> {
     /// Boots one; `None` (having said so) where there is no such Debian and none can be made.
     ///
     /// # Panics
-    /// Where it does not boot within 10 seconds.
+    /// Where it does not boot within a minute.
     pub fn boot(host: &'h Host) -> Option<Self> {
         if !is_there() {
             return None;
@@ -64,7 +68,7 @@ impl<'h> Machine<'h> {
         let mut command = host.command(source("tests/debian/machine"));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit()).spawn().expect("the script starts");
         // What the script becomes waits for its only child, the machine's first process.
-        let first = wait_for("the machine to boot", SOON, || {
+        let first = wait_for("the machine to boot", BOOTED, || {
             if let Some(status) = child.try_wait().expect("our child can be waited for") {
                 panic!("the machine does not boot: {status}");
             }
@@ -74,7 +78,7 @@ impl<'h> Machine<'h> {
             (name.trim() == "systemd").then_some(first)
         });
         let machine = Self { host, child, first };
-        wait_for("the machine to have booted", SOON, || {
+        wait_for("the machine to have booted", BOOTED, || {
             // Whether one of the system's own units has failed, which `degraded` says, is not what is tested.
             ["running", "degraded"].contains(&text(&machine.run("systemctl is-system-running").stdout).as_str()).then_some(())
         });
