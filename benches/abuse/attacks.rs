@@ -453,9 +453,20 @@ fn forged_reports(target: &Target<'_>) -> Sent {
         [report, more].concat()
     };
     let datagrams: Vec<Vec<u8>> = (0..64).map(&mut forged).collect();
+    let before = reported(target.server);
     let (count, span) = flood(target, &target.watched.rtcp, &datagrams);
     somebody_new_is_answered(target.server);
+    assert_eq!(reported(target.server), before, "a report of nobody's is believed");
     Sent { what: "reports", count, span, answer: "none believed".into() }
+}
+
+/// What the watched session's receiver is known to have reported: whom each flow goes to, losses, jitter, round trips.
+fn reported(server: &Server) -> Vec<serde_json::Value> {
+    let session = watched_entry(server).expect("it plays");
+    let flows = session["flows"].as_array().expect("flows are listed");
+    let branches = flows.iter().flat_map(|flow| flow["branches"].as_array().expect("branches are listed"));
+    let fields = ["bindingId", "careOf", "state", "lossFraction", "jitterMs", "roundTripMs"];
+    branches.map(|branch| fields.map(|field| branch[field].clone()).into_iter().collect()).collect()
 }
 
 /// Streams of events that nobody reads, and events.
@@ -479,12 +490,17 @@ fn event_streams(target: &Target<'_>) -> Sent {
     Sent { what: "streams", count, span: start.elapsed(), answer: format!("unread, beside {events} sessions") }
 }
 
-/// The number and the home address of the session that is watched, as its operator sees them.
-pub fn watched_session(server: &Server) -> Option<(String, String)> {
+/// The session that is watched, as its operator sees it.
+fn watched_entry(server: &Server) -> Option<serde_json::Value> {
     let (status, sessions) = server.get("/api/v1/sessions", &[]);
     assert_eq!(status, 200, "{sessions}");
     let sessions: Vec<serde_json::Value> = serde_json::from_str(&sessions).expect("a list");
-    let session = sessions.iter().find(|session| session["title"] == WATCHED && session["state"] == "playing")?;
+    sessions.into_iter().find(|session| session["title"] == WATCHED && session["state"] == "playing")
+}
+
+/// Its number and its home address.
+pub fn watched_session(server: &Server) -> Option<(String, String)> {
+    let session = watched_entry(server)?;
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     Some((text(&session["id"])?, text(&session["flows"][0]["homeAddress"])?))
 }

@@ -3,7 +3,8 @@
 //! `cargo bench --bench abuse` prints a line for each attack: what was sent and at which rate, packets of the watched session and
 //! those that are lost, how much later than their timestamps packets came (99 % and the most), the server's resident memory before and
 //! after, and what it said. Behind that: sessions that come and go, twice; and what the server sends to addresses that have proven
-//! nothing. It fails where a packet is lost, 1 % of them are 20 ms late, or memory and descriptors do not come back.
+//! nothing. It fails where a packet is lost, 1 % of them are 20 ms late, none comes for half a second, or memory and descriptors do not
+//! come back.
 //! A name behind `--` runs what has it in its name.
 
 // Each user of these has its own part of them.
@@ -42,8 +43,9 @@ fn main() {
     );
     let mut failures = Vec::new();
     let mut judge = |name: &str, seen: &Seen| {
-        if seen.lost > 0 || seen.p99 >= 20.0 {
-            failures.push(format!("{name}: {} packets lost, 99 % within {:.2} ms", seen.lost, seen.p99));
+        if seen.lost > 0 || seen.p99 >= 20.0 || seen.silence >= 500.0 {
+            let Seen { lost, p99, silence, .. } = seen;
+            failures.push(format!("{name}: {lost} packets lost, 99 % within {p99:.2} ms, none for {silence:.0} ms"));
         }
     };
     let line = |name: &str, what: &str, count: usize, span: Duration, seen: &Seen, memory: (u64, u64), answer: &str| {

@@ -19,6 +19,8 @@ use socket2::{Domain, Socket, Type};
 
 /// How soon an answer must come.
 pub const SOON: Duration = Duration::from_secs(10);
+/// A session without a packet for so long has stopped.
+const STOPPED: Duration = Duration::from_millis(1500);
 /// The name of a key that the server has: an authenticator under it is computed before it is found to be wrong.
 pub const KNOWN_SPI: u32 = 0x1000;
 
@@ -184,7 +186,7 @@ pub fn rtsp(method: &str, url: &str, sequence: usize, headers: &str) -> String {
 /// A packet of the watched session.
 #[derive(Clone, Copy)]
 struct Arrival {
-    /// Milliseconds of the wall clock since the session began.
+    /// Milliseconds of the wall clock since the session is watched.
     at: f64,
     sequence: u16,
     timestamp: u32,
@@ -198,12 +200,17 @@ pub struct Seen {
     pub packets: usize,
     pub lost: u64,
     /// By how much packets came later than their timestamps say, against the earliest of the whole session; in milliseconds.
+    pub p95: f64,
     pub p99: f64,
     pub most: f64,
+    /// The longest time without a packet, in milliseconds.
+    pub silence: f64,
 }
 
 /// A session over UDP whose pictures must not suffer.
 pub struct Watched {
+    /// Seconds of the wall clock.
+    begun: f64,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -243,12 +250,12 @@ impl Watched {
         control.write_all(rtsp("PLAY", &format!("{url}/"), 2, &headers).as_bytes()).expect("sent");
         let answer = head(&mut control).expect("an answer");
         assert_eq!(status(&answer), 200, "{answer}");
-        let (arrivals, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (arrivals, stop, begun) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)), wall());
         let thread = {
             let (arrivals, stop, reports) = (Arc::clone(&arrivals), Arc::clone(&stop), rtcp.try_clone().expect("possible"));
-            std::thread::spawn(move || watch(&rtp, &reports, &arrivals, &stop))
+            std::thread::spawn(move || watch(&rtp, &reports, begun, &arrivals, &stop))
         };
-        let watched = Self { arrivals, stop, thread: Some(thread), _control: control, rtcp, server: there };
+        let watched = Self { begun, arrivals, stop, thread: Some(thread), _control: control, rtcp, server: there };
         let start = Instant::now();
         while watched.mark() == 0 {
             assert!(start.elapsed() < SOON, "nothing plays");
@@ -266,8 +273,13 @@ impl Watched {
         self.arrivals().len()
     }
 
-    /// What has come since a mark.
+    /// What has come since a mark, and comes still: the next packet is waited for, though not long.
     pub fn since(&self, mark: usize) -> Seen {
+        let now = || (wall() - self.begun) * 1000.0;
+        let asked = now();
+        while now() - asked < STOPPED.as_secs_f64() * 1000.0 && self.arrivals().last().is_none_or(|last| last.at < asked) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let all = self.arrivals();
         let first = all.first().map_or(0, |arrival| arrival.timestamp);
         let offset = |arrival: &Arrival| arrival.at - f64::from(arrival.timestamp.wrapping_sub(first).cast_signed()) / 90.0;
@@ -276,10 +288,14 @@ impl Watched {
         late.sort_by(f64::total_cmp);
         let gap = |pair: &[Arrival]| u64::from(pair[1].sequence.wrapping_sub(pair[0].sequence).wrapping_sub(1));
         let lost = all[mark.saturating_sub(1)..].windows(2).map(gap).sum();
+        let mut times: Vec<f64> = all[mark.saturating_sub(1)..].iter().map(|arrival| arrival.at).collect();
+        // Where none has come, the silence lasts.
+        times.extend(Some(now()).filter(|_| times.last().is_none_or(|last| *last < asked)));
+        let silence = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
         let at = |share: f64| {
             late.get(((late.len() as f64 * share) as usize).min(late.len().saturating_sub(1))).copied().unwrap_or(f64::INFINITY)
         };
-        Seen { packets: late.len(), lost, p99: at(0.99), most: at(1.0) }
+        Seen { packets: late.len(), lost, p95: at(0.95), p99: at(0.99), most: at(1.0), silence }
     }
 }
 
@@ -292,8 +308,12 @@ impl Drop for Watched {
     }
 }
 
-fn watch(rtp: &UdpSocket, rtcp: &UdpSocket, arrivals: &Mutex<Vec<Arrival>>, stop: &AtomicBool) {
-    let begun = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+/// Seconds of the wall clock, as the kernel's stamps have it.
+fn wall() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn watch(rtp: &UdpSocket, rtcp: &UdpSocket, begun: f64, arrivals: &Mutex<Vec<Arrival>>, stop: &AtomicBool) {
     let (mut buffer, mut control) = ([0; 2048], nix::cmsg_space!(TimeSpec));
     let mut reported = Instant::now();
     while !stop.load(Ordering::Relaxed) {
