@@ -531,29 +531,47 @@ fn covered(picture: &[u8]) -> Vec<u8> {
     [b"fLaC\x86".as_slice(), &length(&block)[1..], &block].concat()
 }
 
-#[test]
-fn pictures_that_nobody_takes_are_bounded_in_number_and_others_wait_for_their_place() {
-    let server = Server::start(&[]);
+/// As many as are in memory at a time ask for a picture and take an octet of it; with the picture.
+fn ask_slowly(server: &Server) -> (Vec<TcpStream>, Vec<u8>) {
     let picture = [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![7; 3 << 20]].concat();
     std::fs::write(server._media.path().join("large.flac"), covered(&picture)).expect("written");
     server.library.rescan();
-    let ask = || {
+    let ask = |_| {
         let mut stream = server.connect();
         let request = format!("GET /titles/large.flac.picture HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
         stream.write_all(request.as_bytes()).expect("the request is taken");
+        stream.read_exact(&mut [0]).expect("it is served");
         stream
     };
-    let begun = |mut stream: TcpStream| stream.read_exact(&mut [0]).map(|()| stream);
-    let slow: Vec<TcpStream> = (0..16).map(|_| begun(ask()).expect("it is served")).collect();
-    let last = ask();
-    last.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout above zero");
-    let mut waiting = last.try_clone().expect("it can be cloned");
-    assert!(begun(last).is_err(), "there is no place");
+    ((0..16).map(ask).collect(), picture)
+}
+
+#[test]
+fn pictures_that_nobody_takes_are_bounded_in_number_and_who_finds_no_place_is_told_so() {
+    let server = Server::start(&[]);
+    let (slow, picture) = ask_slowly(&server);
+    let start = std::time::Instant::now();
+    let refused = server.get("/titles/large.flac.picture");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    refused.refused(503, "busy");
+    assert!(refused.head.lines().any(|line| line == "retry-after: 1"), "{refused:#?}");
     drop(slow);
-    waiting.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout above zero");
-    let mut octets = Vec::new();
-    waiting.read_to_end(&mut octets).expect("there is one now");
-    assert!(octets.ends_with(&picture), "{} octets", octets.len());
+    let shown = server.get("/titles/large.flac.picture");
+    assert_eq!(shown.status, 200, "there is a place now");
+    assert!(shown.body == String::from_utf8_lossy(&picture), "{} octets", shown.body.len());
+}
+
+#[test]
+fn who_takes_a_picture_octet_by_octet_is_cut_off() {
+    let server = Server::start_with(&[], |settings| settings.limits.picture_time = Duration::from_millis(700));
+    let (slow, picture) = ask_slowly(&server);
+    let shown = server.get("/titles/large.flac.picture");
+    assert_eq!(shown.status, 200, "the places are free before who waits for one is told that there is none");
+    for mut stream in slow {
+        let mut left = Vec::new();
+        let _ = stream.read_to_end(&mut left);
+        assert!(left.len() < picture.len(), "{} octets", left.len());
+    }
 }
 
 #[test]

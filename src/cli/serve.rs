@@ -202,6 +202,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
                 connections: config.http.connections,
                 connections_per_address: config.http.connections_per_address,
                 write_timeout: Duration::from_secs(config.http.write_timeout_s),
+                ..Limits::default()
             },
             insecure_keys: config.http.insecure_keys,
             devices: config.device.iter().map(named_device).collect(),

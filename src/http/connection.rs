@@ -18,11 +18,14 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Who takes nothing of what waits for it for so long is cut off.
     pub write_timeout: Duration,
+    /// Who has not taken a whole picture after so long is cut off, however much it takes of it.
+    pub picture_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 2048, connections_per_address: 256, write_timeout: Duration::from_secs(20) }
+        let (write_timeout, picture_time) = (Duration::from_secs(20), Duration::from_secs(30));
+        Self { connections: 2048, connections_per_address: 256, write_timeout, picture_time }
     }
 }
 

@@ -20,7 +20,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt as _;
@@ -135,13 +135,21 @@ struct Way {
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<Api>, way: Way) {
     let patience = api.settings.limits.write_timeout;
-    let answer = service_fn(|request| answer(Arc::clone(&api), request, way));
+    let late = Arc::new(Notify::new());
+    let answer = service_fn(|request| answer(Arc::clone(&api), request, way, Arc::clone(&late)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(Impatient::new(stream, patience)), answer);
-    if let Err(error) = connection.await {
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = late.notified() => {
+            count_refusal("picture_time");
+            return tracing::debug!(peer = %way.peer, "connection ended: a picture was not taken in time");
+        }
+    };
+    if let Err(error) = ended {
         if let Some(limit) = limit_of(&error) {
             count_refusal(limit);
         }
@@ -163,13 +171,14 @@ fn limit_of(error: &hyper::Error) -> Option<&'static str> {
     (source.kind() == io::ErrorKind::TimedOut).then_some("write_timeout_s")
 }
 
-/// Answers a request under a name of its own, which stands in each line that is logged meanwhile, and in the answer.
-async fn answer(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Result<Response<Body>, Infallible> {
+/// Answers a request under a name of its own, which stands in each line that is logged meanwhile, and in the answer. `late` is told of
+/// what was not taken in time.
+async fn answer(api: Arc<Api>, request: Request<Incoming>, way: Way, late: Arc<Notify>) -> Result<Response<Body>, Infallible> {
     let id = RequestId::next();
     let span = tracing::info_span!("http", request = %id);
     // What stands behind the path may be a secret.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = respond_to(api, request, way).instrument(span.clone()).await;
+    let mut response = respond_to(api, request, way, late).instrument(span.clone()).await;
     span.in_scope(|| tracing::debug!(peer = %way.peer, %method, path, status = response.status().as_u16(), "request"));
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert("x-request-id", id);
@@ -177,7 +186,7 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Result<R
     Ok(response)
 }
 
-async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Response<Body> {
+async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way, late: Arc<Notify>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await;
     let body = match body {
@@ -212,7 +221,7 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way) -> Resp
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
         Ok(Outcome::Page(asset, known)) => page(asset, known),
-        Ok(Outcome::Picture(cover)) => picture(cover),
+        Ok(Outcome::Picture(cover)) => picture(cover, api.settings.limits.picture_time, late),
         Ok(Outcome::Events(reach)) => events(&api, reach, call.headers.get("last-event-id").map(HeaderValue::as_bytes)),
         Err(problem) => refuse(&problem),
     }
@@ -254,9 +263,29 @@ fn page(asset: &'static Asset, known: bool) -> Response<Body> {
     response
 }
 
-/// A picture out of a file of somebody: it is shown as what it is, and nothing in it is followed.
-fn picture(cover: HeldCover) -> Response<Body> {
-    let mut response = respond(StatusCode::OK, Some(cover.kind()), full(Bytes::from_owner(cover)));
+/// A picture that is being written, until the last of it has gone.
+struct OnItsWay {
+    cover: HeldCover,
+    _gone: oneshot::Sender<Infallible>,
+}
+
+impl AsRef<[u8]> for OnItsWay {
+    fn as_ref(&self) -> &[u8] {
+        self.cover.as_ref()
+    }
+}
+
+/// A picture out of a file of somebody: it is shown as what it is, and nothing in it is followed. It takes a place that others wait for:
+/// who takes it octet by octet does not have it for long.
+fn picture(cover: HeldCover, patience: Duration, late: Arc<Notify>) -> Response<Body> {
+    let kind = cover.kind();
+    let (gone, when_gone) = oneshot::channel();
+    tokio::spawn(async move {
+        if tokio::time::timeout(patience, when_gone).await.is_err() {
+            late.notify_one();
+        }
+    });
+    let mut response = respond(StatusCode::OK, Some(kind), full(Bytes::from_owner(OnItsWay { cover, _gone: gone })));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));

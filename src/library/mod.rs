@@ -33,5 +33,5 @@ pub use codec::{
 pub use entry::{Entry, Form};
 pub use facts::{Facts, TrackFacts};
 pub use folder::{Change, ChangeKind, Library};
-pub use opening::HeldCover;
+pub use opening::{HeldCover, TooManyCovers};
 pub use title::{AccessUnit, Problem, ReadAt, Sample, SampleIndex, Title, TitlePath, Track, Unpack};

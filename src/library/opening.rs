@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::library::container::problem;
@@ -16,10 +18,17 @@ use crate::library::title::{Problem, Title, TitlePath};
 const AT_ONCE: usize = 32;
 /// Pictures that are in memory at a time, each of which may take 4 MB, until who asked has taken them.
 const COVERS_AT_ONCE: usize = 16;
+/// Who asks for one more waits so long: a browser has few connections, and sends nothing else on one that waits.
+const COVER_WAIT: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Arc<Title>, Problem>;
 /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
 type UnderWay = HashMap<(usize, Form), watch::Receiver<Option<Outcome>>>;
+
+/// As many pictures as may be in memory are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("too many pictures are on their way")]
+pub struct TooManyCovers;
 
 /// A picture, which takes one of a few places as long as it is there.
 pub struct HeldCover {
@@ -93,12 +102,16 @@ impl Library {
         told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(problem("its index could not be read")))
     }
 
-    /// The picture that an entry's file carries of itself, once there is room for it. In the runtime only.
-    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Option<HeldCover> {
-        let place = Arc::clone(&self.opening.covers).acquire_owned().await.ok()?;
+    /// The picture that an entry's file carries of itself; `None` where it has none. In the runtime only.
+    ///
+    /// # Errors
+    /// There was no room for it in time.
+    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Result<Option<HeldCover>, TooManyCovers> {
+        let place = tokio::time::timeout(COVER_WAIT, Arc::clone(&self.opening.covers).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(TooManyCovers) };
         let entry = Arc::clone(entry);
-        let cover = tokio::task::spawn_blocking(move || entry.cover()).await.ok()??;
-        Some(HeldCover { cover, _place: place })
+        let cover = tokio::task::spawn_blocking(move || entry.cover()).await.ok().flatten();
+        Ok(cover.map(|cover| HeldCover { cover, _place: place }))
     }
 }
 

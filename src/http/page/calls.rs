@@ -8,7 +8,7 @@ use crate::http::authority::Requester;
 use crate::http::page::{QrError, asset, draw, playlist};
 use crate::http::problem::Problem;
 use crate::http::shape;
-use crate::library::TitlePath;
+use crate::library::{TitlePath, TooManyCovers};
 
 /// Where QR codes are drawn: not a file, and not a call of the API.
 pub(in crate::http) const QR: &[&str] = &["page", "qr"];
@@ -28,7 +28,7 @@ impl Api {
                 let title = title.join("/");
                 match (title.strip_suffix(".m3u"), title.strip_suffix(".picture")) {
                     (Some(title), _) => self.m3u(call, title)?,
-                    (None, Some(title)) => self.picture(call, title).await,
+                    (None, Some(title)) => self.picture(call, title).await?,
                     (None, None) => return Err(Problem::not_found("resource")),
                 }
             }
@@ -55,10 +55,12 @@ impl Api {
     }
 
     /// The picture of a title. Where there is none, nothing: a browser that looks for one has not made a mistake.
-    async fn picture(&self, call: &Call, title: &str) -> Outcome {
+    async fn picture(&self, call: &Call, title: &str) -> Result<Outcome, Problem> {
         let is_shown = self.shown_to(call);
-        let Some(entry) = TitlePath::new(title).filter(is_shown).and_then(|path| self.library.entry(&path)) else { return Outcome::Empty };
-        self.library.open_cover(&entry).await.map_or(Outcome::Empty, Outcome::Picture)
+        let Some(entry) = TitlePath::new(title).filter(is_shown).and_then(|path| self.library.entry(&path)) else {
+            return Ok(Outcome::Empty);
+        };
+        Ok(self.library.open_cover(&entry).await?.map_or(Outcome::Empty, Outcome::Picture))
     }
 }
 
@@ -72,6 +74,13 @@ pub(in crate::http) fn qr_code(call: &Call, who: &Requester) -> Result<Outcome, 
     }
     let body: QrBody = read(&call.body)?;
     Ok(Outcome::Text("image/svg+xml", draw(&body.text)?))
+}
+
+impl From<TooManyCovers> for Problem {
+    fn from(error: TooManyCovers) -> Self {
+        metrics::counter!("flowsteer_http_refused_total", "limit" => "pictures").increment(1);
+        Self { retry_after: Some(1), ..Self::new(503, "busy", error) }
+    }
 }
 
 impl From<QrError> for Problem {
