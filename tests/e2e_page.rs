@@ -88,7 +88,7 @@ fn the_page_shows_what_plays_and_moves_it() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
     fs::write(&config, format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n")).expect("written");
-    let flags = ["--transition", "5000", "--config", config.to_str().expect("a name in UTF-8")];
+    let flags = ["--transition", "15000", "--config", config.to_str().expect("a name in UTF-8")];
     let Some(scene) = Scene::set_with(&library(), &flags) else { return };
     let Some(browser) = Browser::start(&scene.network.server) else { return };
     let (operator, axe) = (scene.operator(), axe());
