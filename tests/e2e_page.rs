@@ -335,6 +335,44 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     assert_eq!(refused, [""; 0]);
 }
 
+#[test]
+fn what_the_page_has_moved_can_be_taken_back_when_the_window_of_others_is_over() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let config = folder.path().join("config.toml");
+    fs::write(&config, format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n")).expect("written");
+    let Some(scene) = Scene::set_with(&library(), &["--config", config.to_str().expect("a name in UTF-8")]) else { return };
+    let Some(browser) = Browser::start(&scene.network.server) else { return };
+    let operator = scene.operator();
+    browser.open(PAGE);
+    let a = Viewer::watch(&scene.network.a, &scene.url(V4, TITLE), Udp);
+    let _kitchen = [7000, 7002].map(|port| scene.network.b.run(|| UdpSocket::bind((B, port))).expect("a free port"));
+    browser.wait("the session", "return document.querySelectorAll('article .flow svg').length === 2");
+    browser.click("article .move");
+    browser.wait("the device", "return document.querySelector('#devices button')?.textContent.startsWith('Kitchen')");
+    browser.click("#devices button");
+    wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
+    // Any other window is over by then.
+    browser.wait("some of the ten seconds to pass", "return /[1-6] s to take it back/.test(document.querySelector('.undo').textContent)");
+    browser.click(".take-back");
+    wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
+    wait_for_branches(operator, &[(A, "current")]);
+
+    // By a URL: as long as the old device is served …
+    let taken_at = |host| {
+        browser.open(PAGE);
+        browser.wait("the session", "return document.querySelectorAll('article .flow svg').length === 2");
+        browser.wait("its events", "return document.getElementById('connection').textContent === 'connected'");
+        Viewer::watch(host, &operator.takeover_url(&a.video().home, V4, "presentation"), Udp)
+    };
+    let _b = taken_at(&scene.network.b);
+    let left = browser.wait("the way back", "return document.querySelector('.undo')?.textContent.match(/\\d+(?= s to)/)?.[0]");
+    assert!(left.as_str().is_some_and(|left| ["0", "1", "2"].contains(&left)), "{left} s");
+    // … or longer, where its address is taken.
+    let _again = taken_at(&scene.network.a);
+    browser.wait("the way back", "return /([3-9]|10) s to take it back/.test(document.querySelector('.undo').textContent)");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
 /// What a question on the page says, once there is one.
 #[track_caller]
 fn question(browser: &Browser<'_>, asks: &str) {

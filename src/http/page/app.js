@@ -2,12 +2,11 @@
 
 import { answerer, bind, heardConsent, readQuestions, tickQuestions, watchQuestions } from "./consent.js";
 import { draw } from "./drawing.js";
-import { watchDialog, openMove, seen } from "./move.js";
+import { UNDO_MS, watchDialog, openMove, seen } from "./move.js";
 import { ask, listen, signIn, signOut, useToken, whenUnauthorised, whoIsSignedIn } from "./server.js";
 import { copy, duration, make, say } from "./text.js";
 
 const SHOWN_TITLES = 200;
-const UNDO_MS = 10000;
 const narrow = matchMedia("(max-width: 42rem)");
 const at = (id) => document.getElementById(id);
 
@@ -215,15 +214,28 @@ function tellHandOver(text) {
 /** Offers to take back what has just gone elsewhere. Flows that go together are taken back together. */
 function offerUndo(made, step) {
   const now = performance.now();
-  if (!made.undoing || made.undoing.ends < now) made.undoing = { steps: new Map(), ends: now + UNDO_MS };
-  if (!made.undoing.steps.has(step.home)) made.undoing.steps.set(step.home, step);
-  made.undoing.ends = now + UNDO_MS;
+  if (!made.undoing || made.undoing.ends < now) made.undoing = { steps: new Map(), ends: 0 };
+  const { undoing } = made;
+  if (!undoing.steps.has(step.home)) undoing.steps.set(step.home, step);
+  const first = undoing.steps.get(step.home);
+  const last = (ends) => {
+    first.ends = ends;
+    undoing.ends = Math.min(...[...undoing.steps.values()].map((known) => known.ends));
+  };
+  last(now + Math.min(step.lasts, UNDO_MS));
+  // Behind its window the old device is served no more; it can be had back where the server takes its address.
+  if (step.lasts < UNDO_MS && first.before) isAccepted(first.before.careOf).then((accepted) => { if (accepted) last(now + UNDO_MS); }).catch(() => {});
   if (!made.undo.hidden) return;
   const button = make("button", { type: "button", className: "take-back" }, "Undo");
   button.addEventListener("click", () => takeBack(made));
   made.undo.replaceChildren(make("span", {}, "Moved."), button);
   made.undo.hidden = false;
-  say("It was moved. Undo is there for ten seconds.");
+  say(`It was moved. Undo is there for ${Math.ceil((undoing.ends - now) / 1000)} s.`);
+}
+
+async function isAccepted(careOf) {
+  const devices = await ask("GET", "api/v1/devices");
+  return devices.some((device) => device.accepted && device.places.some((place) => place.careOf === careOf));
 }
 
 async function takeBack(made) {
@@ -260,8 +272,8 @@ function heardHandOver(event) {
   // The last look may be from before this or behind it.
   const others = flow.branches.filter((branch) => branch.bindingId !== event.bindingId);
   const before = others.filter((branch) => branch.state !== "leaving").at(-1) ?? others.at(-1);
-  if (event.event === "moving" && before) offerUndo(made, { home: event.homeAddress, before: { bindingId: before.bindingId, careOf: before.careOf }, added: null });
-  if (event.event === "forked") offerUndo(made, { home: event.homeAddress, before: null, added: event.bindingId });
+  if (event.event === "moving" && before) offerUndo(made, { home: event.homeAddress, before: { bindingId: before.bindingId, careOf: before.careOf }, added: null, lasts: event.windowMs });
+  if (event.event === "forked") offerUndo(made, { home: event.homeAddress, before: null, added: event.bindingId, lasts: UNDO_MS });
 }
 
 function heard(name, event) {

@@ -6,6 +6,9 @@ import { copy, make, say } from "./text.js";
 
 const at = (id) => document.getElementById(id);
 
+/** For so long what was moved can be taken back: what is moved here is, while the old device is served still. */
+export const UNDO_MS = 10000;
+
 let session = null;
 let moved = () => {};
 
@@ -57,7 +60,7 @@ async function send(place) {
       const { careOf, bindingId } = place(flow, index);
       const own = flow.branches.find((branch) => branch.careOf === careOf);
       const id = own?.bindingId ?? (flow.branches.some((branch) => branch.bindingId === bindingId) || !bindingId ? freeBinding(flow) : bindingId);
-      return bind(flow.homeAddress, id, { careOf, mode: how }, waits);
+      return bind(flow.homeAddress, id, { careOf, mode: how, transitionMs: how === "move" ? UNDO_MS : undefined }, waits);
     }));
     if (session === moving || session?.id === moving.id) at("move").close();
     moved();
