@@ -330,6 +330,13 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     assert_eq!(browser.run("return localStorage.length + sessionStorage.length + document.cookie.length"), 0);
     let drawn = http::ask(&scene.network.server, (scene.network.a.v4, 8080).into(), "POST", "/page/qr", &[], Some(&json!({ "text": "x" })));
     assert_eq!(drawn.status, 401, "{}", drawn.text());
+    // Who signs in while it listens still hears everything once.
+    browser.run(
+        "window.asked = []; const fetch = window.fetch; window.fetch = (path, options) => { window.asked.push(path); return fetch(path, options); }; \
+         document.getElementById('token').value = 'open sesame'; document.getElementById('sign-in').requestSubmit();",
+    );
+    browser.wait("what plays to be read", "return window.asked.includes('api/v1/sessions')");
+    assert_eq!(browser.run("return window.asked.includes('api/v1/events')"), false);
     // A refusal is told by the browser too; the page's policy has refused nothing.
     let refused: Vec<String> = browser.complaints().into_iter().filter(|complaint| !complaint.contains("401")).collect();
     assert_eq!(refused, [""; 0]);

@@ -310,13 +310,17 @@ function tick() {
   if (ticks % 4 === 0 && cards.size > 0 && !document.hidden && at("sign-in").hidden) readSessions().catch(() => {});
 }
 
+/** Whether something listens, or will again when its pause is over. */
+let listening = false;
 function start() {
   readTitles().catch((error) => say(error.message));
   readSessions().catch(() => {});
+  if (listening) return;
+  listening = true;
   listen(heard, (there) => {
     at("connection").textContent = there ? "connected" : "no connection, trying again";
     if (there) readSessions().then(readQuestions).catch(() => {});
-  });
+  }).finally(() => { listening = false; });
 }
 
 async function showWho() {
