@@ -400,8 +400,10 @@ fn ffmpeg(scene: &Scene, url: &str) -> Child {
 fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
-    let configure =
-        |consent: &str| fs::write(&config, format!("[steering]\nconsent = \"{consent}\"\ntransition_ms = 15000\n")).expect("written");
+    let kitchen = format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n");
+    let configure = |consent: &str| {
+        fs::write(&config, format!("[steering]\nconsent = \"{consent}\"\ntransition_ms = 15000\n{kitchen}")).expect("written")
+    };
     configure("ask-holder");
     let flags = ["--config", config.to_str().expect("a name in UTF-8")];
     let Some(scene) = Scene::set_with(&library(), &flags) else { return };
@@ -454,6 +456,25 @@ fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
     wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
     browser.click("#move .yes");
     wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
+    browser.wait("the dialog to close", "return !document.getElementById('move').open");
+
+    // A yes that the page does not hear: it looks again, and goes on.
+    let _kitchen = [7000, 7002].map(|port| scene.network.b.run(|| UdpSocket::bind((B, port))).expect("a free port"));
+    browser.run_ahead(
+        "{ const fetch = window.fetch; const silence = new ReadableStream({ start(events) { window.events = events; } }); \
+         window.fetch = (path, options) => path === 'api/v1/events' ? Promise.resolve(new Response(silence)) : fetch(path, options); }",
+    );
+    browser.open(PAGE);
+    browser.wait("the session", "return document.querySelectorAll('article .flow svg').length === 2");
+    browser.click("article .move");
+    browser.wait("the device", "return document.querySelector('#devices button')?.textContent.startsWith('Kitchen')");
+    browser.click("#devices button");
+    question(&browser, &format!("{B} would get {TITLE} (video and audio)"));
+    for open in operator.get("/api/v1/consents").json().as_array().expect("a list") {
+        let path = format!("/api/v1/consents/{}", open["id"].as_str().expect("an id"));
+        assert_eq!(operator.post(&path, &json!({ "answer": "yes" })).status, 200);
+    }
+    browser.run("window.events.enqueue(new TextEncoder().encode('event: missed\\ndata: {\"events\": 2}\\n\\n'));");
     browser.wait("the dialog to close", "return !document.getElementById('move').open");
     assert_eq!(browser.complaints(), [""; 0]);
 

@@ -146,6 +146,13 @@ impl<'a> Browser<'a> {
         self.post("goog/cdp/execute", &json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } }));
     }
 
+    /// Runs a script ahead of those of each page that is opened.
+    #[track_caller]
+    pub fn run_ahead(&self, script: &str) {
+        let call = json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": script } });
+        self.post("goog/cdp/execute", &call);
+    }
+
     /// A picture of the page, or of one element, in `target/page/`.
     #[track_caller]
     pub fn picture(&self, name: &str, selector: Option<&str>) -> PathBuf {

@@ -13,7 +13,7 @@ const at = (id) => document.getElementById(id);
 
 /** Question's id → what stands on the page for it. Flows that go to the same place by calls are asked about one by one; here it is one. */
 const open = new Map();
-/** Question's id → `yes`, `no` or `lapsed`. */
+/** Question's id → `yes`, `no` or `lapsed`; `unheard` where it is over and the page was not told how. */
 const settled = new Map();
 /** Question's id → who waits for what becomes of it. */
 const waiting = new Map();
@@ -48,7 +48,7 @@ async function answer(entry, word) {
       settle(id, word);
     } catch (error) {
       say(error.message);
-      if (error.status === 404) settle(id, "lapsed");
+      if (error.status === 404) settle(id, "unheard");
     }
   }));
 }
@@ -139,7 +139,7 @@ function settle(id, became) {
   const hadFocus = entry.root.contains(document.activeElement);
   entry.root.remove();
   place();
-  const words = { yes: "yes", no: "no", lapsed: "nothing, and that is no" };
+  const words = { yes: "yes", no: "no", lapsed: "nothing, and that is no", unheard: "not heard" };
   say(`${taker}: the answer was ${words[became]}.`);
   const next = open.values().next().value;
   if (hadFocus) (next?.root ?? (entry.back?.isConnected ? entry.back : at("playing"))).focus();
@@ -153,9 +153,10 @@ export function heardConsent(event) {
 
 /** Shows what is open, and nothing else. */
 export async function readQuestions() {
+  const known = [...open.keys()];
   const listed = await ask("GET", "api/v1/consents");
-  for (const id of [...open.keys()]) {
-    if (!listed.some((question) => question.id === id)) settle(id, "lapsed");
+  for (const id of known) {
+    if (!listed.some((question) => question.id === id)) settle(id, "unheard");
   }
   listed.forEach(asked);
 }
@@ -163,7 +164,7 @@ export async function readQuestions() {
 /** Four times a second: the seconds that are left, and titles that were not known yet. */
 export function tickQuestions() {
   for (const [id, entry] of [...open]) {
-    if (performance.now() > entry.ends + LATE_MS) settle(id, "lapsed");
+    if (performance.now() > entry.ends + LATE_MS) settle(id, "unheard");
     else refresh(entry);
   }
 }
@@ -171,16 +172,15 @@ export function tickQuestions() {
 /**
  * Binds a home address; where somebody has to say yes, `waits` is told of the question, and behind the yes it is asked again.
  */
-export async function bind(home, id, body, waits) {
-  const path = `api/v1/home-addresses/${home}/bindings/${id}`;
-  let answered = await ask("PUT", path, body);
-  if (!answered.consent) return;
-  const question = answered.consent;
+export async function bind(home, id, body, waits, isAgain = false) {
+  const { consent: question } = await ask("PUT", `api/v1/home-addresses/${home}/bindings/${id}`, body);
+  if (!question) return;
   asked(question);
   waits(question);
   const became = settled.get(question.id) ?? await new Promise((tell) => waiting.set(question.id, [...(waiting.get(question.id) ?? []), tell]));
-  if (became === "yes") answered = await ask("PUT", path, body);
-  if (became !== "yes" || answered.consent) throw new Error(`${question.taker} does not get it: the answer was ${became === "lapsed" ? "silence" : became}.`);
+  // What was not heard may have been yes: then it is bound. Else the question is put once more.
+  if (became === "yes" || (became === "unheard" && !isAgain)) return bind(home, id, body, waits, isAgain || became === "unheard");
+  throw new Error(`${question.taker} does not get it: the answer was ${{ lapsed: "silence", unheard: "not heard" }[became] ?? became}.`);
 }
 
 /** Begins; `find` gives the session of an id. */
