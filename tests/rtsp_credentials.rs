@@ -525,6 +525,7 @@ fn over_tls_passwords_come_as_they_are_for_slow_hashes_and_cookies_stay_there() 
     assert_refused(b, &guarded.url(V4, "anna:s3cret@"), "401");
     let (metrics, _) = ask(&["https://10.15.0.1:8443/metrics"]);
     assert!(metrics.contains("flowsteer_authentication_failures_total{scheme=\"basic\"} 1"), "{metrics}");
+    assert!(!metrics.contains("flowsteer_authentication_failures_total{scheme=\"digest\"}"), "who can answer no challenge does not guess");
     assert!(!guarded.scene.server.has_logged("s3cret"));
 }
 

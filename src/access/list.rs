@@ -78,7 +78,12 @@ impl AccessRule {
     }
 
     fn admits(&self, user: &User) -> bool {
-        self.anyone || user.roles.iter().any(|role| self.roles.contains(role)) || self.users.contains(&user.name)
+        self.anyone || self.names(user)
+    }
+
+    /// Whether it is for that user, by name or by role.
+    fn names(&self, user: &User) -> bool {
+        user.roles.iter().any(|role| self.roles.contains(role)) || self.users.contains(&user.name)
     }
 }
 
@@ -136,9 +141,10 @@ impl AccessList {
         }
     }
 
-    /// Whether a user of titles answers no Digest: to such, and so to all, Digest is not what to ask for.
+    /// Whether a user of titles, by a role or as a rule names it, answers no Digest: to such, and so to all, Digest is not what to ask for.
     pub fn needs_basic(&self) -> bool {
-        self.users.iter().any(|user| user.hash.is_slow() && !user.only_operates())
+        let is_named = |user: &User| self.rules.iter().any(|rule| rule.names(user));
+        self.users.iter().any(|user| user.hash.is_slow() && (!user.only_operates() || is_named(user)))
     }
 
     /// The user of that name.
@@ -206,6 +212,16 @@ mod tests {
             assert!(list.is_password_of(&hashes, &user.name, "s3cret") && !list.is_password_of(&hashes, &user.name, "s3cre"));
         }
         assert!(!list.is_password_of(&[], "dora", "s3cret"));
+    }
+
+    #[test]
+    fn who_operates_and_is_named_by_a_rule_shows_the_password_to_players() {
+        let olga = User { hash: PasswordHash::argon2("s3cret", b"sixteen octets..").expect("memory"), ..user("olga", &[Role::Operator]) };
+        let list = |rule| AccessList { users: vec![olga.clone()], rules: vec![rule], ..AccessList::default() };
+        assert!(list(rule("dailies/*", false, &[], &["olga"])).needs_basic());
+        assert!(list(rule("dailies/*", false, &[Role::Operator], &[])).needs_basic());
+        assert!(!list(rule("dailies/*", false, &[Role::Viewer], &["anna"])).needs_basic());
+        assert!(!list(rule("dailies/*", true, &[], &[])).needs_basic());
     }
 
     #[test]

@@ -80,6 +80,10 @@ impl Service {
                 if link.nonce.as_ref().is_none_or(|nonce| *nonce != credentials.nonce) {
                     return Err(Refusal::unauthorised("the challenge is another one"));
                 }
+                // No Digest is right for such a hash: that is no guess either.
+                if known.iter().any(|(name, hash)| *name == credentials.username && hash.is_slow()) {
+                    return Err(Refusal::unauthorised("wrong user or password"));
+                }
                 let is_meant = credentials.realm == REALM && is_for(&credentials.uri);
                 let proves =
                     |(name, hash): &(&str, &PasswordHash)| *name == credentials.username && credentials.prove(&request.method, hash);
