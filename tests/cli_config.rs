@@ -125,6 +125,29 @@ fn a_hang_up_takes_over_names_and_keys_and_names_what_needs_a_restart() {
 }
 
 #[test]
+fn what_cannot_be_taken_over_keeps_nothing_else_from_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, state) = (folder.path().join("f.toml"), folder.path().join("state"));
+    std::fs::write(&file, "[serve]\nwatch = false\n").expect("written");
+    let server = Server::start(folder.path());
+    assert_eq!(server.describe("short.mp4"), 200);
+    // No name can be written down there.
+    std::fs::rename(&state, folder.path().join("away")).expect("it is there");
+    let anna = "[[users]]\nname = \"anna\"\npassword = \"s3cret\"\nroles = [\"viewer\"]\n";
+    let text = format!("[serve]\nwatch = false\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n{anna}");
+    std::fs::write(&file, text).expect("written");
+    server.hang_up();
+    server.wait("what could not be is told", |log| log.iter().any(|line| line.contains("home could not be taken over: ")));
+    server.wait("what could be is told", |log| log.iter().any(|line| line.ends_with("read again: users changed")));
+    assert_eq!((server.describe("short.mp4"), server.describe("home/tv")), (401, 404));
+    // The next time it is.
+    std::fs::rename(folder.path().join("away"), &state).expect("it is there");
+    server.hang_up();
+    server.wait("the name is taken over", |log| log.iter().any(|line| line.ends_with("read again: home changed")));
+    assert_eq!(server.describe("home/tv"), 401);
+}
+
+#[test]
 fn a_file_that_changes_is_read_again_and_what_cannot_change_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, next) = (folder.path().join("f.toml"), folder.path().join("next"));

@@ -77,12 +77,16 @@ impl Reload {
             tracing::warn!("{warning}");
         }
         let changes = self.running.changes(&loaded.config);
-        if let Err(error) = self.take_over(&loaded.config, &changes.live) {
-            tracing::error!("the configuration could not be taken over: {error:#}");
-            return;
-        }
-        if !changes.live.is_empty() {
-            tracing::info!("the configuration was read again: {} changed", changes.live.join(", "));
+        let left = match self.take_over(&loaded.config, &changes.live) {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::error!("the configuration could not be taken over: {error:#}");
+                return;
+            }
+        };
+        let taken: Vec<&str> = changes.live.iter().map(String::as_str).filter(|key| !left.contains(key)).collect();
+        if !taken.is_empty() {
+            tracing::info!("the configuration was read again: {} changed", taken.join(", "));
         }
         if !changes.restart.is_empty() {
             tracing::warn!("a restart is needed for {}", changes.restart.join(", "));
@@ -92,20 +96,16 @@ impl Reload {
         }
     }
 
-    fn take_over(&mut self, again: &Config, changed: &[String]) -> anyhow::Result<()> {
+    /// Takes over what has changed; gives the keys that could not be, which stay as they were. Who may no more comes before what may fail.
+    ///
+    /// # Errors
+    /// Nothing was taken over.
+    fn take_over(&mut self, again: &Config, changed: &[String]) -> anyhow::Result<Vec<&'static str>> {
         let has = |key: &str| changed.iter().any(|changed| changed == key);
-        if has("log.level") {
-            (self.set_level)(&again.log.level)?;
-        }
-        if has("home") {
-            keep_names(again, &self.steering, &mut self.kept)?;
-            self.store.save(&self.kept)?;
-            let still: Vec<String> = names_of(again);
-            for gone in names_of(&self.running).iter().filter(|name| !still.contains(name)) {
-                self.steering.forget_name(gone);
-            }
-            self.names.replace(home_titles(again));
-        }
+        // Also where only what is in the file has changed.
+        vouch(again, &self.vouchers).context("steering.consent_ca")?;
+        let mut running = self.running.taking_over(again);
+        let mut left = Vec::new();
         let has_users = has("users") || has("rtsp.digest");
         let has_times = has("http.session_s") || has("http.session_max_s");
         if has_users || has_times || has("access") || has("rtsp.basic") {
@@ -114,6 +114,20 @@ impl Reload {
         if has_users || has("publish") {
             self.publishers.replace(publish_rules(again));
         }
+        if has("log.level")
+            && let Err(error) = (self.set_level)(&again.log.level)
+        {
+            tracing::error!("log.level could not be taken over: {error:#}");
+            running.log.level.clone_from(&self.running.log.level);
+            left.push("log.level");
+        }
+        if has("home")
+            && let Err(error) = self.take_names(again)
+        {
+            tracing::error!("home could not be taken over: {error:#}");
+            running.home.clone_from(&self.running.home);
+            left.push("home");
+        }
         // Those that could not be there before may be now.
         for error in self.cameras.replace(&again.camera) {
             tracing::error!("{error:#}");
@@ -121,9 +135,7 @@ impl Reload {
         if changed.iter().any(|key| key.starts_with("mdns.")) {
             self.mdns.replace(&again.mdns);
         }
-        // Also where only what is in the file has changed.
-        vouch(again, &self.vouchers).context("steering.consent_ca")?;
-        self.running = self.running.taking_over(again);
+        self.running = running;
         if changed.iter().any(|key| key == "home" || key.starts_with("steering.consent")) {
             self.steering.set_consent_rules(consent_rules(&self.running, &self.steering));
         }
@@ -131,6 +143,19 @@ impl Reload {
             self.steering.set_rules(rules(&self.running));
             self.signalling.set(responder_settings(&self.running));
         }
+        Ok(left)
+    }
+
+    /// From now on home addresses have these names.
+    fn take_names(&mut self, again: &Config) -> anyhow::Result<()> {
+        let (before, after) = (names_of(&self.running), names_of(again));
+        let kept = keep_names(again, &self.steering, &mut self.kept).and_then(|()| Ok(self.store.save(&self.kept)?));
+        let (stay, go) = if kept.is_ok() { (&after, &before) } else { (&before, &after) };
+        for gone in go.iter().filter(|name| !stay.contains(name)) {
+            self.steering.forget_name(gone);
+        }
+        kept?;
+        self.names.replace(home_titles(again));
         Ok(())
     }
 }
