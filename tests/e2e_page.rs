@@ -310,7 +310,7 @@ fn sign_in_with_a_password(scene: &Scene, browser: &Browser<'_>, config: &Path) 
 fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
-    fs::write(&config, "[http]\ntokens = [\"open sesame\"]\n").expect("written");
+    fs::write(&config, "[http]\ntokens = [\"open-sesame\"]\n").expect("written");
     let song = "-nostdin -v error -f lavfi -i sine=d=1 -f lavfi -i testsrc=size=64x48:d=0.04 -map 0 -map 1 -frames:v 1 -c:a flac -c:v png -disposition:v:0 attached_pic";
     let made = Command::new("ffmpeg").args(song.split(' ')).arg(folder.path().join("a song.flac")).status().expect("ffmpeg starts");
     assert!(made.success());
@@ -320,7 +320,7 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     browser.click("#sign-in summary");
     assert_accessible(browser, &axe(), "the form");
     let told = "return document.activeElement.id === 'token' && document.getElementById('sign-in-problem').textContent";
-    for (token, wanted) in [("wrong", told), ("open sesame", "return document.getElementById('sign-in').hidden")] {
+    for (token, wanted) in [("wrong", told), ("open-sesame", "return document.getElementById('sign-in').hidden")] {
         browser.type_into("#token", token);
         browser.click("#sign-in button");
         browser.wait(token, wanted);

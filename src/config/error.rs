@@ -110,6 +110,9 @@ pub enum Warning {
         /// The one that was probably meant.
         nearest: Option<String>,
     },
+    /// A token that can be found by trying; it is not told itself.
+    #[error("{0}: http.tokens: one of fewer than 16 characters can be guessed")]
+    ShortToken(Origin),
 }
 
 /// The known name that was probably meant: not many letters away, or the same key of another section.

@@ -33,6 +33,9 @@ const WITHOUT_DEFAULT: [&str; 12] = [
 /// Keys whose values are repeated nowhere.
 pub(in crate::config) const SECRET: [&str; 1] = ["http.tokens"];
 
+/// Characters of a token that nobody finds by trying, where it was drawn.
+const LONG_ENOUGH: usize = 16;
+
 /// A value that a flag gives to a key.
 #[derive(Clone, Debug)]
 pub struct Flag {
@@ -204,7 +207,7 @@ impl Gathered<'_> {
         }
     }
 
-    fn finish(mut self, warnings: Vec<Warning>) -> Result<Loaded, ConfigErrors> {
+    fn finish(mut self, mut warnings: Vec<Warning>) -> Result<Loaded, ConfigErrors> {
         let mut config: Config = match self.table.try_into() {
             Ok(config) => config,
             Err(error) => {
@@ -236,6 +239,10 @@ impl Gathered<'_> {
         if !self.errors.is_empty() {
             self.errors.sort_by(|a, b| a.origin.cmp(&b.origin));
             return Err(ConfigErrors(self.errors));
+        }
+        if config.http.tokens.iter().any(|token| token.len() < LONG_ENOUGH) {
+            let origin = self.origins.get("http.tokens").cloned().unwrap_or(Origin::Default);
+            warnings.push(Warning::ShortToken(origin));
         }
         Ok(Loaded { config, origins: self.origins, warnings })
     }

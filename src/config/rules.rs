@@ -28,7 +28,7 @@ impl Config {
         let is_ours = |prefix: &Ipv6Net| steering.home_prefix.is_none_or(|home| home.contains(prefix) || prefix.contains(&home));
         let at_least_one = "is at least 1";
         let has_operators = self.users.iter().any(|user| user.roles.contains(&Role::Operator));
-        let table: [(&[&str], bool, &'static str); 45] = [
+        let table: [(&[&str], bool, &'static str); 46] = [
             (&["rtp.mtu"], (300..=1500).contains(&rtp.mtu), "a packet has 300 to 1500 octets"),
             (&["rtp.port"], rtp.port.is_multiple_of(2) && rtp.port != u16::MAX, "RTP takes an even port, RTCP the next one"),
             (&["rtp.burst"], (1..=64).contains(&rtp.burst), "1 to 64 packets leave at once"),
@@ -47,6 +47,11 @@ impl Config {
             (&["http.connections"], http.connections >= 1, at_least_one),
             (&["http.connections_per_address"], http.connections_per_address >= 1, at_least_one),
             (&["http.write_timeout_s"], (1..=86_400).contains(&http.write_timeout_s), "is 1 to 86400"),
+            (
+                &["http.tokens"],
+                http.tokens.iter().all(|token| !token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic())),
+                "each has one visible ASCII character or more, and nothing else",
+            ),
             (
                 &["http.operators"],
                 http.operators != Some(OperatorsFrom::Network) || !http.tokens.is_empty() || has_operators,

@@ -358,6 +358,13 @@ fn the_network_operates_by_token_or_login_and_not_otherwise() {
         load(&file, &[], &[]).expect("sound");
     }
     load(wide, &[("FLOWSTEER_HTTP_TOKENS", "x")], &[]).expect("sound");
+    let visible = "f.toml:2: http.tokens: each has one visible ASCII character or more, and nothing else";
+    for token in ["", " a", "open sesame", "ä"] {
+        assert_eq!(wrong(&format!("[http]\ntokens = [\"long-enough\", {token:?}]\n")), [visible], "{token}");
+    }
+    let warnings = |token: &str| load(&format!("[http]\ntokens = [{token:?}]\n"), &[], &[]).expect("sound").warnings;
+    assert_eq!(warnings("fifteen-letters")[0].to_string(), "f.toml:2: http.tokens: one of fewer than 16 characters can be guessed");
+    assert_eq!(warnings("sixteen-letters-"), []);
     assert_eq!(
         wrong("[http]\nsession_s = 90000\nsession_max_s = 3000000\noperators = \"all\"\n"),
         [

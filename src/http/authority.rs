@@ -73,15 +73,16 @@ pub fn requester(
         let value = value.to_str().unwrap_or_default();
         let bearer = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         let Some(bearer) = bearer else { return Err(Problem::new(401, "unauthorized", "a bearer token is needed")) };
+        // Before anything is compared: who guesses learns from no answer whether one was right.
+        if !refusals.may_try(peer, now.mono) {
+            metrics::counter!("flowsteer_http_refused_total", "limit" => "refused_keys").increment(1);
+            return Err(Problem::too_many_refused());
+        }
         // Not found in fewer steps than another one.
         let is_one = operators.tokens.iter().fold(Choice::from(0), |is_one, token| is_one | token.as_bytes().ct_eq(bearer.as_bytes()));
         if bool::from(is_one) {
             let elsewhere = || Problem::new(403, "not-permitted", "operators ask from this machine");
             return operators.may_come(peer, headers).then_some(Requester::Operator).ok_or_else(elsewhere);
-        }
-        if !refusals.may_try(peer, now.mono) {
-            metrics::counter!("flowsteer_http_refused_total", "limit" => "refused_keys").increment(1);
-            return Err(Problem::too_many_refused());
         }
         if let Some(octets) = octets_of_hex(bearer) {
             let key = Key::new(*octets);
