@@ -333,7 +333,7 @@ fn ask_for_a_token(scene: &Scene, browser: &Browser<'_>) {
     // Who signs in while it listens still hears everything once.
     browser.run(
         "window.asked = []; const fetch = window.fetch; window.fetch = (path, options) => { window.asked.push(path); return fetch(path, options); }; \
-         document.getElementById('token').value = 'open sesame'; document.getElementById('sign-in').requestSubmit();",
+         document.getElementById('token').value = 'open-sesame'; document.getElementById('sign-in').requestSubmit();",
     );
     browser.wait("what plays to be read", "return window.asked.includes('api/v1/sessions')");
     assert_eq!(browser.run("return window.asked.includes('api/v1/events')"), false);
