@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use flowsteer::access::{Access, AccessList, AccessRule, Hashing, SessionTimes};
+use flowsteer::access::{Access, AccessList, AccessRule, Hashing, PasswordHash, Role, SessionTimes, User};
 use flowsteer::http::api::{Api, ApiSettings};
 use flowsteer::http::authority::Operators;
 use flowsteer::http::connection::Limits;
@@ -295,6 +295,8 @@ impl Server {
 struct Answer {
     status: u16,
     head: String,
+    /// As it is shown again.
+    cookie: Option<String>,
     body: String,
 }
 
@@ -303,7 +305,8 @@ impl Answer {
         let text = String::from_utf8_lossy(octets);
         let (head, body) = text.split_once("\r\n\r\n").expect("a response has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
-        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next()).map(str::to_owned);
+        Self { status, head: head.to_ascii_lowercase(), cookie, body: body.to_owned() }
     }
 
     #[track_caller]
@@ -397,11 +400,42 @@ fn without_tokens_this_machine_operates_but_no_page_and_no_proxy_on_it() {
         ("Origin", "null"),
         ("Forwarded", "for=192.0.2.7"),
         ("X-Forwarded-For", "192.0.2.7"),
+        ("Origin", "http://localhost:3000"),
         ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
     ] {
         let status = with(&[(name, value)]);
         assert!(matches!(status, 401 | 403), "{name}: {value} gave {status}");
     }
+}
+
+#[test]
+fn no_page_of_another_origin_logs_in_or_has_a_login() {
+    let hash = PasswordHash::of(Hashing::Md5, "olga", "s3cret");
+    let olga = User { name: "olga".into(), hash, roles: vec![Role::Operator] };
+    let server = Server::start_with(&[], |settings| {
+        settings.access = Arc::new(Access::new(AccessList { users: vec![olga], ..AccessList::default() }));
+        settings.operators.hosts = vec!["media.lan".into()];
+    });
+    let body = json!({"user": "olga", "password": "s3cret"});
+    let log_in = |host: &str, origin: &str| {
+        let headers = [("Host", host), ("Origin", origin)];
+        server.ask("POST", "/api/v1/login", &headers, Some(&body))
+    };
+    for (host, origin, status) in [
+        ("media.lan:8080", "http://media.lan:8080", 200),
+        ("127.0.0.1:8080", "http://media.lan:8080", 200),
+        ("192.0.2.1:8080", "http://192.0.2.1:8080", 200),
+        ("media.lan:8080", "http://media.lan:9000", 403),
+        ("media.lan:8080", "http://media.lan", 403),
+        ("127.0.0.1:8080", "http://127.0.0.1:9000", 403),
+        ("rebound.example", "http://rebound.example", 403),
+    ] {
+        assert_eq!(log_in(host, origin).status, status, "{origin} asks {host}");
+    }
+    let cookie = log_in("127.0.0.1:8080", "http://127.0.0.1:8080").cookie.expect("a cookie");
+    let shown = |host: &str, cookie: &str| server.ask("GET", "/api/v1/login", &[("Host", host), ("Cookie", cookie)], None).status;
+    assert_eq!((shown("media.lan", &cookie), shown("rebound.example", &cookie)), (200, 401));
 }
 
 #[test]

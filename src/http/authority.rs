@@ -2,14 +2,15 @@
 //!
 //! Operators show a bearer token from the configuration, or have logged in (`login`). Where there is neither token nor such a user,
 //! who comes from this machine is an operator, unless the request may have been made by a web page of somebody else's: its `Host` must be a loopback
-//! literal, `localhost` or a configured name, it may have no foreign `Origin` and come from no other site (`Sec-Fetch-Site`), and no
-//! proxy may stand between. Everybody
+//! literal, `localhost` or a configured name, it may have no foreign `Origin`, also none of another port, and come from no other site
+//! (`Sec-Fetch-Site`), and no proxy may stand between. Everybody
 //! else shows the key of a home address, or a take-over token, and reaches no further than that.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use hyper::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::http::uri::{Authority, Uri};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
@@ -108,8 +109,7 @@ pub fn requester(
         && peer.is_loopback()
         && !through_proxy(headers)
         && host_is_ours(headers, hosts)
-        && !foreign_origin(headers, hosts)
-        && !cross_site(headers);
+        && is_own_page(headers, hosts);
     Ok(if local { Requester::Operator } else { Requester::Anybody })
 }
 
@@ -194,25 +194,30 @@ fn host_is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
 /// name lead to us and is of one origin with us then, but cannot name us by an address or by a name of ours. Behind a proxy the peer is
 /// the proxy.
 pub(super) fn is_of_peer(headers: &HeaderMap, hosts: &[String]) -> bool {
-    let Some(host) = headers.get("host").and_then(|host| host.to_str().ok()) else { return false };
-    let named = host_of(host);
-    let of_our_page = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
-    (is_ours(named, hosts) || named.parse::<IpAddr>().is_ok())
-        && headers.get_all("origin").iter().all(|origin| origin.to_str().is_ok_and(of_our_page))
-        && !cross_site(headers)
-        && !through_proxy(headers)
+    host_is_known(headers, hosts) && is_own_page(headers, hosts) && !through_proxy(headers)
 }
 
-/// Whether a browser says that another site has made it ask (W3C Fetch Metadata section 2.4).
-pub(super) fn cross_site(headers: &HeaderMap) -> bool {
-    headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin" | b"same-site"))
+/// Whether the host that is asked for is this machine by a name that nobody else has given it: addresses cannot be rebound.
+pub(super) fn host_is_known(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let host = headers.get("host").and_then(|host| host.to_str().ok());
+    host.is_some_and(|host| is_ours(host_of(host), hosts) || host_of(host).parse::<IpAddr>().is_ok())
 }
 
-fn foreign_origin(headers: &HeaderMap, hosts: &[String]) -> bool {
-    headers.get("origin").is_some_and(|origin| {
-        let origin = origin.to_str().unwrap_or_default();
-        !origin.split_once("://").is_some_and(|(_, authority)| is_ours(host_of(authority), hosts))
-    })
+/// Whether the page that asks, if one does, is of this server: a page of another port of this machine is another's. Its origin (RFC 6454)
+/// is what is asked for, or a name of this machine at the same port, and no browser says that another site has made it ask (W3C Fetch
+/// Metadata section 2.4).
+pub(super) fn is_own_page(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let asked: Option<Authority> = headers.get("host").and_then(|host| host.to_str().ok()?.parse().ok());
+    let is_asked = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+        let (Some(asked), Some(of)) = (&asked, origin.as_ref().filter(|origin| origin.scheme().is_some()).and_then(Uri::authority)) else {
+            return false;
+        };
+        let is_named = hosts.iter().any(|known| known.eq_ignore_ascii_case(of.host())) && of.port_u16() == asked.port_u16();
+        is_named || of.as_str().eq_ignore_ascii_case(asked.as_str())
+    };
+    let is_own = |site: &HeaderValue| matches!(site.as_bytes(), b"none" | b"same-origin");
+    headers.get_all("origin").iter().all(is_asked) && headers.get_all("sec-fetch-site").iter().all(is_own)
 }
 
 #[cfg(test)]
@@ -257,6 +262,16 @@ mod tests {
         assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "same-origin")], "127.0.0.1", &[]), "operator");
         assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "none")], "127.0.0.1", &[]), "operator");
         assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "cross-site")], "127.0.0.1", &[]), "anybody");
+        assert_eq!(who(&[("host", "localhost"), ("sec-fetch-site", "same-site")], "127.0.0.1", &[]), "anybody");
+        for (origin, requester) in [
+            ("http://localhost:8080", "operator"),
+            ("http://media.lan:8080", "operator"),
+            ("http://localhost:3000", "anybody"),
+            ("http://media.lan", "anybody"),
+            ("localhost:8080", "anybody"),
+        ] {
+            assert_eq!(who(&[("host", "localhost:8080"), ("origin", origin)], "127.0.0.1", &[]), requester, "{origin}");
+        }
         let bearer = [("authorization", "Bearer secret"), ("sec-fetch-site", "cross-site")];
         assert_eq!(who(&bearer, "192.0.2.1", &["secret"]), "operator", "a token is no habit of a browser");
     }

@@ -6,14 +6,14 @@
 use std::net::IpAddr;
 
 use hyper::header::{COOKIE, HeaderMap};
-use hyper::{Method, Uri};
+use hyper::Method;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::access::{LoginSecret, User};
 use crate::http::api::{Api, Call, Outcome, is_json, read};
-use crate::http::authority::{Requester, cross_site, requester};
+use crate::http::authority::{Requester, host_is_known, is_own_page, requester};
 use crate::http::body::{LoggedIn, LoginBody};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
@@ -88,7 +88,7 @@ impl Api {
             return Err(Problem::new(403, "insecure-transport", detail));
         }
         if !self.is_own_page(call) {
-            return Err(Problem::new(403, "not-permitted", "another site's page logs nobody in"));
+            return Err(Problem::new(403, "not-permitted", "another site's page logs nobody in, nor does one by a name that http.hosts has not"));
         }
         if !self.settings.operators.may_come(call.peer.ip(), &call.headers) {
             return Err(Problem::new(403, "not-permitted", "operators ask from this machine"));
@@ -124,8 +124,7 @@ impl Api {
 
     /// Whether others may read what is answered on its way. What stays on this machine is not overheard, whatever its addresses.
     pub(super) fn is_overheard(&self, call: &Call) -> bool {
-        let is_here = call.peer.ip().is_loopback() || call.peer.ip() == call.local.ip();
-        !(call.is_secured || is_here || self.settings.insecure_keys)
+        !(call.is_secured || is_here(call) || self.settings.insecure_keys)
     }
 
     /// The user of that name and password. Who guesses waits.
@@ -181,20 +180,17 @@ impl Api {
         })
     }
 
-    /// Whether the page that asks, if one does, is of this server: a page of another port of this machine is another's.
+    /// Whether the page that asks, if one does, is of this server. Without TLS a page's name may lead here by another's doing.
     fn is_own_page(&self, call: &Call) -> bool {
-        let origin = call.headers.get("origin").is_none_or(|origin| {
-            let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-            let host = call.headers.get("host").and_then(|host| host.to_str().ok());
-            let authority = origin.as_ref().and_then(Uri::authority);
-            authority.is_some_and(|of| {
-                let is_named = self.settings.operators.hosts.iter().any(|known| known.eq_ignore_ascii_case(of.host()));
-                is_named || host.is_some_and(|host| host.eq_ignore_ascii_case(of.as_str()))
-            })
-        });
-        let is_same_site = call.headers.get_all("sec-fetch-site").iter().any(|site| site.as_bytes() == b"same-site");
-        origin && !is_same_site && !cross_site(&call.headers)
+        let hosts = &self.settings.operators.hosts;
+        let may_be_rebound = !call.is_secured && is_here(call) && !host_is_known(&call.headers, hosts);
+        is_own_page(&call.headers, hosts) && !may_be_rebound
     }
+}
+
+/// Whether it comes from this machine, whatever its addresses.
+fn is_here(call: &Call) -> bool {
+    call.peer.ip().is_loopback() || call.peer.ip() == call.local.ip()
 }
 
 /// The values of all cookies of that name (RFC 6265 section 5.4).
