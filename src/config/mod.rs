@@ -193,7 +193,7 @@ pub struct HttpConfig {
     /// Where the API is served over TLS; unset is port 8443 where there is a certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_listen: Option<TlsListen>,
-    /// Give the keys of home addresses also to who asks without TLS from another machine.
+    /// Give the keys of home addresses, and take operators' passwords and logins, also without TLS from another machine.
     pub insecure_keys: bool,
     /// Bearer tokens of operators; where there are neither such nor users with the role `operator`, operators are who come from this machine.
     #[serde(skip_serializing)]
