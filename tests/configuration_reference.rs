@@ -193,6 +193,27 @@ fn the_reference_is_what_the_code_says() {
 }
 
 #[test]
+fn the_contract_names_each_key_and_what_is_taken_over() {
+    let contract = std::fs::read_to_string(root().join("docs/contract.md")).expect("text");
+    let (_, taken) = contract.split_once("\nSIGHUP, and a change of the file, take over").expect("the paragraph");
+    let taken = taken.split("\n\n").next().unwrap_or_default();
+    for facts in key_facts() {
+        let named = format!("`{}`", facts.key);
+        assert!(contract.contains(&named), "{named} is not there");
+        // All but some of `mobility`.
+        assert!(!facts.is_live || facts.key.starts_with("mobility.") || taken.contains(&named), "{named} is taken over");
+    }
+    for list in list_facts() {
+        let row = contract.lines().find(|line| line.starts_with(&format!("| `[[{}]]`", list.name)));
+        let row = row.unwrap_or_else(|| panic!("{} is not there", list.name));
+        for field in list.fields {
+            assert!(row.contains(&format!("`{field}`")), "{} has {field}", list.name);
+        }
+        assert!(!list.is_live || taken.contains(&format!("`[[{}]]`", list.name)), "{} is taken over", list.name);
+    }
+}
+
+#[test]
 fn each_rule_and_flag_is_of_a_key_that_there_is() {
     let keys: Vec<String> = key_facts().into_iter().map(|facts| facts.key).collect();
     let sources = sources();
