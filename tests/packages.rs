@@ -307,6 +307,10 @@ fn the_container_file_starts_a_server_without_root_that_says_it_is_healthy() {
 #[test]
 fn the_image_is_built_of_the_package() {
     let test = "the_image_is_built_of_the_package";
+    let page = read("docs/installing.md");
+    let build = page.lines().find(|line| line.starts_with("podman build ")).expect("the page says how it is built");
+    assert!(read(".packaging/Containerfile").starts_with(&format!("# {build}\n")), "the file says another command than the page: {build}");
+    assert!(build.contains(" --format docker "), "podman leaves the health check out: {build}");
     let works = Command::new("podman").arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !works.is_ok_and(|status| status.success()) || !debian::is_there() {
         return eprintln!("skipped: {test}: podman does not run here");
@@ -319,11 +323,12 @@ fn the_image_is_built_of_the_package() {
         text(&output.stdout)
     };
     run("tar -C target/clean-debian -c . | podman import --quiet - localhost/flowsteer-test-base");
-    run(&format!(
-        "podman build --isolation=chroot --format docker --tag localhost/flowsteer-test --build-context package={} \
-         --build-context docker.io/library/debian:bookworm-slim=container-image://localhost/flowsteer-test-base -f .packaging/Containerfile .",
+    let options = format!(
+        " --isolation=chroot -t localhost/flowsteer-test --build-context package={} \
+         --build-context docker.io/library/debian:bookworm-slim=container-image://localhost/flowsteer-test-base ",
         folder.path().display()
-    ));
+    );
+    run(&build.replace(" -t flowsteer ", &options));
     let told: Value = serde_json::from_str(&run("podman image inspect localhost/flowsteer-test")).expect("JSON");
     run("podman rmi --force localhost/flowsteer-test localhost/flowsteer-test-base");
     let config = &told[0]["Config"];
