@@ -23,7 +23,7 @@ use support::scene::Scene;
 use support::server::{Operator, flowsteer, rtsp_address};
 use support::viewer::Carriage::Udp;
 use support::viewer::Viewer;
-use support::{SOON, skip, wait_for};
+use support::{SOON, say_skipped, skip, wait_for};
 
 /// A server's host and two devices; `None` (having said so) where this process may not make namespaces.
 fn network() -> Option<Network> {
@@ -313,7 +313,7 @@ fn the_image_is_built_of_the_package() {
     assert!(build.contains(" --format docker "), "podman leaves the health check out: {build}");
     let works = Command::new("podman").arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !works.is_ok_and(|status| status.success()) || !debian::is_there() {
-        return eprintln!("skipped: {test}: podman does not run here");
+        return say_skipped(test, "podman does not run here");
     }
     let folder = tempfile::tempdir().expect("a folder");
     fs::copy(package(), folder.path().join(package().file_name().expect("a name"))).expect("copied");
