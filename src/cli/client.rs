@@ -35,7 +35,11 @@ fn advice(status: u16, kind: &str) -> &'static str {
     match (status, kind) {
         // Another token would not help.
         (403, "consent-refused" | "consent-never" | "pin-needed" | "pin-wrong") => "",
-        (401 | 403, _) => "; --token shows the server an operator's token, or the key of the home address",
+        (401, _) => {
+            "; --token shows the server one of its http.tokens, or the key of the home address: where users log in to operate, being on its \
+             machine is not enough"
+        }
+        (403, _) => "; --token shows the server an operator's token, or the key of the home address",
         (_, "care-of-unproven") => {
             "; the device itself can open the URL that `flowsteer context` prints, or its network is put into steering.trusted_care_of"
         }
