@@ -176,7 +176,9 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         }
     }
     if config.http.insecure_keys {
-        tracing::warn!("http.insecure_keys: keys of home addresses, and operators' passwords and logins, go without TLS, and can be read on their way");
+        tracing::warn!(
+            "http.insecure_keys: keys of home addresses, and operators' passwords and logins, go without TLS, and can be read on their way"
+        );
     }
     let api = Arc::new(Api {
         stage: stage.clone(),

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{COOKIE, HeaderMap};
 use hyper::Method;
+use hyper::header::{COOKIE, HeaderMap};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -88,7 +88,11 @@ impl Api {
             return Err(Problem::new(403, "insecure-transport", detail));
         }
         if !self.is_own_page(call) {
-            return Err(Problem::new(403, "not-permitted", "another site's page logs nobody in, nor does one by a name that http.hosts has not"));
+            return Err(Problem::new(
+                403,
+                "not-permitted",
+                "another site's page logs nobody in, nor does one by a name that http.hosts has not",
+            ));
         }
         if !self.settings.operators.may_come(call.peer.ip(), &call.headers) {
             return Err(Problem::new(403, "not-permitted", "operators ask from this machine"));
