@@ -601,11 +601,10 @@ fn who_takes_a_picture_octet_by_octet_is_cut_off() {
     let (slow, picture) = ask_slowly(&server);
     let shown = server.get("/titles/large.flac.picture");
     assert_eq!(shown.status, 200, "the places are free before who waits for one is told that there is none");
-    for mut stream in slow {
-        let mut left = Vec::new();
-        let _ = stream.read_to_end(&mut left);
-        assert!(left.len() < picture.len(), "{} octets", left.len());
-    }
+    // The time of the first was over first.
+    let mut left = Vec::new();
+    let _ = slow.into_iter().next().expect("sixteen ask").read_to_end(&mut left);
+    assert!(left.len() < picture.len(), "{} octets", left.len());
 }
 
 #[test]

@@ -23,7 +23,8 @@ fuzz_target!(|text: &str| {
         }
         Ok(loaded) => {
             let config = &loaded.config;
-            let has_secrets = !config.http.tokens.is_empty() || !config.mobility.keys.is_empty();
+            let has_pins = config.home.iter().any(|home| home.pin.is_some());
+            let has_secrets = !config.http.tokens.is_empty() || !config.mobility.keys.is_empty() || !config.users.is_empty() || has_pins;
             if has_secrets || !config.publish.is_empty() || config.camera.iter().any(|camera| camera.password.is_some()) {
                 return;
             }
