@@ -68,13 +68,11 @@ fn wait_for_branches(operator: Operator<'_>, wanted: &[(&str, &str)]) {
 fn send_to(browser: &Browser<'_>, address: &str, mode: &str, at_once: bool) {
     browser.click("article .move");
     browser.click(&format!("#move input[value={mode}]"));
-    let mark = format!(
-        "for (const button of document.querySelectorAll('#devices button')) if (button.textContent.includes('{address}:') && \
-         button.textContent.includes('audio')) {{ button.id = 'wanted'; return true; }} return false;"
+    let device = format!(
+        "return [...document.querySelectorAll('#devices button')].find((button) => button.textContent.includes('{address}:') && \
+         button.textContent.includes('audio')) ?? null;"
     );
-    browser.wait(&format!("{address} among the devices"), &mark);
-    browser.click("#wanted");
-    browser.run("document.getElementById('wanted')?.removeAttribute('id')");
+    browser.click_on(&format!("{address} among the devices"), &device);
     if at_once {
         browser.wait("the dialog to close", "return !document.getElementById('move').open");
     }
@@ -386,7 +384,16 @@ fn what_the_page_has_moved_can_be_taken_back_when_the_window_of_others_is_over()
     let _b = taken_at(&scene.network.b);
     let left = browser.wait("the way back", "return document.querySelector('.undo')?.textContent.match(/\\d+(?= s to)/)?.[0]");
     assert!(left.as_str().is_some_and(|left| ["0", "1", "2"].contains(&left)), "{left} s");
-    // … or longer, where its address is taken.
+    // … or longer, where its address is taken, which is known of a device a moment after it was seen.
+    wait_for("the device to be known", SOON, || {
+        let devices = operator.get("/api/v1/devices").json();
+        let is_it = |place: &Value| {
+            place["kind"] == "video"
+                && place["careOf"].as_str().is_some_and(|at| at.starts_with(&format!("{B}:")) && at != format!("{B}:7000"))
+        };
+        let places = |device: &Value| device["places"].as_array().is_some_and(|places| places.iter().any(is_it));
+        devices.as_array()?.iter().any(|device| device["accepted"] == true && places(device)).then_some(())
+    });
     let _again = taken_at(&scene.network.a);
     browser.wait("the way back", "return /([3-9]|10) s to take it back/.test(document.querySelector('.undo').textContent)");
     assert_eq!(browser.complaints(), [""; 0]);

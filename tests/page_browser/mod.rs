@@ -103,8 +103,20 @@ impl<'a> Browser<'a> {
     /// Clicks where a person would.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let element = self.find(selector);
-        self.post(&format!("element/{element}/click"), &json!({}));
+        self.click_on(selector, &format!("return document.querySelector({})", json!(selector)));
+    }
+
+    /// Clicks on what a script returns. Where the page has put another one in its place meanwhile, on that.
+    #[track_caller]
+    pub fn click_on(&self, what: &str, script: &str) {
+        wait_for(what, SOON, || {
+            let element = self.run(script)[ELEMENT].as_str()?.to_owned();
+            let target = format!("/session/{}/element/{element}/click", self.session);
+            let answer = http::ask(self.host, (Ipv4Addr::LOCALHOST, DRIVER).into(), "POST", &target, &[], Some(&json!({})));
+            let told = answer.text();
+            assert!(answer.status == 200 || told.contains("stale element reference"), "{what}: {told}");
+            (answer.status == 200).then_some(())
+        });
     }
 
     /// Types into a field.
