@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::film::{Film, library};
 use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
-use support::players::{Player, Received};
+use support::players::Player;
 use support::recording::Arrived;
 use support::scene::Scene;
 use support::server::flowsteer;
@@ -70,17 +70,6 @@ fn title(scene: &Scene, family: Family) -> String {
     over_tls(&scene.url(family, &format!("{TITLE}?t={BEGIN}")))
 }
 
-/// It has what the file has, from the first picture that was asked for to the end.
-#[track_caller]
-fn assert_whole(whose: &str, received: &Received) {
-    let film = Film::named(TITLE);
-    let first = film.locate_pictures(&format!("{whose}'s pictures"), &received.pictures);
-    assert_eq!(first, film.key_at_or_before(BEGIN), "{whose}'s first picture");
-    assert_eq!(first + received.pictures.len(), film.video.len(), "{whose}'s last picture");
-    let first = film.locate_frames(&format!("{whose}'s sound"), &received.frames);
-    assert_eq!(first + received.frames.len(), film.audio.len(), "{whose}'s last audio frame");
-}
-
 /// Asks with curl.
 fn curl(host: &Host, arguments: &[&str], ca: Option<&Pair>) -> Output {
     let mut command = host.command("curl");
@@ -115,8 +104,8 @@ fn ffmpeg_and_gstreamer_get_over_tls_what_is_in_the_file() {
     }
     let ffmpeg = Player::Ffmpeg.play(&scene.network.a, &title(&scene, V4), Carriage::Interleaved);
     let gstreamer = Player::play_trusting(&scene.network.b, &title(&scene, V6), &pair.certificate());
-    assert_whole("ffmpeg", &ffmpeg.end(PATIENCE));
-    assert_whole("GStreamer", &gstreamer.end(PATIENCE));
+    ffmpeg.end(PATIENCE).assert_whole_from("ffmpeg", TITLE, BEGIN);
+    gstreamer.end(PATIENCE).assert_whole_from("GStreamer", TITLE, BEGIN);
 }
 
 #[test]
@@ -210,5 +199,5 @@ fn another_certificate_is_taken_up_while_a_session_loses_nothing() {
     fs::copy(other.file("flowsteer.key"), pair.file("flowsteer.key")).expect("copied");
     scene.server.hang_up();
     wait_for("the other certificate", SOON, || is_presented(device, &other).then_some(()));
-    assert_whole("ffmpeg", &playing.end(PATIENCE));
+    playing.end(PATIENCE).assert_whole_from("ffmpeg", TITLE, BEGIN);
 }

@@ -17,7 +17,7 @@ use support::film::{Film, library};
 use support::http::Answer;
 use support::namespaces::Family::{self, V4, V6};
 use support::namespaces::Host;
-use support::players::{Player, Received, play_with_retina, refused_to_retina};
+use support::players::{Player, play_with_retina, refused_to_retina};
 use support::rtsp::{Connection, Response};
 use support::scene::Scene;
 use support::server::rtsp_address;
@@ -82,17 +82,6 @@ impl Guarded {
 fn paths(titles: &Value) -> Vec<String> {
     let titles = titles.as_array().expect("a list of titles");
     titles.iter().map(|title| title["path"].as_str().expect("a path").to_owned()).collect()
-}
-
-/// It has what the file has, from the first picture that was asked for to the end.
-#[track_caller]
-fn assert_whole(whose: &str, received: &Received) {
-    let film = Film::named(TITLE);
-    let first = film.locate_pictures(&format!("{whose}'s pictures"), &received.pictures);
-    assert_eq!(first, film.key_at_or_before(BEGIN), "{whose}'s first picture");
-    assert_eq!(first + received.pictures.len(), film.video.len(), "{whose}'s last picture");
-    let first = film.locate_frames(&format!("{whose}'s sound"), &received.frames);
-    assert_eq!(first + received.frames.len(), film.audio.len(), "{whose}'s last audio frame");
 }
 
 /// ffmpeg is turned away, and says with which status.
@@ -181,10 +170,10 @@ fn players_play_with_the_right_credentials_and_with_no_others() {
     let gstreamer = Player::GStreamer.play(a, &guarded.url(V6, "anna:s3cret@"), Carriage::Udp);
     let pyav = Player::PyAv.play(a, &url, Carriage::Udp);
     let retina = play_with_retina(a, &url, Carriage::Interleaved, |_| false);
-    assert_whole("retina", &retina);
-    assert_whole("ffmpeg", &ffmpeg.end(PATIENCE));
-    assert_whole("GStreamer", &gstreamer.end(PATIENCE));
-    assert_whole("PyAV", &pyav.end(PATIENCE));
+    retina.assert_whole_from("retina", TITLE, BEGIN);
+    ffmpeg.end(PATIENCE).assert_whole_from("ffmpeg", TITLE, BEGIN);
+    gstreamer.end(PATIENCE).assert_whole_from("GStreamer", TITLE, BEGIN);
+    pyav.end(PATIENCE).assert_whole_from("PyAV", TITLE, BEGIN);
     assert_eq!(guarded.metric("flowsteer_authentication_failures_total"), 0, "a challenge that is answered is no failure");
     assert_refused(b, &guarded.url(V4, ""), "401");
     let refused =
@@ -523,8 +512,8 @@ fn over_tls_passwords_come_as_they_are_for_slow_hashes_and_cookies_stay_there() 
     let title = secured("anna:s3cret@", &format!("{TITLE}?t={BEGIN}"));
     let ffmpeg = Player::Ffmpeg.play(a, &title, Carriage::Interleaved);
     let gstreamer = Player::play_trusting(b, &title, Path::new(&ca));
-    assert_whole("ffmpeg", &ffmpeg.end(PATIENCE));
-    assert_whole("GStreamer", &gstreamer.end(PATIENCE));
+    ffmpeg.end(PATIENCE).assert_whole_from("ffmpeg", TITLE, BEGIN);
+    gstreamer.end(PATIENCE).assert_whole_from("GStreamer", TITLE, BEGIN);
     assert_refused(b, &secured("anna:wrong@", TITLE), "401");
     assert_refused(b, &guarded.url(V4, "anna:s3cret@"), "401");
     let (metrics, _) = ask(&["https://10.15.0.1:8443/metrics"]);

@@ -43,6 +43,17 @@ pub struct Received {
 }
 
 impl Received {
+    /// It is what the film has, from the first picture that was asked for, `begin` seconds behind its beginning, to the end.
+    #[track_caller]
+    pub fn assert_whole_from(&self, whose: &str, title: &str, begin: f64) {
+        let film = Film::named(title);
+        let first = film.locate_pictures(&format!("{whose}'s pictures"), &self.pictures);
+        assert_eq!(first, film.key_at_or_before(begin), "{whose}'s first picture");
+        assert_eq!(first + self.pictures.len(), film.video.len(), "{whose}'s last picture");
+        let first = film.locate_frames(&format!("{whose}'s sound"), &self.frames);
+        assert_eq!(first + self.frames.len(), film.audio.len(), "{whose}'s last audio frame");
+    }
+
     /// What came behind a seek to the key picture at `key`: GStreamer may let a unit of before through behind its own flush.
     pub fn behind_a_seek(mut self, film: &Film, key: usize) -> Self {
         let begins = self.pictures.iter().take(1 + LATE).position(|picture| *picture == film.video[key].digest);
