@@ -68,6 +68,10 @@ impl Search<'_> {
     }
 
     fn kind(&mut self, place: &Place) -> Option<&'static str> {
+        // What tells it is a part of the picture, and not what stands behind a shorter one.
+        if place.end.saturating_sub(place.start) < 8 {
+            return None;
+        }
         match self.read::<8>(place.start)? {
             [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'] => Some("image/png"),
@@ -371,6 +375,10 @@ mod tests {
         assert_eq!(usize::from(file[at]), PNG.len());
         file[at] += 1;
         assert_eq!(cover(&file), None);
+        for shorter_than_its_mark in 0..8 {
+            file[at] = shorter_than_its_mark;
+            assert_eq!(cover(&file), None);
+        }
         let large = [PNG, &vec![0; usize::try_from(MAX_OCTETS).expect("small")]].concat();
         assert_eq!(cover(&[b"fLaC".to_vec(), block(0x86, &picture(3, &large))].concat()), None);
     }
