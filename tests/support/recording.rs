@@ -1,15 +1,16 @@
 //! RTP and RTCP packets as they arrived, with the time and the IPv6 flow label, from UDP sockets or from an interleaved connection.
 //!
-//! RFC 3550 sections 5.1 and 6. The flow label comes with Linux's option `IPV6_FLOWINFO`, which RFC 3542 does not have.
+//! RFC 3550 sections 5.1 and 6. The flow label comes with Linux's option `IPV6_FLOWINFO`, which RFC 3542 does not have. The time is the
+//! kernel's (socket(7), `SO_TIMESTAMPNS`): when a packet came, and not when a thread of ours got round to it.
 
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::namespaces::Host;
 
@@ -177,17 +178,24 @@ impl PortPair {
         let (rtp, rtcp) = host.run(|| free_pair(address));
         let rtp_port = rtp.local_addr().expect("a bound socket has an address").port();
         let pair = Self { rtp_port, rtp: Arc::new(rtp), rtcp: Arc::new(rtcp), stop: Arc::default() };
-        for (socket, add) in [(&pair.rtp, Recording::add_rtp as fn(&Recording, Packet)), (&pair.rtcp, Recording::add_rtcp)] {
-            let (socket, recording, stop) = (Arc::clone(socket), Arc::clone(recording), Arc::clone(&pair.stop));
-            thread::spawn(move || {
-                let mut buffer = vec![0; 65536];
-                while !stop.load(Ordering::Relaxed) {
-                    if let Ok(packet) = receive(&socket, &mut buffer) {
-                        add(&recording, packet);
+        let (rtp, rtcp, recording, stop) = (Arc::clone(&pair.rtp), Arc::clone(&pair.rtcp), Arc::clone(recording), Arc::clone(&pair.stop));
+        thread::spawn(move || {
+            let mut buffer = vec![0; 65536];
+            while !stop.load(Ordering::Relaxed) {
+                wait_until_readable(&rtp, &rtcp);
+                // Once a BYE is seen, so is all that came before it.
+                let control = receive(&rtcp, &mut buffer);
+                while let Ok(packet) = receive(&rtp, &mut buffer) {
+                    recording.add_rtp(packet);
+                    if stop.load(Ordering::Relaxed) {
+                        break;
                     }
                 }
-            });
-        }
+                if let Ok(packet) = control {
+                    recording.add_rtcp(packet);
+                }
+            }
+        });
         pair
     }
 
@@ -217,8 +225,10 @@ fn free_pair(address: IpAddr) -> (UdpSocket, UdpSocket) {
         }
         if let Ok(rtcp) = UdpSocket::bind((address, port + 1)) {
             for socket in [&rtp, &rtcp] {
+                socket.set_nonblocking(true).expect("possible");
+                let socket = socket.as_raw_fd();
                 set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 8 << 20);
-                socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
+                stamp(socket);
                 if address.is_ipv6() {
                     set_option(socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO, 1);
                 }
@@ -232,14 +242,40 @@ fn free_pair(address: IpAddr) -> (UdpSocket, UdpSocket) {
 /// Linux's socket option and control message for the flow label of what is received (linux/in6.h).
 const IPV6_FLOWINFO: libc::c_int = 11;
 
-fn set_option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
+fn set_option(socket: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
     let length = mem::size_of_val(&value) as libc::socklen_t;
     // SAFETY: the pointer is to an int that lives during the call, and the length is that int's.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    let result = unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), length) };
     assert_eq!(result, 0, "setsockopt {level} {name}: {}", io::Error::last_os_error());
 }
 
+/// Has the kernel write down when something comes to that socket.
+pub fn stamp(socket: RawFd) {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+}
+
+/// Waits until one of them has something to be read, for a moment at most.
+fn wait_until_readable(one: &UdpSocket, other: &UdpSocket) {
+    let mut polled = [one, other].map(|socket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    // SAFETY: the pointer is to an array that lives during the call, and the count is that array's.
+    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 100) };
+}
+
 fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Packet> {
+    let Taken { length, at, label, from } = take(socket.as_raw_fd(), buffer)?;
+    Ok(Packet { at, octets: buffer[..length].to_vec(), label, from })
+}
+
+/// What was read from a socket: how much, when it came, and of a datagram its label and who sent it.
+pub struct Taken {
+    pub length: usize,
+    pub at: Instant,
+    pub label: Option<u32>,
+    pub from: Option<SocketAddr>,
+}
+
+/// Reads from a socket that [stamps](stamp) what comes.
+pub fn take(socket: RawFd, buffer: &mut [u8]) -> io::Result<Taken> {
     let mut control = [0u64; 16];
     // SAFETY: both are plain C structures for which all zeros is a value.
     let (mut name, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
@@ -251,36 +287,49 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Packet> {
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = mem::size_of_val(&control) as _;
     // SAFETY: every pointer in `message` is to a local or to the buffer, which outlive the call, with its true length.
-    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
-    let at = Instant::now();
+    let length = unsafe { libc::recvmsg(socket, &raw mut message, 0) };
+    let now = Instant::now();
     let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
-    let octets = buffer[..length].to_vec();
-    let v6 = i32::from(name.ss_family) == libc::AF_INET6;
-    // Without a control message the label was zero: the kernel leaves it out then.
-    let mut label = v6.then_some(0);
-    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the control buffer that the kernel filled; the data of IPV6_FLOWINFO is four octets.
+    let from = socket_address(&name);
+    // Without a control message the label was zero: the kernel leaves it out then. A connection's end has no time.
+    let (mut label, mut at) = (from.filter(SocketAddr::is_ipv6).map(|_| 0), now);
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the control buffer that the kernel filled; the data of IPV6_FLOWINFO is four octets,
+    // that of SO_TIMESTAMPNS a timespec.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while !header.is_null() {
-            if (*header).cmsg_level == libc::IPPROTO_IPV6 && (*header).cmsg_type == IPV6_FLOWINFO {
-                let flow_info = u32::from_be(libc::CMSG_DATA(header).cast::<u32>().read_unaligned());
-                label = Some(flow_info & 0x000f_ffff);
+            let data = libc::CMSG_DATA(header);
+            match ((*header).cmsg_level, (*header).cmsg_type) {
+                (libc::IPPROTO_IPV6, IPV6_FLOWINFO) => label = Some(u32::from_be(data.cast::<u32>().read_unaligned()) & 0x000f_ffff),
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => at = now - age(data.cast::<libc::timespec>().read_unaligned()),
+                _ => {}
             }
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    Ok(Packet { at, octets, label, from: Some(socket_address(&name)) })
+    Ok(Taken { length, at, label, from })
 }
 
-fn socket_address(name: &libc::sockaddr_storage) -> SocketAddr {
+/// How long ago that was.
+fn age(stamp: libc::timespec) -> Duration {
+    let since_1970 = Duration::new(stamp.tv_sec.cast_unsigned(), u32::try_from(stamp.tv_nsec).expect("less than a second"));
+    SystemTime::now().duration_since(UNIX_EPOCH + since_1970).unwrap_or_default()
+}
+
+/// `None` of a connection, which needs no telling.
+fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     // SAFETY: the family says which structure the kernel wrote, and sockaddr_storage is large and aligned enough for either.
     unsafe {
-        if i32::from(name.ss_family) == libc::AF_INET6 {
-            let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>();
-            SocketAddr::new(IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port))
-        } else {
-            let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>();
-            SocketAddr::new(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port))
+        match i32::from(name.ss_family) {
+            libc::AF_INET6 => {
+                let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>();
+                Some(SocketAddr::new(IpAddr::from(name.sin6_addr.s6_addr), u16::from_be(name.sin6_port)))
+            }
+            libc::AF_INET => {
+                let name = &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>();
+                Some(SocketAddr::new(IpAddr::from(name.sin_addr.s_addr.to_ne_bytes()), u16::from_be(name.sin_port)))
+            }
+            _ => None,
         }
     }
 }

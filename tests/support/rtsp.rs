@@ -1,15 +1,17 @@
 //! An RTSP/1.0 connection as a client has it (RFC 2326): requests out, responses and interleaved packets in.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::SOON;
 use crate::support::namespaces::Host;
-use crate::support::recording::{Packet, Recording};
+use crate::support::recording::{Packet, Recording, stamp, take};
 
 /// A response, and when its last octet came.
 #[derive(Clone, Debug)]
@@ -99,11 +101,13 @@ pub struct Connection {
 impl Connection {
     /// Connects from `host`.
     pub fn open(host: &Host, to: SocketAddr) -> Self {
-        let stream = host.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(5))).expect("the RTSP listener takes connections");
+        let stream = host.run(|| TcpStream::connect_timeout(&to, SOON)).expect("the RTSP listener takes connections");
         stream.set_nodelay(true).expect("a TCP socket has the option");
         let (sender, responses) = mpsc::channel();
         let (channels, closed): (Channels, Arc<AtomicBool>) = Default::default();
-        let reader = BufReader::with_capacity(1 << 16, stream.try_clone().expect("a socket can be cloned"));
+        stamp(stream.as_raw_fd());
+        let reading = Stamped { stream: stream.try_clone().expect("a socket can be cloned"), at: Instant::now() };
+        let reader = BufReader::with_capacity(1 << 16, reading);
         let (theirs, done) = (Arc::clone(&channels), Arc::clone(&closed));
         thread::spawn(move || {
             let _ = read(reader, &sender, &theirs);
@@ -144,7 +148,7 @@ impl Connection {
     /// The next response of the connection, in order.
     #[track_caller]
     pub fn next_response(&mut self, to: &str) -> Response {
-        self.next_response_within(to, Duration::from_secs(5))
+        self.next_response_within(to, SOON)
     }
 
     /// The next response, of a request that may take long.
@@ -182,7 +186,21 @@ impl Drop for Connection {
     }
 }
 
-fn read(mut reader: impl BufRead, responses: &mpsc::Sender<Response>, channels: &Channels) -> io::Result<()> {
+/// The reading end, and when the last came of what was read: together with it, what was read at once may have come before.
+struct Stamped {
+    stream: TcpStream,
+    at: Instant,
+}
+
+impl Read for Stamped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let taken = take(self.stream.as_raw_fd(), buffer)?;
+        self.at = taken.at;
+        Ok(taken.length)
+    }
+}
+
+fn read(mut reader: BufReader<Stamped>, responses: &mpsc::Sender<Response>, channels: &Channels) -> io::Result<()> {
     loop {
         let mut first = [0];
         reader.read_exact(&mut first)?;
@@ -191,7 +209,7 @@ fn read(mut reader: impl BufRead, responses: &mpsc::Sender<Response>, channels: 
             reader.read_exact(&mut head)?;
             let mut octets = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
             reader.read_exact(&mut octets)?;
-            let packet = Packet { at: Instant::now(), octets, label: None, from: None };
+            let packet = Packet { at: reader.get_ref().at, octets, label: None, from: None };
             let channel = channels.lock().expect("nobody panics while holding it").get(&head[0]).cloned();
             match channel {
                 Some((recording, Kind::Rtp)) => recording.add_rtp(packet),
@@ -207,7 +225,7 @@ fn read(mut reader: impl BufRead, responses: &mpsc::Sender<Response>, channels: 
     }
 }
 
-fn read_response(reader: &mut impl BufRead, first: u8) -> io::Result<Response> {
+fn read_response(reader: &mut BufReader<Stamped>, first: u8) -> io::Result<Response> {
     let mut line = String::from(char::from(first));
     reader.read_line(&mut line)?;
     let mut parts = line.trim_end().splitn(3, ' ');
@@ -226,12 +244,12 @@ fn read_response(reader: &mut impl BufRead, first: u8) -> io::Result<Response> {
         let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("a header line: {line:?}"));
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    let mut response = Response { status, reason, headers, body: String::new(), at: Instant::now() };
+    let mut response = Response { status, reason, headers, body: String::new(), at: reader.get_ref().at };
     let length = response.header("Content-Length").map_or(0, |length| length.parse().expect("a length is a number"));
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     response.body = String::from_utf8(body).expect("a description is UTF-8");
-    response.at = Instant::now();
+    response.at = reader.get_ref().at;
     Ok(response)
 }
 
