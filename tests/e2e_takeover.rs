@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
@@ -20,11 +21,11 @@ use support::players::{Player, RECORDED_LATE, Received, play_with_retina};
 use support::recording::{Arrived, Packet};
 use support::rtsp::{Connection, Response};
 use support::scene::Scene;
-use support::server::rtsp_address;
+use support::server::{ENDS, rtsp_address};
 use support::transcript::Vlc;
 use support::viewer::Carriage::{self, Interleaved, Udp};
 use support::viewer::{Viewer, Watched, assert_contiguous, authority, parameter, units};
-use support::wire::Capture;
+use support::wire::{Capture, Datagram};
 use support::{SOON, wait_for};
 
 /// A minute, a key picture every two seconds.
@@ -33,8 +34,8 @@ const TITLE: &str = "countdown.mp4";
 const BEFORE: usize = 80;
 /// The transition window that the server has by default.
 const WINDOW: Duration = Duration::from_secs(2);
-/// How exactly it is kept.
-const EXACTLY: Duration = Duration::from_millis(250);
+/// So much later than it is due something may happen on a busy machine.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Waits until so many pictures have begun to arrive.
 #[track_caller]
@@ -78,7 +79,7 @@ fn b_takes(scene: &Scene, viewer: &Viewer, carriage: Carriage, family: Family) -
 
 #[track_caller]
 fn wait_for_bye(track: &Watched) -> Instant {
-    track.recording.wait_for(&format!("BYE to the old {}", track.media), SOON, Arrived::bye_at)
+    track.recording.wait_for(&format!("BYE to the old {}", track.media), SOON * 2, Arrived::bye_at)
 }
 
 #[track_caller]
@@ -98,6 +99,24 @@ fn pictures_in(film: &Film, whose: &str, viewer: &Viewer) -> (usize, usize) {
 fn frames_in(film: &Film, whose: &str, viewer: &Viewer) -> (usize, usize) {
     let frames = digests(&viewer.audio().units());
     (film.locate_frames(&format!("{whose}'s audio frames"), &frames), frames.len())
+}
+
+/// B's first picture is the last key picture from before B's PLAY left. A, which has played from the film's beginning, has got the next
+/// one after that, or so shortly before that it was not yet to be shown.
+#[track_caller]
+fn assert_last_key_picture(film: &Film, first: usize, a: &[Packet], decided: Instant) {
+    assert!(film.video[first].key && first >= BEFORE / 50 * 50, "B's first picture is the film's {first}");
+    let next = a.chunk_by(|before, next| before.timestamp() == next.timestamp()).nth(first + 50);
+    let had = next.map(|packets| decided.saturating_duration_since(packets[0].at)).unwrap_or_default();
+    assert!(had < Duration::from_millis(200), "B's first picture is the film's {first}, and A had the next key picture {had:?} ago");
+}
+
+/// A window that began between those two times is kept: it ends not before its time, and soon after that.
+#[track_caller]
+fn assert_window_is_over(what: &str, at: Instant, (decided, answered): (Instant, Instant)) {
+    let (least, most) = (at.saturating_duration_since(decided), at.saturating_duration_since(answered));
+    let tolerated = Duration::from_millis(20);
+    assert!(least + tolerated >= WINDOW && most <= WINDOW + LATE, "{what} comes {least:?} after PLAY and {most:?} after its answer");
 }
 
 /// What was on the wire at one device, for one track.
@@ -158,6 +177,11 @@ impl Swap {
         old.tracks.iter().for_each(|track| {
             wait_for_bye(track);
         });
+        for (old, new) in old.tracks.iter().zip(&new.tracks) {
+            let last = old.packets().last().expect("packets").sequence();
+            let is_beyond = |packet: &Packet| packet.sequence().wrapping_sub(last).cast_signed() > 0;
+            new.recording.wait_for("B to be beyond A", SOON, |arrived| arrived.rtp.last().is_some_and(is_beyond).then_some(()));
+        }
         wait_for_more_pictures(&new, 25);
         Some(Self { film: Film::named(TITLE), decided, answer, a: Side::of(&old), b: Side::of(&new), session })
     }
@@ -174,8 +198,13 @@ impl Swap {
         let payload = video.arrived.rtp[0].payload();
         let leads = if payload[0] & 0x1f == 24 { payload[3] & 0x1f } else { payload[0] & 0x1f };
         assert_eq!(leads, 7, "the first NAL unit on B is a sequence parameter set");
-        let key = self.film.locate_pictures("B's pictures", &digests(&video.units()));
-        assert_eq!(key, BEFORE / 50 * 50, "the last key picture before the decision");
+        assert_last_key_picture(&self.film, self.first_of_b(), &self.a[0].arrived.rtp, self.decided);
+    }
+
+    /// The place of B's first picture in the film.
+    #[track_caller]
+    fn first_of_b(&self) -> usize {
+        self.film.locate_pictures("B's pictures", &digests(&self.b[0].units()))
     }
 
     fn b_is_contiguous_from_its_first_packet(&self) {
@@ -187,24 +216,25 @@ impl Swap {
     fn both_get_the_same_octets(&self) {
         for (a, b) in self.tracks() {
             assert_eq!((a.ssrc, a.label, &a.home), (b.ssrc, b.label, &b.home), "SSRC, flow label and home address of the {}", a.media);
-            let of_a: std::collections::HashMap<u16, &Packet> = a.arrived.rtp.iter().map(|packet| (packet.sequence(), packet)).collect();
-            let on_both: Vec<&Packet> = b.arrived.rtp.iter().filter(|packet| of_a.contains_key(&packet.sequence())).collect();
-            for packet in &on_both {
-                assert_eq!(packet.octets, of_a[&packet.sequence()].octets, "packet {} of the {}", packet.sequence(), a.media);
+            let of_b: HashMap<u16, &Packet> = b.arrived.rtp.iter().map(|packet| (packet.sequence(), packet)).collect();
+            let begins = b.arrived.rtp[0].sequence();
+            let begins = a.arrived.rtp.iter().position(|packet| packet.sequence() == begins).expect("A had B's first packet before");
+            for packet in &a.arrived.rtp[begins..] {
+                let twin = of_b.get(&packet.sequence()).unwrap_or_else(|| panic!("packet {} of the {}", packet.sequence(), a.media));
+                assert_eq!(packet.octets, twin.octets, "packet {} of the {}", packet.sequence(), a.media);
             }
-            let in_window = on_both.iter().filter(|packet| of_a[&packet.sequence()].at > self.decided).count();
-            let of_a_in_window = a.arrived.rtp.iter().filter(|packet| packet.at > self.decided).count();
-            assert_eq!(in_window, of_a_in_window, "what A gets in the window, B gets too");
-            assert!(begun(&a.arrived.rtp[a.arrived.rtp.len() - in_window..]) >= 45, "two seconds of {} in the window", a.media);
+            let until = a.arrived.rtp.iter().take_while(|packet| packet.at <= self.decided).count();
+            let in_window = begun(&a.arrived.rtp[until..]);
+            assert!(in_window >= 25, "of two seconds of {} A gets {in_window} in the window", a.media);
         }
     }
 
     fn the_window_is_as_long_as_promised(&self) {
         for side in &self.a {
-            let bye = side.arrived.bye_at().expect("it was waited for") - self.decided;
-            assert!(bye.abs_diff(WINDOW) <= EXACTLY, "BYE to the old {} comes {bye:?} after the decision", side.media);
+            let bye = side.arrived.bye_at().expect("it was waited for");
+            assert_window_is_over(&format!("BYE to the old {}", side.media), bye, (self.decided, self.answer.at));
             let last = side.arrived.rtp[side.arrived.rtp.len() - 1].at - self.decided;
-            assert!(last.abs_diff(WINDOW) <= EXACTLY, "the last packet of the old {} comes {last:?} after the decision", side.media);
+            assert!(last + LATE >= WINDOW, "the last packet of the old {} comes {last:?} after the decision", side.media);
         }
     }
 
@@ -212,7 +242,7 @@ impl Swap {
         let byes: Vec<Instant> = self.a.iter().filter_map(|side| side.arrived.bye_at()).collect();
         assert_eq!(byes.len(), 2, "tracks of A with a BYE");
         let apart = byes[1].max(byes[0]) - byes[0].min(byes[1]);
-        assert!(apart < Duration::from_millis(300), "BYE on both tracks together, not {apart:?} apart");
+        assert!(apart < LATE, "BYE on both tracks together, not {apart:?} apart");
         assert!(self.b.iter().all(|side| side.arrived.bye_at().is_none()), "no BYE to B");
     }
 
@@ -231,7 +261,7 @@ impl Swap {
     }
 
     fn the_answer_says_where_it_really_is(&self) {
-        let key = &self.film.video[BEFORE / 50 * 50];
+        let key = &self.film.video[self.first_of_b()];
         let start = self.answer.range_start();
         assert!((start - key.time).abs() < 0.005, "Range starts at {start} s, the key picture is at {} s", key.time);
         let entries = self.answer.rtp_info();
@@ -250,7 +280,7 @@ impl Swap {
             let first = side.arrived.rtp[0].at;
             let report = side.arrived.rtcp.iter().find(|packet| packet.sender_report().is_some()).expect("a Sender Report");
             let apart = report.at.max(first) - report.at.min(first);
-            assert!(apart < Duration::from_millis(300), "the first Sender Report of the {} is {apart:?} from the first packet", side.media);
+            assert!(apart < LATE, "the first Sender Report of the {} is {apart:?} from the first packet", side.media);
         }
     }
 
@@ -375,7 +405,9 @@ fn every_datagram_leaves_with_the_flow_label_of_its_flow() {
                     assert!(datagram.length <= 1500, "a datagram of {} octets", datagram.length);
                 }
             }
-            let sent: Vec<&[u8]> = seen.iter().filter(|datagram| datagram.port == rtp_port).map(|datagram| &datagram.payload[..]).collect();
+            let is_its = |datagram: &&Datagram| datagram.port == rtp_port && datagram.to == host.v6.to_string();
+            let sent: Vec<&[u8]> = seen.iter().filter(is_its).map(|datagram| &datagram.payload[..]).collect();
+            track.recording.wait_for("all that left", SOON, |arrived| (arrived.rtp.len() >= sent.len()).then_some(()));
             let came = track.packets();
             let came: Vec<&[u8]> = came.iter().map(|packet| &packet.octets[..]).take(sent.len()).collect();
             assert_eq!(sent.len(), came.len(), "datagrams that left and datagrams that came");
@@ -438,7 +470,7 @@ fn in_a_fork_b_seeks_and_a_plays_on_without_a_reset() {
     assert!(a.tracks.iter().all(|track| track.recording.so_far().bye_at().is_none()), "a fork ends nobody");
     let answer = b.seek(31.0);
     assert!((answer.range_start() - 30.0).abs() < 0.005, "the seek lands on the key picture at 30 s: {}", answer.range_start());
-    wait_for_more_pictures(&a, 50);
+    wait_for_more_pictures(&a, 75);
     wait_for_more_pictures(&b, 50);
     for viewer in [&a, &b] {
         let video = viewer.video();
@@ -457,11 +489,14 @@ fn in_a_fork_b_seeks_and_a_plays_on_without_a_reset() {
         }
     }
     // Both are on the same packets.
-    let of_b: Vec<Vec<u8>> = b.video().packets().into_iter().map(|packet| packet.octets).collect();
-    assert!(
-        a.video().packets().iter().rev().skip(200).take(50).all(|packet| of_b.contains(&packet.octets)),
-        "A and B see the same packets"
-    );
+    let of_a: HashMap<u16, Packet> = a.video().packets().into_iter().map(|packet| (packet.sequence(), packet)).collect();
+    let with_twin = |packet: Packet| {
+        let twin = of_a.get(&packet.sequence())?;
+        Some((packet, twin))
+    };
+    let of_both: Vec<(Packet, &Packet)> = b.video().packets().into_iter().filter_map(with_twin).collect();
+    assert!(of_both.len() > 100, "A and B see the same packets, {} of them", of_both.len());
+    assert!(of_both.iter().all(|(of_b, of_a)| of_b.octets == of_a.octets), "A and B see the same packets");
     // Whoever leaves a fork takes nothing along.
     b.tear_down();
     wait_for_more_pictures(&a, 25);
@@ -481,8 +516,8 @@ fn the_picture_moves_alone_and_the_sound_stays() {
     wait_for_bye(a.video());
     wait_for_more_pictures(&b, 75);
     assert!(a.audio().recording.so_far().bye_at().is_none(), "the sound stays with A");
-    let (first, frames) = frames_in(&film, "A", &a);
     let ((first_a, of_a), (first_b, of_b)) = (pictures_in(&film, "A", &a), pictures_in(&film, "B", &b));
+    let (first, frames) = frames_in(&film, "A", &a);
     assert_eq!((first, first_a), (0, 0));
     assert!(first_b <= of_a && first_b + of_b > of_a, "B's pictures from {first_b} on go on where A's {of_a} end");
     let heard = film.audio[frames - 1].time;
@@ -509,7 +544,8 @@ fn a_take_over_of_a_paused_presentation_resumes_it_where_it_is() {
 
 #[test]
 fn a_take_over_during_a_window_works() {
-    let Some(scene) = Scene::set() else { return };
+    // Long enough for C to come in time.
+    let Some(scene) = Scene::set_with(&library(), &["--transition", "5000"]) else { return };
     let film = Film::named(TITLE);
     let a = a_plays(&scene, Udp, V6);
     let b = b_takes(&scene, &a, Udp, V6);
@@ -541,23 +577,31 @@ fn taking_back_skips_nothing_that_the_viewer_has_not_seen() {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(TITLE);
     let a = a_plays(&scene, Udp, V6);
+    let position = || scene.operator().session()["positionSeconds"].as_f64().expect("a position");
+    let taken = position();
     let b = b_takes(&scene, &a, Udp, V6);
+    let taken = taken..position();
     wait_for_bye(a.video());
     wait_for_more_pictures(&b, 20);
     let url = url_to_take_all(&scene, &b, V6);
     let session = scene.operator().session();
     let lag = session["flows"][0]["branches"][0]["lagMs"].as_f64().expect("a branch has its lag") / 1000.0;
-    assert!(lag > 0.5, "B began at a key picture more than a second back: its lag is {lag} s");
-    let position = session["positionSeconds"].as_f64().expect("a position");
+    let began = film.video[pictures_in(&film, "B", &b).0].time;
+    assert!(
+        lag > taken.start - began - 0.1 && lag < taken.end - began + 0.1,
+        "B began at the key picture at {began} s when A was between {taken:?} s: its lag is {lag} s"
+    );
+    let before = position();
     let again = Viewer::watch(&scene.network.a, &url, Udp);
+    let after = position();
     wait_for_bye(b.video());
     wait_for_more_pictures(&again, 25);
     let (first, count) = pictures_in(&film, "A", &again);
     assert!(film.video[first].key, "a key picture");
     // What B shows is its lag behind; the key picture is at or before that, and no more than one distance before.
-    let shown = position - lag;
+    let shown = before - lag..after - lag;
     let begins = film.video[first].time;
-    assert!(begins <= shown + 0.1 && begins > shown - 2.2, "B shows {shown} s, A begins at {begins} s");
+    assert!(begins <= shown.end + 0.1 && begins > shown.start - 2.2, "B shows {shown:?} s, A begins at {begins} s");
     let (first_b, of_b) = pictures_in(&film, "B", &b);
     assert!(first <= first_b + of_b && first + count > first_b + of_b, "A goes on where B ended");
     frames_in(&film, "A", &again);
@@ -568,17 +612,19 @@ fn the_old_players_end_no_longer_matters() {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(TITLE);
     let mut a = a_plays(&scene, Udp, V6);
+    let decided = Instant::now();
     let b = b_takes(&scene, &a, Udp, V6);
     let play = |a: &mut Viewer| a.connection.request("PLAY", &a.base.clone(), &[("Range", "npt=0.000-")]).status;
     assert_eq!(play(&mut a), 455, "a session that is leaving steers nothing");
     wait_for_bye(a.video());
     assert!([454, 455].contains(&play(&mut a)), "a session that has left steers nothing");
+    let of_a = a.video().packets();
     a.connection.request("TEARDOWN", &a.base.clone(), &[]);
     wait_for_more_pictures(&b, 50);
     drop(a);
     wait_for_more_pictures(&b, 25);
     let (first, count) = pictures_in(&film, "B", &b);
-    assert_eq!(first, BEFORE / 50 * 50);
+    assert_last_key_picture(&film, first, &of_a, decided);
     assert!(count > 100);
     scene.operator().wait_for_state("playing");
 }
@@ -591,7 +637,7 @@ fn the_old_connection_is_closed_where_no_teardown_comes() {
     let bye = wait_for_bye(a.video());
     wait_for("the old connection to be closed", SOON, || a.connection.is_closed().then_some(()));
     let after = bye.elapsed();
-    assert!(after > Duration::from_secs(2) && after < Duration::from_secs(5), "closed {after:?} after the BYE");
+    assert!(after > LATE && after < Duration::from_secs(7), "closed {after:?} after the BYE");
     wait_for_more_pictures(&b, 25);
     scene.operator().wait_for_state("playing");
 }
@@ -609,7 +655,7 @@ fn a_server_that_is_told_to_end_says_bye_on_every_branch() {
     let begun = Instant::now();
     let status = scene.server.terminate();
     assert!(status.success(), "{status}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < ENDS, "it took {:?}", begun.elapsed());
     for track in [&a, &b, &c].iter().flat_map(|viewer| &viewer.tracks) {
         wait_for_bye(track);
     }
@@ -657,7 +703,7 @@ fn a_connection_with_a_backlog_still_gets_its_bye_when_the_server_ends() {
     });
     let begun = Instant::now();
     let status = scene.server.terminate();
-    assert!(status.success() && begun.elapsed() < Duration::from_secs(2), "{status} after {:?}", begun.elapsed());
+    assert!(status.success() && begun.elapsed() < ENDS, "{status} after {:?}", begun.elapsed());
     let received = reader.join().expect("it only reads");
     // The last frame is RTCP, the last packet in it a BYE of one source, which gives no reason.
     let bye = received.len().checked_sub(8).map(|at| (received[at], received[at + 1]));
@@ -679,6 +725,7 @@ fn the_new_player_steers_the_presentation() {
     wait_for_more_pictures(&b, 25);
     assert_contiguous("the picture across the pause", &b.video().packets());
     pictures_in(&film, "B", &b);
+    let asked = Instant::now();
     let answer = b.seek(41.0);
     wait_for_more_pictures(&b, 50);
     let first = answer.rtp_info().into_iter().find(|entry| entry.url == b.video().url).expect("the video in RTP-Info").seq;
@@ -687,7 +734,7 @@ fn the_new_player_steers_the_presentation() {
     assert!(landed > before);
     let after = units("video", &packets[landed..]);
     assert_eq!(film.locate_pictures("pictures after the seek", &digests(&after)), 1000, "the key picture at 40 s");
-    assert!(packets[landed].at + Duration::from_millis(5) > answer.at, "nothing new before the answer");
+    assert!(packets[landed].at > asked, "nothing new before it was asked for");
     b.tear_down();
     wait_for("the presentation to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
 }
@@ -780,7 +827,7 @@ fn assert_taken_over(a: &Viewer, received: &Received) {
     let recorded = film.locate_pictures("the player's pictures", &received.pictures);
     let first = received.shown.map_or(recorded, |shown| film.video.len() - shown);
     assert!(recorded - first <= RECORDED_LATE, "it shows pictures from {first} on, and has got those from {recorded} on");
-    assert!(film.video[first].key && first <= BEFORE, "the player's first picture is the file's {first}");
+    assert!(film.video[first].key, "the player's first picture is the file's {first}");
     assert!(first <= of_a, "nothing is missing between A's {of_a} pictures and the player's from {first} on");
     assert_eq!(recorded + received.pictures.len(), film.video.len(), "the player gets everything up to the end");
     let first = film.locate_frames("the player's sound", &received.frames);
@@ -823,8 +870,7 @@ fn live555_takes_over(carriage: Carriage, family: Family) {
         let entry = answer.rtp_info().into_iter().find(|entry| entry.url == url).expect("every track is in RTP-Info");
         assert_eq!(entry.seq, arrived.rtp[0].sequence(), "the first packet is the one that RTP-Info names");
         if carriage == Interleaved {
-            let pause = arrived.rtp[0].at.saturating_duration_since(answer.at);
-            assert!(pause >= Duration::from_millis(15), "live555 opens its demultiplexer only now: {pause:?} after the response");
+            vlc.assert_pause(&answer, &arrived.rtp[0]);
         }
         let units = digests(&units(&track.section.media, &arrived.rtp));
         *if track.section.media == "video" { &mut received.pictures } else { &mut received.frames } = units;
@@ -849,10 +895,12 @@ fn is_taken_over_from(player: Player, carriage: Carriage, family: Family) {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(TITLE);
     let (received, (b, start)) = plays(player, &scene.network.a, &scene.url(family, TITLE), carriage, Duration::from_secs(10), || {
-        let b = Viewer::watch(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
-        (b, Instant::now())
+        let mut b = Viewer::open(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
+        let decided = Instant::now();
+        b.play();
+        (b, decided)
     });
-    assert!(start.elapsed() > WINDOW - EXACTLY, "the player ends {:?} after the decision", start.elapsed());
+    assert!(start.elapsed() >= WINDOW, "the player ends {:?} after the decision", start.elapsed());
     let first = film.locate_pictures("the player's pictures", &received.pictures);
     assert!(first == 0 || received.shown.is_some() && first <= RECORDED_LATE, "the player's first picture is the file's {first}");
     let of_a = first + received.pictures.len();
@@ -868,11 +916,12 @@ fn live555_is_taken_over_from(carriage: Carriage, family: Family) {
     let Some(scene) = Scene::set() else { return };
     let film = Film::named(TITLE);
     let mut vlc = Vlc::watch(&scene.network.a, &scene.url(family, TITLE), carriage);
-    let b = Viewer::watch(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
+    let mut b = Viewer::open(&scene.network.b, &url_to_take_what_plays(&scene, family), Udp);
     let decided = Instant::now();
+    let answered = b.play().at;
     for track in &vlc.tracks {
         let bye = track.recording.wait_for("BYE to the old player", SOON, Arrived::bye_at);
-        assert!(bye.saturating_duration_since(decided).abs_diff(WINDOW) < EXACTLY * 2, "BYE {:?} after PLAY", bye - decided);
+        assert_window_is_over("BYE to the old player", bye, (decided, answered));
         assert_contiguous(&track.section.media, &track.recording.so_far().rtp);
     }
     let answer = vlc.tear_down();
@@ -944,11 +993,10 @@ fn a_presentation_that_nobody_takes_up_ends() {
     let Some(scene) = Scene::set_with(&library(), &["--config", path.to_str().expect("UTF-8")]) else { return };
     let a = a_plays(&scene, Interleaved, V6);
     let url = url_to_take_all(&scene, &a, V6);
-    drop(a);
-    scene.operator().wait_for_state("lingering");
     let start = Instant::now();
+    drop(a);
     wait_for("the presentation to end", SOON, || scene.operator().sessions().is_empty().then_some(()));
-    assert!(start.elapsed() > Duration::from_secs(1), "it lingers for {:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(2), "it lingers for {:?}", start.elapsed());
     let mut late = Connection::open(&scene.network.b, authority(&url));
     assert_eq!(late.request("DESCRIBE", &url, &[("Accept", "application/sdp")]).status, 401, "there is nothing to be taken over");
 }

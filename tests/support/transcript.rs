@@ -6,9 +6,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::namespaces::{Family, Host};
-use crate::support::recording::{PortPair, Recording};
+use crate::support::recording::{Packet, PortPair, Recording};
 use crate::support::rtsp::{Connection, Kind, Response, Section, parse_description};
 use crate::support::viewer::{Carriage, authority, parameter};
 
@@ -141,6 +142,14 @@ impl<'h> Vlc<'h> {
         let range = from.map(|seconds| format!("Range: npt={seconds:.3}-\r\n")).unwrap_or_default();
         let headers = self.session_header() + &range;
         self.ask("PLAY", &self.base.clone(), &headers)
+    }
+
+    /// live555 opens its demultiplexer only when it has read the answer to PLAY: until then nothing comes in between. Where our reader was
+    /// kept from reading, both were there when it came, and how far apart they had come is not to be known.
+    #[track_caller]
+    pub fn assert_pause(&self, answer: &Response, first: &Packet) {
+        let pause = first.at.saturating_duration_since(answer.at);
+        assert!(pause.is_zero() || pause >= Duration::from_millis(15), "the first packet comes {pause:?} after the response");
     }
 
     /// PAUSE of everything.
