@@ -54,11 +54,14 @@ fn aligned(carriage: Carriage, window: Option<u32>) {
     let film = Film::named(TITLE);
     let a = Viewer::watch(&scene.network.a, &scene.url(V6, TITLE), Udp);
     wait_for_pictures(&a, 70);
-    let b = Viewer::watch(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=aligned"), carriage);
+    let mut b = Viewer::open(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=aligned"), carriage);
+    let decided = Instant::now();
+    let answered = b.play().at;
     a.tracks.iter().for_each(|track| {
         wait_for_bye(track);
     });
     wait_for_pictures(&b, 60);
+    let (key, _) = within(&film, "B", b.video());
     for (old, new) in a.tracks.iter().zip(&b.tracks) {
         assert_contiguous(&new.media, &new.packets());
         let ((first, count), (begins, _)) = (within(&film, "A", old), within(&film, "B", new));
@@ -68,16 +71,20 @@ fn aligned(carriage: Carriage, window: Option<u32>) {
             _ => assert!(begins < count, "{}: both are served until the window is over", new.media),
         }
         if new.media == "video" {
-            assert!(new.units()[0].key && begins == 100, "B's first picture is the next key picture, not {begins}");
+            // Of A's key pictures the one before came before B was answered, or was too near, and this one, if at all, after B had asked.
+            let units = old.units();
+            let is_next =
+                units[key - 50].at <= answered + Duration::from_millis(300) && units.get(key).is_none_or(|unit| unit.at >= decided);
+            assert!(new.units()[0].key && is_next, "B's first picture is the next key picture, not {key}");
         } else {
-            let apart = (film.audio[begins].time - film.video[100].time).abs();
+            let apart = (film.audio[begins].time - film.video[key].time).abs();
             assert!(apart < 0.025, "B's sound begins {apart} s from its picture");
         }
         // Who has both at a time has the same packets at the same time: nothing was repeated.
         let first = new.packets()[0].clone();
         if let Some(twin) = old.packets().iter().find(|packet| packet.sequence() == first.sequence()) {
             let apart = first.at.max(twin.at) - first.at.min(twin.at);
-            assert!(apart < Duration::from_millis(500), "{}: {apart:?}", new.media);
+            assert!(apart < Duration::from_secs(1), "{}: {apart:?}", new.media);
         }
     }
     let metrics = scene.operator().get("/metrics").text();
@@ -108,15 +115,16 @@ fn at_once_b_begins_with_what_is_due_and_has_the_same_packets_as_a() {
     let a = Viewer::watch(&scene.network.a, &scene.url(V6, TITLE), Udp);
     wait_for_pictures(&a, 70);
     let b = Viewer::watch(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=at-once"), Udp);
-    wait_for_pictures(&b, 12);
+    // While the window runs.
     let session = scene.operator().session();
+    wait_for_pictures(&b, 12);
     for (old, new) in a.tracks.iter().zip(&b.tracks) {
         let (had, got) = (old.packets(), new.packets());
         assert_contiguous(&new.media, &got);
         let twin = had.iter().find(|packet| packet.sequence() == got[0].sequence()).expect("A had it too");
         assert_eq!(twin.payload(), got[0].payload());
         let apart = got[0].at.max(twin.at) - got[0].at.min(twin.at);
-        assert!(apart < Duration::from_millis(300), "{}: {apart:?}", new.media);
+        assert!(apart < Duration::from_secs(1), "{}: {apart:?}", new.media);
     }
     assert!(!b.video().units()[0].key, "no key picture is due");
     let branches = session["flows"].as_array().expect("flows").iter().flat_map(|flow| flow["branches"].as_array().expect("branches"));
@@ -129,7 +137,10 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     let film = Film::named(FAR);
     let a = Viewer::watch(&scene.network.a, &scene.url(V6, FAR), Udp);
     wait_for_pictures(&a, 110);
+    let position = || scene.operator().session()["positionSeconds"].as_f64().expect("a position") * 1000.0;
+    let taken = position() - 100.0;
     let b = Viewer::watch(&scene.network.b, &url_to_take_all(&scene, &a), Udp);
+    let taken = taken..position() + 100.0;
     wait_for_pictures(&b, 20);
     let session = scene.operator().session();
     wait_for_pictures(&b, 50);
@@ -138,21 +149,21 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     let pictures: Vec<Instant> =
         arrived.rtp.chunk_by(|before, next| before.timestamp() == next.timestamp()).map(|packets| packets[0].at).collect();
     let took = pictures[49] - begun;
-    assert!(took > Duration::from_millis(1700), "fifty pictures in {took:?}: it is served in real time");
+    assert!(took > Duration::from_millis(900), "fifty pictures in {took:?}: it is served in real time");
     for track in &b.tracks {
         assert_contiguous(&track.media, &track.packets());
     }
     let (first, _) = within(&film, "B", b.video());
     assert!(b.video().units()[0].key && first == 0, "from the key picture, not {first}");
-    let lags: Vec<u64> = session["flows"]
+    let lags: Vec<f64> = session["flows"]
         .as_array()
         .expect("flows")
         .iter()
         .flat_map(|flow| flow["branches"].as_array().expect("branches").iter())
         .filter(|branch| branch["state"] == json!("current"))
-        .map(|branch| branch["lagMs"].as_u64().expect("a lag"))
+        .map(|branch| branch["lagMs"].as_f64().expect("a lag"))
         .collect();
-    assert!(lags.len() == 2 && lags.iter().all(|lag| (4000..5500).contains(lag)), "{lags:?}");
+    assert!(lags.len() == 2 && lags.iter().all(|lag| taken.contains(lag)), "{lags:?} ms, taken at {taken:?} ms");
     for track in &b.tracks {
         let bye = track.recording.wait_for("BYE at the end", Duration::from_secs(60), Arrived::bye_at);
         let last = track.packets().last().expect("packets").at;
@@ -198,6 +209,8 @@ fn begins_an_open_group(carriage: Carriage, join: &str) {
     let leading = filler.iter().map(|packet| twin(packet).timestamp());
     assert!(leading.clone().all(|timestamp| (timestamp.wrapping_sub(key[0].timestamp()) as i32) < 0), "shown before the key picture");
     assert_eq!(leading.collect::<HashSet<_>>().len(), 2);
+    scene.operator().control(&scene.operator().session(), "pause", &json!({}));
+    b.video().recording.wait_for_silence(Duration::from_millis(300), SOON);
     let session = scene.operator().session();
     let video = session["flows"].as_array().expect("flows").iter().find(|flow| flow["track"]["kind"] == json!("video")).expect("pictures");
     let newest = video["branches"].as_array().expect("branches").last().expect("a branch").clone();

@@ -156,6 +156,13 @@ impl Host {
         nft(&mut self.command("nft"), "delete table inet loss\n");
     }
 
+    /// From now on it tells nobody that a port is nobody's: a player may open its own late, and is not taken for gone.
+    pub fn tell_of_no_closed_port(&self) {
+        let rules = "table inet silence {\nchain out {\ntype filter hook output priority 0\n\
+                     icmp type destination-unreachable drop\nicmpv6 type destination-unreachable drop\n}\n}\n";
+        nft(&mut self.command("nft"), rules);
+    }
+
     /// How many datagrams were lost so.
     #[track_caller]
     pub fn lost(&self) -> u64 {
