@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,27 +62,30 @@ fn pauses_and_resumes(player: Player, carriage: Carriage, family: Family) {
     let (film, url, device) = (Film::named(TITLE), scene.url(family, TITLE), &scene.network.a);
     let received = if player == Player::Retina {
         // Retina cannot pause; the operator does.
+        let is_resumed = AtomicBool::new(false);
+        let enough = |received: &Received| is_resumed.load(Ordering::Relaxed) && received.pictures.len() >= 75;
         thread::scope(|scope| {
-            let playing = scope.spawn(|| play_with_retina(device, &url, carriage, |received| received.pictures.len() >= 75));
+            let playing = scope.spawn(|| play_with_retina(device, &url, carriage, enough));
             let session = scene.operator().wait_for_state("playing");
             thread::sleep(Duration::from_secs(1));
             scene.operator().control(&session, "pause", &json!({}));
             assert_stands_still(&scene);
             scene.operator().control(&session, "play", &json!({}));
+            is_resumed.store(true, Ordering::Relaxed);
             playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     } else {
         let mut running = player.play_with_a_pause(device, &url, carriage, 30, 45);
-        running.wait_until_it_says("paused", SLACK);
+        running.wait_until_it_says("paused", SLACK * 2);
         assert_stands_still(&scene);
         running.tell("resume");
         running.end(SLACK)
     };
     let Received { pictures, frames, .. } = received;
     if player != Player::Retina && player != Player::GStreamer && carriage == Carriage::Interleaved {
-        // libavformat throws away the interleaved packets that come between its PAUSE and the answer.
-        assert_in_one_or_two_pieces("pictures", &film.pictures(), &pictures);
-        assert_in_one_or_two_pieces("sound", &film.frames(), &frames);
+        // libavformat throws away the interleaved packets that come between its PAUSE and the answer: a second of them on a busy machine.
+        assert_in_one_or_two_pieces("pictures", &film.pictures(), &pictures, 25);
+        assert_in_one_or_two_pieces("sound", &film.frames(), &frames, 50);
     } else {
         assert_eq!(film.locate_pictures("pictures across the pause", &pictures), 0);
         assert_eq!(film.locate_frames("sound across the pause", &frames), 0);
@@ -124,9 +128,9 @@ fn assert_stands_still(scene: &Scene) {
     assert_eq!((&after["state"], &after["positionSeconds"]), (&json!("paused"), &before["positionSeconds"]), "half a second later");
 }
 
-/// As in the file from the first unit on, with at most one gap of at most three units, around which a unit may be damaged.
+/// As in the file from the first unit on, with at most one gap of at most so many units, around which a unit may be damaged.
 #[track_caller]
-fn assert_in_one_or_two_pieces(whose: &str, whole: &[Digest], part: &[Digest]) {
+fn assert_in_one_or_two_pieces(whose: &str, whole: &[Digest], part: &[Digest], gap: usize) {
     let same = whole.iter().zip(part).take_while(|(in_file, came)| in_file == came).count();
     if same == part.len() {
         return;
@@ -135,7 +139,7 @@ fn assert_in_one_or_two_pieces(whose: &str, whole: &[Digest], part: &[Digest]) {
     let known = rest.iter().take(3).position(|digest| whole[same..].contains(digest));
     let known = known.unwrap_or_else(|| panic!("{whose}: units after {same} that are not in the file"));
     let next = same + locate(whose, &whole[same..], &rest[known..]);
-    assert!(next - same <= 4, "{whose}: of the units after {same} so many are missing: {}", next - same);
+    assert!(next - same <= gap + 1, "{whose}: of the units after {same} so many are missing: {}", next - same);
 }
 
 macro_rules! rows {
