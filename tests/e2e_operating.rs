@@ -18,14 +18,11 @@ use support::players::{Player, script};
 use support::recording::Arrived;
 use support::rtsp::Connection;
 use support::scene::Scene;
-use support::server::{Server, rtsp_address};
+use support::server::{ENDS, Server, rtsp_address};
 use support::viewer::Carriage::{Interleaved, Udp};
 use support::viewer::Viewer;
 use support::{SOON, wait_for};
 use tempfile::TempDir;
-
-/// How soon a server that is to stop has stopped.
-const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Lines of the log, each an object of JSON, that have this message.
 #[track_caller]
@@ -60,7 +57,7 @@ fn refusal(answer: &Answer) -> (u16, Value) {
 fn a_player_sees_the_end_of_its_film_after_sigterm_and_nobody_begins_another() {
     let Some(mut scene) = Scene::set_with(&library(), &["--drain=30"]) else { return };
     let home = scene.operator().post("/api/v1/home-addresses", &json!({})).json()["homeAddress"].clone();
-    let player = Player::Ffmpeg.play(&scene.network.a, &scene.url(V4, "short.mp4?t=7"), Udp);
+    let player = Player::Ffmpeg.play(&scene.network.a, &scene.url(V4, "short.mp4?t=4"), Udp);
     scene.operator().wait_for_state("playing");
     scene.server.ask_to_end();
     wait_until_draining(&scene);
@@ -69,7 +66,7 @@ fn a_player_sees_the_end_of_its_film_after_sigterm_and_nobody_begins_another() {
     assert_eq!(refusal(&played), (503, json!("urn:flowsteer:problem:draining")));
     assert_eq!(scene.operator().get("/healthz").status, 200, "it lives");
 
-    let (received, film) = (player.end(SOON), Film::named("short.mp4"));
+    let (received, film) = (player.end(SOON * 2), Film::named("short.mp4"));
     let begins = film.locate_pictures("the player's pictures", &received.pictures);
     assert_eq!(begins + received.pictures.len(), film.video.len(), "to the film's end");
     let ended = wait_for("the server to end by itself", SOON, || scene.server.ended());
@@ -97,7 +94,7 @@ fn a_server_that_drains_hands_over_what_plays_and_a_second_sigterm_ends_it_at_on
     for track in &a.tracks {
         let line = lines.iter().find(|line| line["home"] == track.home.as_str()).unwrap_or_else(|| panic!("{} in {lines:#?}", track.home));
         assert_eq!((&line["level"], &line["missing_ms"]), (&json!("INFO"), &json!(0)), "{line:#}");
-        assert!(line["after_ms"].as_u64().is_some_and(|after| after < 1000) && line["join"] == "primed", "{line:#}");
+        assert!(line["after_ms"].as_u64().is_some_and(|after| after < 3000) && line["join"] == "primed", "{line:#}");
     }
     // Each request has a name of its own.
     let requests: Vec<_> = logged(&scene, "request").iter().map(|line| line["span"]["request"].to_string()).collect();
@@ -110,13 +107,13 @@ fn a_server_that_drains_hands_over_what_plays_and_a_second_sigterm_ends_it_at_on
 
     let asked = Instant::now();
     assert_eq!(scene.server.terminate().code(), Some(0));
-    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < ENDS, "{:?}", asked.elapsed());
     b.video().recording.wait_for("BYE to who was still there", SOON, Arrived::bye_at);
 }
 
 #[test]
 fn draining_ends_when_its_time_is_over_and_without_it_sigterm_ends_all() {
-    for (flags, least, most) in [(&["--drain=1"][..], Duration::from_secs(1), AT_ONCE * 2), (&[], Duration::ZERO, AT_ONCE)] {
+    for (flags, least, most) in [(&["--drain=1"][..], Duration::from_secs(1), ENDS * 2), (&[], Duration::ZERO, ENDS)] {
         let Some(mut scene) = Scene::set_with(&library(), flags) else { return };
         let a = Viewer::watch(&scene.network.a, &scene.url(V6, "countdown.mp4"), Udp);
         a.video().recording.wait_for("pictures", SOON, |arrived| (arrived.rtp.len() > 10).then_some(()));
@@ -142,8 +139,8 @@ struct Seeker {
     lines: mpsc::Receiver<Value>,
 }
 
-/// A server is to be found so soon.
-const FOUND: Duration = Duration::from_secs(2);
+/// A server is to be found so soon, by a seeker that may be busy.
+const FOUND: Duration = Duration::from_secs(6);
 /// All that is looked for.
 const TYPES: [&str; 3] = ["_rtsp._tcp.local.", "_rtsps._tcp.local.", "_flowsteer._udp.local."];
 
@@ -233,7 +230,7 @@ fn a_server_is_found_by_its_announcement_played_and_gone_when_it_ends() {
     assert!(!addresses.iter().any(IpAddr::is_loopback), "{addresses:?}");
     let resolved = addresses.iter().find(|address| address.is_ipv4()).expect("one of IPv4");
     let url = format!("rtsp://{}{}short.mp4?t=7", SocketAddr::new(*resolved, 8554), service["txt"]["path"].as_str().expect("a path"));
-    let (received, film) = (Player::Ffmpeg.play(b, &url, Interleaved).end(SOON), Film::named("short.mp4"));
+    let (received, film) = (Player::Ffmpeg.play(b, &url, Interleaved).end(SOON * 2), Film::named("short.mp4"));
     let begins = film.locate_pictures("the player's pictures", &received.pictures);
     assert_eq!(begins + received.pictures.len(), film.video.len(), "to the film's end");
 
@@ -291,11 +288,10 @@ fn ask(host: &Host, from: IpAddr, to: IpAddr, count: u16) -> UdpSocket {
     socket
 }
 
-/// How many octets of UDP come back, datagram by datagram, while `limit` passes without one.
-fn answered(socket: &UdpSocket, limit: Duration) -> Vec<usize> {
-    let mut buffer = [0; 9000];
+/// How many octets of UDP come back in the first datagram, if one comes within `limit`.
+fn answered(socket: &UdpSocket, limit: Duration) -> Option<usize> {
     socket.set_read_timeout(Some(limit)).expect("a limit");
-    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).collect()
+    socket.recv(&mut [0; 9000]).ok()
 }
 
 #[test]
@@ -312,11 +308,12 @@ fn who_asks_from_another_port_is_answered_on_the_link_only_and_with_little() {
     server.ip(&format!("route add {} via {}\nroute add {} via {}\n", beyond[0], a.v4, beyond[1], a.v6));
     let groups = [IpAddr::from([224, 0, 0, 251]), IpAddr::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb))];
 
-    let answer = |from, group, count| answered(&ask(a, from, group, count), Duration::from_millis(100)).first().copied();
+    let answer = |from, group, count| answered(&ask(a, from, group, count), SOON).expect("an answer");
     for ((family, beyond), group) in [V4, V6].into_iter().zip(beyond).zip(groups) {
         let (here, there) = (a.address(family), server.address(family));
-        let one = wait_for("an answer", SOON, || answer(here, group, 1));
-        let two = answer(here, group, 2).expect("an answer");
+        // Until it listens there.
+        let one = wait_for("an answer", SOON, || answered(&ask(a, here, group, 1), Duration::from_millis(100)));
+        let two = answer(here, group, 2);
         println!("{family:?}: {} -> {one}, {} -> {two}", questions(1).len(), questions(2).len());
         assert!(one < 8 * questions(1).len() && two < 12 * questions(2).len(), "{one} {two}");
 
@@ -325,9 +322,9 @@ fn who_asks_from_another_port_is_answered_on_the_link_only_and_with_little() {
             in_vain.push(ask(a, from, there, count));
         }
         // Whatever is answered has been answered before this is.
-        answer(here, group, 1).expect("an answer");
-        let came: Vec<_> = in_vain.iter().map(|socket| answered(socket, Duration::from_millis(1)).iter().sum::<usize>()).collect();
-        assert_eq!(came, [0; 5], "{family:?}");
+        answer(here, group, 1);
+        let came: Vec<_> = in_vain.iter().map(|socket| answered(socket, Duration::from_millis(1))).collect();
+        assert_eq!(came, [None; 5], "{family:?}");
     }
 }
 

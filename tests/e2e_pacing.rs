@@ -82,7 +82,7 @@ fn a_large_picture_leaves_in_pieces_and_sound_stays_with_it() {
         told.rtptime
     };
     let ended = || viewer.tracks.iter().all(|track| track.recording.so_far().bye_at().is_some()).then_some(());
-    wait_for("the title to end", Duration::from_secs(20), ended);
+    wait_for("the title to end", Duration::from_secs(30), ended);
     viewer.tracks.iter().for_each(|track| drop(track.units()));
     let wire: Vec<Datagram> = capture.end(&scene.network.server).into_iter().filter(|datagram| datagram.source_port == RTP).collect();
 

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 const TITLE: &str = "short.mp4";
 const BEGIN: f64 = 6.0;
 /// How long a player may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A certificate of the server's addresses, its key, and a configuration that names both.
 struct Pair {
@@ -73,7 +73,7 @@ fn title(scene: &Scene, family: Family) -> String {
 /// Asks with curl.
 fn curl(host: &Host, arguments: &[&str], ca: Option<&Pair>) -> Output {
     let mut command = host.command("curl");
-    command.args(["-sS", "--max-time", "5", "-w", "\n%{http_code}"]).args(arguments);
+    command.args(["-sS", "--max-time", "10", "-w", "\n%{http_code}"]).args(arguments);
     if let Some(pair) = ca {
         command.arg("--cacert").arg(pair.certificate());
     }
@@ -112,13 +112,14 @@ fn ffmpeg_and_gstreamer_get_over_tls_what_is_in_the_file() {
 fn what_plays_is_taken_over_by_url_over_tls() {
     let pair = Pair::make();
     let Some(scene) = pair.serve("") else { return };
-    let a = Viewer::watch(&scene.network.a, &scene.url(V4, &format!("{TITLE}?t={BEGIN}")), Carriage::Udp);
+    // Far enough from its end that B, which may start late, still finds it playing.
+    let a = Viewer::watch(&scene.network.a, &scene.url(V4, &format!("{TITLE}?t=2")), Carriage::Udp);
     a.video().recording.wait_for("the first pictures", SOON, |arrived| (arrived.rtp.len() > 20).then_some(()));
     let url = over_tls(&scene.operator().takeover_url(&a.video().home, V4, "presentation"));
     let received = Player::Ffmpeg.play(&scene.network.b, &url, Carriage::Interleaved).end(PATIENCE);
     let film = Film::named(TITLE);
     let first = film.locate_pictures("B's pictures", &received.pictures);
-    assert!(first >= film.key_at_or_before(BEGIN), "B begins where A is, not at picture {first}");
+    assert!(first >= film.key_at_or_before(2.0), "B begins where A is, not at picture {first}");
     assert_eq!(first + received.pictures.len(), film.video.len(), "B's last picture");
     for track in &a.tracks {
         track.recording.wait_for(&format!("BYE to A's {}", track.media), SOON, Arrived::bye_at);
@@ -128,7 +129,7 @@ fn what_plays_is_taken_over_by_url_over_tls() {
 #[test]
 fn the_api_answers_over_tls_and_gives_first_keys_there_alone() {
     let pair = Pair::make();
-    let settings = "[http]\ntokens = [\"operator\"]\n[rtsp]\nrequest_timeout_s = 1\n";
+    let settings = "[http]\ntokens = [\"operator\"]\n[rtsp]\nrequest_timeout_s = 3\n";
     let Some(scene) = pair.serve(settings) else { return };
     let device = &scene.network.a;
     for version in [["--tlsv1.2", "--tls-max", "1.2"].as_slice(), &["--tlsv1.3"]] {
