@@ -42,7 +42,7 @@ impl<'a> Browser<'a> {
         command.arg(format!("--port={DRIVER}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver starts");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DRIVER));
-        wait_for("chromedriver", SOON, || host.run(|| TcpStream::connect(address)).ok());
+        wait_for("chromedriver", SOON * 3, || host.run(|| TcpStream::connect(address)).ok());
         let mut browser = Self { host, driver, session: String::new() };
         let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=412,900"];
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
@@ -88,7 +88,7 @@ impl<'a> Browser<'a> {
     /// Waits until a script returns something that is neither false, nor empty, nor nothing.
     #[track_caller]
     pub fn wait(&self, what: &str, script: &str) -> Value {
-        wait_for(what, SOON, || {
+        wait_for(what, SOON * 3, || {
             let value = self.run(script);
             (!matches!(&value, Value::Null | Value::Bool(false)) && value != "").then_some(value)
         })
@@ -109,7 +109,7 @@ impl<'a> Browser<'a> {
     /// Clicks on what a script returns. Where the page has put another one in its place meanwhile, on that.
     #[track_caller]
     pub fn click_on(&self, what: &str, script: &str) {
-        wait_for(what, SOON, || {
+        wait_for(what, SOON * 3, || {
             let element = self.run(script)[ELEMENT].as_str()?.to_owned();
             let target = format!("/session/{}/element/{element}/click", self.session);
             let answer = http::ask(self.host, (Ipv4Addr::LOCALHOST, DRIVER).into(), "POST", &target, &[], Some(&json!({})));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::SOON;
 use crate::support::namespaces::Host;
 
 /// A response.
@@ -31,8 +32,9 @@ impl Answer {
 
 /// Asks from `host`.
 pub fn ask(host: &Host, to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
-    let mut stream = host.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(5))).expect("the HTTP listener takes connections");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout above zero");
+    let mut stream = host.run(|| TcpStream::connect_timeout(&to, SOON)).expect("the HTTP listener takes connections");
+    // A browser may take long to start.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout above zero");
     let body = body.map(Value::to_string).unwrap_or_default();
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     if !body.is_empty() {
