@@ -149,7 +149,8 @@ impl<'h> Vlc<'h> {
     #[track_caller]
     pub fn assert_pause(&self, answer: &Response, first: &Packet) {
         let pause = first.at.saturating_duration_since(answer.at);
-        assert!(pause.is_zero() || pause >= Duration::from_millis(15), "the first packet comes {pause:?} after the response");
+        let is_told_apart = first.at != answer.at;
+        assert!(!is_told_apart || pause >= Duration::from_millis(15), "the first packet comes {pause:?} after the response");
     }
 
     /// PAUSE of everything.
