@@ -25,7 +25,7 @@ pub(super) const CAMERA_HTTP: u16 = 7080;
 pub(super) const CAMERA: [&str; 8] =
     ["--rtsp", "127.0.0.1:7554", "--http", "127.0.0.1:7080", "--rtp-port", "7000", "--mobility", "127.0.0.1:7436"];
 /// The film is played so often at most.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 20;
 
 /// A server with two cameras, which are the same film, over TCP and over UDP.
 struct Cameras {
@@ -231,7 +231,8 @@ fn a_camera_that_dies_and_is_back_is_watched_on() {
     assert!(cameras.title("front")["problem"].is_string());
     let mut camera = Server::start(&cameras.scene.network.server, &films, &CAMERA);
     let before = a.video().packets().len();
-    wait_for("the title to be back", SOON, || (cameras.title("front")["online"] == json!(true)).then_some(()));
+    // The later it is there, the longer the pause that is under way.
+    wait_for("the title to be back", SOON * 3, || (cameras.title("front")["online"] == json!(true)).then_some(()));
     a.video().recording.wait_for("media of the camera that is back", SOON, |arrived| (arrived.rtp.len() > before + 100).then_some(()));
     for track in &a.tracks {
         assert!(track.recording.so_far().bye_at().is_none(), "{}: nobody was told that it has ended", track.media);

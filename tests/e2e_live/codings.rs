@@ -198,7 +198,8 @@ fn what_is_not_taken_in_is_refused_or_named() {
     let Some(studio) = studio() else { return };
     let publish = |coded: &str, path: &str| {
         let mut command = studio.scene.network.b.command("ffmpeg");
-        command.args(["-nostdin", "-loglevel", "error", "-re"]).args(SOURCES.split(' ')).args(["-t", SECONDS]).args(coded.split(' '));
+        // It is killed before its end.
+        command.args(["-nostdin", "-loglevel", "error", "-re"]).args(SOURCES.split(' ')).args(["-t", "60"]).args(coded.split(' '));
         command.args(["-f", "rtsp", "-rtsp_transport", "tcp", &studio.target(V4, "anna:s3cret@", path)]);
         Publisher(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
     };
