@@ -6,8 +6,8 @@
 
 mod rtsp_server;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowsteer::rtsp::service::RtspSettings;
@@ -30,6 +30,12 @@ fn counted(name: &str) -> u64 {
 
 fn refused_by(limit: &str) -> u64 {
     counted(&format!("flowsteer_rtsp_refused_total{{limit=\"{limit}\"}}"))
+}
+
+/// Who counts places or sessions that were refused waits for others who do: the counters are the process's.
+fn alone_with_places() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a counter to pass what it was.
@@ -121,6 +127,7 @@ fn connections_in_all() {
 
 #[test]
 fn connections_of_one_address() {
+    let _alone = alone_with_places();
     let server = serve(|settings| settings.connections_per_address = 1);
     let mut witness = Witness::start(&server);
     let before = refused_by("connections_per_address");
@@ -158,6 +165,7 @@ fn alone<const N: usize>(addresses: [&'static str; N], work: impl FnOnce() + Sen
 
 #[test]
 fn connections_of_one_network() {
+    let _alone = alone_with_places();
     prometheus();
     alone(["2001:db8:1::1", "2001:db8:1::2", "2001:db8:1:0:ffff::3", "2001:db8:2::1"], || {
         let interface = "2001:db8:1::1".parse().expect("an address");
@@ -185,7 +193,8 @@ fn keys_that_are_refused() {
     let checked = statuses.iter().filter(|status| **status == 401).count();
     assert!((20..=most).contains(&checked) && statuses.iter().all(|status| matches!(status, 401 | 503)), "{checked}: {statuses:?}");
     assert_eq!(refused_by("refused_keys") - before, (statuses.len() - checked) as u64);
-    assert!(describe(&mut guess, "wrong").phrase.contains("too many wrong keys"));
+    // One is let in again every 50 ms.
+    assert!((0..100).any(|_| describe(&mut guess, "wrong").phrase.contains("too many wrong keys")));
     // Another address, and a request that shows no key, are not concerned.
     let mut other = Player::connect_from(&server, "127.0.0.3".parse().expect("an address"));
     describe(&mut other, &key).ok();
@@ -202,6 +211,7 @@ fn keys_that_are_refused() {
 
 #[test]
 fn sessions_of_one_connection() {
+    let _alone = alone_with_places();
     let server = serve(|settings| settings.sessions_per_connection = 2);
     let mut witness = Witness::start(&server);
     let name = "flowsteer_rtsp_requests_total{method=\"SETUP\",status=\"503\"}";
@@ -286,11 +296,11 @@ fn the_time_of_a_request_that_does_not_end() {
     let mut slow = Player::connect(&server);
     let start = Instant::now();
     for octet in b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n" {
+        slow.send(&[*octet]);
+        std::thread::sleep(Duration::from_millis(20));
         if start.elapsed() > Duration::from_millis(250) {
             break;
         }
-        slow.send(&[*octet]);
-        std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(slow.reply().status, 408);
     assert!(start.elapsed() < Duration::from_millis(300) + SOON / 4, "{:?}", start.elapsed());
@@ -309,7 +319,7 @@ const REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 9];
 
 #[test]
 fn reports_of_one_receiver() {
-    let server = serve(|settings| settings.session_timeout = Duration::from_millis(900));
+    let server = serve(|settings| settings.session_timeout = Duration::from_millis(2500));
     let mut witness = Witness::start(&server);
     let mut player = play(Player::connect(&server), &server.url("short.mp4"));
     player.packet(0);
@@ -322,7 +332,7 @@ fn reports_of_one_receiver() {
     let start = Instant::now();
     // Media are taken off the connection by nobody but this test: reports alone keep the session.
     player.ask("PAUSE", &server.url("short.mp4/"), &[]).ok();
-    while start.elapsed() < Duration::from_millis(2500) {
+    while start.elapsed() < Duration::from_millis(4000) {
         player.send(&frame(1, &REPORT).repeat(200));
         witness.goes_on();
     }
@@ -334,6 +344,7 @@ fn reports_of_one_receiver() {
 
 #[test]
 fn commands_that_wait() {
+    let _alone = alone_with_places();
     let server = serve(|_| {});
     let url = server.url("countdown.mp4");
     let mut player = Player::connect(&server);
