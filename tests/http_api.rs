@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use flowsteer::access::{Access, AccessList, AccessRule, Hashing, PasswordHash, Role, SessionTimes, User};
@@ -278,6 +278,13 @@ impl Server {
         self.ask("GET", target, &[], None)
     }
 
+    /// All numbers. How many of what there are is the process's, and of the server that was asked last.
+    fn metrics(&self) -> String {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        self.get("/metrics").body
+    }
+
     fn post(&self, target: &str, body: &Value) -> Answer {
         self.ask("POST", target, &[], Some(body))
     }
@@ -364,7 +371,7 @@ fn a_title_that_is_not_indexed_yet_says_so_and_can_be_started() {
     let title = shown(&server.get("/api/v1/titles").json(200));
     assert_eq!((&title["indexing"], &title["tracks"], &title["durationSeconds"]), (&json!(true), &json!([]), &json!(0.0)));
     assert_eq!(title["sizeBytes"], std::fs::metadata("media/short.mp4").expect("it is there").len());
-    let metrics = server.get("/metrics").body;
+    let metrics = server.metrics();
     assert!(metrics.contains("flowsteer_titles 3") && metrics.contains("flowsteer_library_indexed 2"), "{metrics}");
     let entry = server.library.entry(&TitlePath::new("new.mp4").expect("a path")).expect("there");
     assert!(server.runtime.block_on(server.library.open_title(&entry)).is_ok(), "who wants it now gets it");
@@ -553,7 +560,7 @@ fn a_refresh_does_not_take_back_what_is_leaving_and_a_move_does() {
     assert_eq!((state(&shown, 1), state(&shown, 2)), ("leaving".into(), "current".into()), "the old device's refresh");
     let lifetimes: Vec<_> =
         shown["flow"]["branches"].as_array().expect("branches").iter().map(|branch| branch["lifetimeSeconds"].clone()).collect();
-    assert!(lifetimes.contains(&json!(59)) || lifetimes.contains(&json!(60)), "{lifetimes:?}");
+    assert!(lifetimes.iter().any(|lifetime| lifetime.as_u64().is_some_and(|seconds| (50..=60).contains(&seconds))), "{lifetimes:?}");
     let shown = bind(1, &json!({"careOf": "127.0.0.1:5000", "mode": "move"}));
     assert_eq!((state(&shown, 1), state(&shown, 2)), ("current".into(), "leaving".into()));
 }
@@ -648,7 +655,15 @@ fn devices_are_those_that_have_a_name_and_those_that_were_seen() {
         assert_eq!(Vec::from_iter(server.devices.take_changed()), [PRESENTATION]);
         let snapshot = server.runtime.block_on(server.stage.snapshot(PRESENTATION)).expect("it plays");
         server.devices.note(&snapshot, at);
-        server.get("/api/v1/devices").json(200)
+        let mut shown = server.get("/api/v1/devices").json(200);
+        // How slow this test is, is not what is looked at.
+        for device in shown.as_array_mut().expect("a list") {
+            if let Some(ago) = device["seenSecondsAgo"].as_u64() {
+                assert!(ago <= now().mono.since(at).as_secs(), "{device:#}");
+                device["seenSecondsAgo"] = json!(0);
+            }
+        }
+        shown
     };
     let bind = |home: usize, id: u16, port: u16| {
         let body = json!({"careOf": format!("127.0.0.1:{port}"), "mode": "move", "transitionMs": 15000});
@@ -1159,7 +1174,7 @@ fn numbers_are_for_operators_and_carry_the_names_people_rely_on() {
         media: None,
     };
     let dropped = server.steering.gate(homes[0]).expect("reserved").pass(&facts, 3, now()).expect_err("nobody is bound");
-    let text = server.get("/metrics").body;
+    let text = server.metrics();
     for line in ["flowsteer_sessions 1", "flowsteer_titles 2", "flowsteer_branches 0"] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
