@@ -140,15 +140,19 @@ fn at_a_speed_the_same_packets_come_sooner_or_later() {
     let mut usual = Viewer::open(&stage.scene.network.a, &url, Udp);
     let mut fast = Viewer::open(other_host, &url, Udp);
     let mut slow = Viewer::open(other_host, &stage.url(Udp, "?t=3"), Udp);
+    let usual_asked = Instant::now();
     assert_eq!(usual.play().header("Speed"), None);
     assert_eq!(play_at(&mut slow, "0.1"), "0.25");
+    let fast_asked = Instant::now();
     assert_eq!(play_at(&mut fast, "4"), "4.0");
     let ends: Vec<Instant> = fast.tracks.iter().chain(&usual.tracks).map(wait_for_bye).collect();
     assert!(ends[..2].iter().max() < ends[2..].iter().min(), "what is sent four times as fast and was begun later ends first");
     for (one, other) in fast.tracks.iter().zip(&usual.tracks) {
         assert_eq!(packets(one), packets(other), "{}", one.media);
-        let took = |track: &Watched| track.packets().last().expect("packets").at.duration_since(track.packets()[0].at).as_secs_f64();
-        assert!(took(one) > 0.9 && took(other) > 3.8, "{}: paced: {} {}", one.media, took(one), took(other));
+        // Where the first packet is late, the last one is not sooner for that.
+        let took = |track: &Watched, asked: Instant| track.packets().last().expect("packets").at.duration_since(asked).as_secs_f64();
+        let (fast, usual) = (took(one, fast_asked), took(other, usual_asked));
+        assert!(fast > 0.9 && usual > 3.8, "{}: paced: {fast} {usual}", one.media);
     }
     // The last two seconds, from a key picture on, take eight.
     let pictures = slow.video().units();
@@ -180,17 +184,18 @@ fn players_get_all_of_a_title_at_a_speed() {
 fn a_device_takes_over_what_plays_at_a_speed() {
     let Some(stage) = set() else { return };
     let mut a = Viewer::open(&stage.scene.network.a, &stage.url(Udp, ""), Udp);
-    play_at(&mut a, "2");
-    a.video().recording.wait_for("a second of pictures", SLACK, |arrived| {
+    // Half as fast: who comes late comes before the end.
+    play_at(&mut a, "0.5");
+    a.video().recording.wait_for("half a second of pictures", SLACK, |arrived| {
         arrived
             .rtp
             .last()
-            .is_some_and(|last| last.timestamp().wrapping_sub(arrived.rtp[0].timestamp()).cast_signed() > 90_000)
+            .is_some_and(|last| last.timestamp().wrapping_sub(arrived.rtp[0].timestamp()).cast_signed() > 45_000)
             .then_some(())
     });
     let url = stage.scene.operator().takeover_url(&a.video().home, V6, "presentation");
     let mut b = Viewer::open(&stage.scene.network.b, &url, Udp);
-    assert_eq!(b.play().header("Speed"), Some("2.0"), "it stays what it is");
+    assert_eq!(b.play().header("Speed"), Some("0.5"), "it stays what it is");
     for track in a.tracks.iter().chain(&b.tracks) {
         wait_for_bye(track);
     }

@@ -20,7 +20,7 @@ use crate::video::{AV1, Coding, JPEG, MPEG1, MPEG2, MPEG4, VP8, VP9, film};
 /// where all these players are slow to start together.
 const COMES: Duration = Duration::from_millis(1200);
 const TRANSITION_MS: &str = "1200";
-const SECONDS: usize = 6;
+const SECONDS: usize = 8;
 
 const H264: Coding = Coding {
     title: "h264.mp4",
@@ -122,7 +122,7 @@ fn library() -> Option<(tempfile::TempDir, Vec<Case>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let (films, sounds) = std::thread::scope(|scope| {
         let sounds = scope.spawn(|| {
-            let fast = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25", "-t", "24", "-c:v", "libx264", "-preset", "ultrafast", "-g", "10"];
+            let fast = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25", "-t", "32", "-c:v", "libx264", "-preset", "ultrafast", "-g", "10"];
             ffmpeg(&fast, &folder.path().join("back.mp4"));
             SOUNDS.map(|sounds| make_sounds(folder.path(), sounds))
         });

@@ -20,7 +20,7 @@ const SLACK: Duration = Duration::from_secs(10);
 
 fn make_film(path: &Path, rate: &str, coding: &[&str]) {
     let picture = format!("testsrc2=s=320x180:r={rate},noise=alls=10:allf=t");
-    let inputs = ["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", "sine=f=440:r=44100", "-t", "6"];
+    let inputs = ["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", "sine=f=440:r=44100", "-t", "8"];
     let made = Command::new("ffmpeg").args(inputs).args(coding).args(["-c:a", "aac", "-b:a", "64k"]).arg(path).status();
     assert!(made.expect("ffmpeg starts").success());
 }
@@ -42,7 +42,7 @@ fn set(name: &str) -> Option<Stage> {
         let x265 = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", groups, "-b:v", "500k", "-pix_fmt", "yuv420p"];
         make_film(&folder.path().join(H265), "25", &x265);
         let films = [of(H264), of(H265)];
-        assert_eq!(films.each_ref().map(|film| film.video.len()), [144, 150]);
+        assert_eq!(films.each_ref().map(|film| film.video.len()), [192, 200]);
         (folder, films)
     });
     let film = films.iter().find(|film| film.name == name)?;

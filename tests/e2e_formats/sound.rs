@@ -20,6 +20,8 @@ const POSITION: u32 = 2;
 fn ffmpeg(scene: &Scene, url: &str, carriage: Carriage, _sound: &Sound, out: &Path) -> Command {
     let mut command = scene.network.a.command("ffmpeg");
     command.args(["-nostdin", "-loglevel", "warning", "-y", "-rtsp_transport", if carriage == Udp { "udp" } else { "tcp" }]);
+    // Where it is kept from reading for a while, nothing is lost.
+    command.args(["-buffer_size", "8388608", "-reorder_queue_size", "1000"]);
     command.args(["-i", url, "-map", "0:a", "-c", "copy", "-f", "data"]).arg(out);
     command
 }
