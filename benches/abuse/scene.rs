@@ -200,6 +200,7 @@ pub struct Seen {
     pub packets: usize,
     pub lost: u64,
     /// By how much packets came later than their timestamps say, against the earliest of the whole session; in milliseconds.
+    pub p50: f64,
     pub p95: f64,
     pub p99: f64,
     pub most: f64,
@@ -295,7 +296,7 @@ impl Watched {
         let at = |share: f64| {
             late.get(((late.len() as f64 * share) as usize).min(late.len().saturating_sub(1))).copied().unwrap_or(f64::INFINITY)
         };
-        Seen { packets: late.len(), lost, p95: at(0.95), p99: at(0.99), most: at(1.0), silence }
+        Seen { packets: late.len(), lost, p50: at(0.5), p95: at(0.95), p99: at(0.99), most: at(1.0), silence }
     }
 }
 
