@@ -120,15 +120,16 @@ fn a_camera_whose_password_is_another_one_is_no_title_and_says_why() {
 fn a_camera_that_is_always_pulled_is_so_with_nobody_there_and_again_after_its_death() {
     let Some((scene, responder, _folder)) = set("stream", "always = true") else { return };
     let played = |count: usize| {
-        wait_for(&format!("PLAY number {count}"), SOON, || (responder.asked("PLAY").len() >= count).then_some(()));
+        wait_for(&format!("PLAY number {count}"), SOON * 2, || (responder.asked("PLAY").len() >= count).then_some(()));
         wait_for("the title to be online", SOON, || (shown(&scene)["online"] == json!(true)).then_some(()));
     };
     played(1);
     let died = Instant::now();
     responder.die();
-    // Away it is for a second only: one answer shows both.
+    // One answer shows both.
     let away = wait_for("the title to be away", SOON, || Some(shown(&scene)).filter(|title| title["online"] == json!(false)));
     assert!(away["problem"].is_string(), "{away:#}");
+    responder.come_back();
     played(2);
     let asked = responder.asked("PLAY");
     assert!(asked[1].at - died >= Duration::from_secs(1), "not at once");

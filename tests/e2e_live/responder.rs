@@ -56,6 +56,7 @@ pub struct Asked {
 pub struct Responder {
     asked: Arc<Mutex<Vec<Asked>>>,
     dying: Arc<AtomicBool>,
+    dead: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
 
@@ -64,14 +65,18 @@ impl Responder {
     pub fn start(host: &Host) -> Self {
         let listener = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))).expect("a port that nobody else has");
         listener.set_nonblocking(true).expect("a socket has the option");
-        let responder = Self { asked: Arc::default(), dying: Arc::default(), ended: Arc::default() };
+        let responder = Self { asked: Arc::default(), dying: Arc::default(), dead: Arc::default(), ended: Arc::default() };
         let (asked, dying, ended) = (Arc::clone(&responder.asked), Arc::clone(&responder.dying), Arc::clone(&responder.ended));
+        let dead = Arc::clone(&responder.dead);
         thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
                 let Ok((stream, _)) = listener.accept() else {
                     thread::sleep(Duration::from_millis(5));
                     continue;
                 };
+                if dead.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let (asked, dying, ended) = (Arc::clone(&asked), Arc::clone(&dying), Arc::clone(&ended));
                 thread::spawn(move || {
                     let _ = converse(stream, &asked, &|| dying.load(Ordering::Relaxed) || ended.load(Ordering::Relaxed));
@@ -92,9 +97,15 @@ impl Responder {
         self.asked.lock().expect("pushing does not panic").clone()
     }
 
-    /// Whoever is played to is cut off.
+    /// Whoever is played to is cut off, and nobody else is answered until it is back.
     pub fn die(&self) {
+        self.dead.store(true, Ordering::Relaxed);
         self.dying.store(true, Ordering::Relaxed);
+    }
+
+    /// It answers again.
+    pub fn come_back(&self) {
+        self.dead.store(false, Ordering::Relaxed);
     }
 }
 
