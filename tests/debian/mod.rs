@@ -12,7 +12,7 @@ use crate::support::namespaces::Host;
 use crate::support::{skip, wait_for};
 
 /// How soon a machine has booted, of which there are several at a time.
-const BOOTED: Duration = Duration::from_secs(60);
+const BOOTED: Duration = Duration::from_secs(120);
 
 /// A file of the sources.
 pub fn source(path: &str) -> PathBuf {
@@ -60,7 +60,7 @@ impl<'h> Machine<'h> {
     /// Boots one; `None` (having said so) where there is no such Debian and none can be made.
     ///
     /// # Panics
-    /// Where it does not boot within a minute.
+    /// Where it does not boot within two minutes.
     pub fn boot(host: &'h Host) -> Option<Self> {
         if !is_there() {
             return None;

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -383,6 +384,24 @@ fn without_credentials(mut url: Url) -> (Url, Option<Credentials>) {
     (url, credentials)
 }
 
+/// From now on the UDP sockets of this process hold seconds of a film, where a thread is kept from reading: retina opens its own, and cannot
+/// be told of it.
+fn widen_sockets() {
+    let descriptors = fs::read_dir("/proc/self/fd").expect("a process sees its own");
+    for descriptor in descriptors.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        let (mut kind, room): (libc::c_int, libc::c_int) = (0, 8 << 20);
+        let mut length = mem::size_of_val(&kind) as libc::socklen_t;
+        // SAFETY: the pointers are to integers that live during the calls, and the lengths are theirs. A descriptor that is closed meanwhile, or
+        // is no socket's, is an error that changes nothing.
+        unsafe {
+            let found = libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length);
+            if found == 0 && kind == libc::SOCK_DGRAM {
+                libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const room).cast(), length);
+            }
+        }
+    }
+}
+
 async fn retina(url: Url, carriage: Carriage, enough: impl Fn(&Received) -> bool) -> Received {
     let (url, credentials) = without_credentials(url);
     let options = SessionOptions::default().user_agent("flowsteer-test (retina)".to_owned()).creds(credentials);
@@ -398,6 +417,7 @@ async fn retina(url: Url, carriage: Carriage, enough: impl Fn(&Received) -> bool
             .frame_format(FrameFormat { aac_framing: FrameFormat::MP4.aac_framing, ..FrameFormat::SIMPLE });
         session.setup(track, options).await.expect("retina sets a track up");
     }
+    widen_sockets();
     let options = PlayOptions::default();
     let mut demuxed = session.play(options).await.expect("retina plays").demuxed().expect("retina knows the formats");
     let (mut received, mut byes) = (Received::default(), 0);
