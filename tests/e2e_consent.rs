@@ -64,7 +64,7 @@ fn token(url: &str) -> &str {
 /// The only open question.
 #[track_caller]
 fn question(scene: &Scene) -> Value {
-    wait_for("one open question", SOON, || match &scene.operator().get("/api/v1/consents").json().as_array()?[..] {
+    wait_for("one open question", SOON * 2, || match &scene.operator().get("/api/v1/consents").json().as_array()?[..] {
         [question] => Some(question.clone()),
         _ => None,
     })

@@ -159,7 +159,7 @@ impl Seeker {
             }
         });
         let seeker = Self { child, lines };
-        assert_eq!(seeker.next(SOON), json!("listening"));
+        assert_eq!(seeker.next(SOON * 2), json!("listening"));
         seeker
     }
 
