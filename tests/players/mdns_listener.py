@@ -20,11 +20,11 @@ def tell(value):
 class Listener(ServiceListener):
     def add_service(self, zeroconf, kind, name):
         info = ServiceInfo(kind, name)
-        if not info.request(zeroconf, 3000):
+        if not info.request(zeroconf, 5000):
             tell({"event": "unresolved", "type": kind, "name": name})
             return
         # An answer has the addresses of one family, or of both.
-        until = time.monotonic() + 1
+        until = time.monotonic() + 4
         while time.monotonic() < until and not (info.ip_addresses_by_version(IPVersion.V4Only) and info.ip_addresses_by_version(IPVersion.V6Only)):
             time.sleep(0.02)
             info.load_from_cache(zeroconf)
