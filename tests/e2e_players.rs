@@ -13,7 +13,7 @@ use serde_json::json;
 use support::elementary::Digest;
 use support::film::{Film, locate};
 use support::namespaces::Family;
-use support::players::{Player, RECORDED_LATE, Received, play_with_retina};
+use support::players::{LOST_TO_BYE, Player, RECORDED_LATE, Received, play_with_retina};
 use support::scene::Scene;
 use support::viewer::Carriage;
 
@@ -116,8 +116,7 @@ fn mpv_shows_the_whole_title_and_ends_with_it(carriage: Carriage, family: Family
     assert!(first <= RECORDED_LATE, "the record begins with picture {first}");
     assert_eq!(first + received.pictures.len(), film.video.len(), "pictures up to the end");
     assert_eq!(film.locate_frames("sound", &received.frames), 0);
-    // libavformat reads a BYE before a packet that waits beside it: mpv, busy with showing pictures, may lose the last frame so.
-    assert!(received.frames.len() + 1 >= film.audio.len(), "of {} audio frames {}", film.audio.len(), received.frames.len());
+    assert!(received.frames.len() + LOST_TO_BYE >= film.audio.len(), "of {} audio frames {}", film.audio.len(), received.frames.len());
 }
 
 #[track_caller]

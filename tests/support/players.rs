@@ -75,6 +75,10 @@ const RECORDER_SETTLES: usize = 6;
 /// At most so many pictures are missing at the beginning of what is had of mpv.
 pub const RECORDED_LATE: usize = 10;
 
+/// libavformat reads a BYE before the packets that wait beside it: mpv, busy with showing pictures, may lose so many of the last audio
+/// frames, of the half second between them and their BYE.
+pub const LOST_TO_BYE: usize = 24;
+
 /// How a player keeps what it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeps {
