@@ -136,8 +136,8 @@ fn a_take_over_goes_on_at_tables() {
     let Some(stage) = set() else { return };
     let a = Viewer::watch(&stage.scene.network.a, &stage.whole(Udp), Udp);
     assert_eq!((a.tracks.len(), a.video().payload_type, a.video().clock_rate), (1, 33, 90_000));
-    let enough = |arrived: &Arrived| (arrived.rtp.len() >= 40).then_some(());
-    a.video().recording.wait_for("40 packets", SOON, enough);
+    let enough = |arrived: &Arrived| (arrived.rtp.len() >= 20).then_some(());
+    a.video().recording.wait_for("20 packets", SOON, enough);
     let url = stage.scene.operator().takeover_url(&a.video().home, V6, "presentation");
     let b = Viewer::watch(&stage.scene.network.b, &url, Interleaved);
     b.video().recording.wait_for("BYE", SOON * 2, Arrived::bye_at);

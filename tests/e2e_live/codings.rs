@@ -18,7 +18,7 @@ const KEPT: usize = 1500;
 /// Pictures, and noise of which no part is like another …
 const SOURCES: &str = "-f lavfi -i testsrc2=s=160x90:r=25 -f lavfi -i anoisesrc=r=48000:a=0.3:seed=7";
 /// … for so long: players that start together with all others have time to begin.
-const SECONDS: &str = "8";
+const SECONDS: &str = "12";
 
 /// What is published under a name.
 struct Coding {
