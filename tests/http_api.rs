@@ -597,14 +597,15 @@ fn pictures_that_nobody_takes_are_bounded_in_number_and_who_finds_no_place_is_to
     refused.refused(503, "busy");
     assert!(refused.head.lines().any(|line| line == "retry-after: 1"), "{refused:#?}");
     drop(slow);
-    let shown = server.get("/titles/large.flac.picture");
-    assert_eq!(shown.status, 200, "there is a place now");
+    // The server sees that they have gone, and may look for a place before.
+    let shown = (0..10).map(|_| server.get("/titles/large.flac.picture")).find(|shown| shown.status == 200);
+    let shown = shown.expect("there is a place now");
     assert!(shown.body == String::from_utf8_lossy(&picture), "{} octets", shown.body.len());
 }
 
 #[test]
 fn who_takes_a_picture_octet_by_octet_is_cut_off() {
-    let server = Server::start_with(&[], |settings| settings.limits.picture_time = Duration::from_millis(700));
+    let server = Server::start_with(&[], |settings| settings.limits.picture_time = Duration::from_millis(400));
     let (slow, picture) = ask_slowly(&server);
     let shown = server.get("/titles/large.flac.picture");
     assert_eq!(shown.status, 200, "the places are free before who waits for one is told that there is none");
