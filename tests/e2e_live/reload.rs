@@ -21,7 +21,9 @@ fn configure(folder: &Path, cameras: &[(&str, &str)], users: &[(&str, &str)]) {
     let camera = |(name, shows): &(&str, &str)| format!("[[camera]]\nname = \"{name}\"\nurl = \"rtsp://127.0.0.1:7554/{shows}?loop\"\n");
     let user = |(path, user): &(&str, &str)| format!("[[publish]]\npath = \"{path}\"\nusername = \"{user}\"\npassword = \"s3cret\"\n");
     let text: String = cameras.iter().map(camera).chain(users.iter().map(user)).collect();
-    fs::write(folder.join(SETTINGS), text).expect("a configuration is written");
+    // It is read when it has changed, too: never half of it.
+    let next = folder.join("next");
+    fs::write(&next, text).and_then(|()| fs::rename(&next, folder.join(SETTINGS))).expect("a configuration is written");
 }
 
 #[track_caller]
