@@ -9,7 +9,7 @@ use crate::support::SOON;
 use crate::support::film::Film;
 use crate::support::namespaces::Family::{V4, V6};
 use crate::support::namespaces::Host;
-use crate::support::players::{Player, play_with_retina};
+use crate::support::players::{Player, play_with_retina, script};
 use crate::support::recording::{Arrived, Packet};
 use crate::support::rtsp::Connection;
 use crate::support::scene::Scene;
@@ -75,11 +75,8 @@ fn pid(packet: &[u8]) -> u16 {
 /// What GStreamer's depayloader gives out.
 fn gstreamer(host: &Host, url: &str, protocol: &str) -> Vec<Vec<u8>> {
     let out = tempfile::NamedTempFile::new().expect("a temporary file");
-    let mut command = host.command("gst-launch-1.0");
-    command.args(["-q", "rtspsrc", &format!("location={url}"), &format!("protocols={protocol}"), "latency=200", "!", "rtpmp2tdepay", "!"]);
-    command.args(["filesink", &format!("location={}", out.path().display())]).stdout(Stdio::null());
-    // It was seen to end badly behind its last packet: what it wrote is compared, whole.
-    let _ = command.status().expect("gst-launch-1.0 starts");
+    let status = script(host, "gstreamer_sound.py").args([url, protocol, "rtpmp2tdepay"]).arg(out.path()).status();
+    assert!(status.expect("Python starts").success(), "GStreamer");
     std::fs::read(out.path()).expect("it wrote").chunks(LEN).map(<[u8]>::to_vec).collect()
 }
 

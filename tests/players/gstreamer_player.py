@@ -16,8 +16,8 @@ from gi.repository import Gio, Gst  # noqa: E402
 
 from tape import Tape, tell, wait_to_be_told  # noqa: E402
 
-# No sink synchronises to the clock, and the jitter buffer gives up nothing. What arrives is taken in front of the sinks, since a sink
-# shows nothing beyond the end of PLAY's Range, counted from the first packet's arrival: up to 100 ms at the end of a title.
+# No sink synchronises to the clock, and the jitter buffer gives up nothing. What arrives is taken in front of the sinks and kept from them, since
+# a sink wants nothing beyond the end of PLAY's Range, counted from the first packet's arrival, and says so.
 SOURCE = "rtspsrc name=source latency={latency} drop-on-latency=false do-retransmission=true udp-buffer-size=8388608"
 PICTURES = """
 source. ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! application/x-rtp,media=video ! rtp{coding}depay
@@ -36,6 +36,32 @@ def chains_of(url):
     return {"a": SOUND} if ".m4a" in url else {"v": pictures, "a": SOUND}
 
 
+def end_by_bye(source):
+    """Keeps rtspsrc from guessing when a title ends.
+
+    Its jitter buffer puts that where PLAY's Range would end if all came as fast as its first packets, and drops what comes later: on a busy machine,
+    where these are read at once, much of the title.
+    """
+
+    def forget_the_range(pad, info):
+        event = info.get_event()
+        if event.type != Gst.EventType.CAPS:
+            return Gst.PadProbeReturn.OK
+        caps = event.parse_caps().copy()
+        structure = caps.get_structure(0)
+        if not structure.has_field("npt-stop"):
+            return Gst.PadProbeReturn.OK
+        structure.remove_field("npt-stop")
+        caps = Gst.Caps.from_string(structure.to_string())
+        pad.send_event(Gst.Event.new_caps(caps))
+        return Gst.PadProbeReturn.DROP
+
+    def on_jitter_buffer(_manager, buffer, _session, _ssrc):
+        buffer.get_static_pad("sink").add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, forget_the_range)
+
+    source.connect("new-manager", lambda _source, manager: manager.connect("new-jitterbuffer", on_jitter_buffer))
+
+
 class Player:
     """Plays a URL; `chains` says what follows the source for each kind, up to a sink of that kind's name."""
 
@@ -48,6 +74,7 @@ class Player:
         source = self.pipeline.get_by_name("source")
         source.set_property("location", url)
         source.set_property("protocols", transport)
+        end_by_bye(source)
         for kind in chains:
             pad = self.pipeline.get_by_name(kind).get_static_pad("sink")
             pad.add_probe(Gst.PadProbeType.BUFFER, self.on_buffer, kind)
@@ -61,7 +88,7 @@ class Player:
             self.received.append((kind, buffer.extract_dup(0, buffer.get_size())))
             self.pictures += kind == "v"
             self.changed.notify_all()
-        return Gst.PadProbeReturn.OK
+        return Gst.PadProbeReturn.DROP
 
     def on_flush(self, _pad, info, kind):
         if info.get_event().type == Gst.EventType.FLUSH_STOP:

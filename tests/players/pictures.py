@@ -29,6 +29,8 @@ def gstreamer(url, transport, depayloader, decoder):
     gi.require_version("Gst", "1.0")
     from gi.repository import Gst
 
+    from gstreamer_player import end_by_bye
+
     Gst.init(None)
     pipeline = Gst.parse_launch(
         "rtspsrc name=source latency=500 drop-on-latency=false udp-buffer-size=8388608"
@@ -38,6 +40,7 @@ def gstreamer(url, transport, depayloader, decoder):
     source = pipeline.get_by_name("source")
     source.set_property("location", url)
     source.set_property("protocols", transport)
+    end_by_bye(source)
 
     def on_buffer(pad, info):
         # Rows and planes may be padded.
@@ -59,7 +62,8 @@ def gstreamer(url, transport, depayloader, decoder):
                 at = offsets[plane] + row * strides[plane]
                 digest.update(octets[at : at + width])
         print(digest.hexdigest(), flush=True)
-        return Gst.PadProbeReturn.OK
+        # A sink wants nothing beyond the end of PLAY's Range, and says so.
+        return Gst.PadProbeReturn.DROP
 
     gi.require_version("GstVideo", "1.0")
     pipeline.get_by_name("sink").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, on_buffer)
