@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::support::namespaces::Family::{V4, V6};
@@ -35,7 +36,11 @@ fn gstreamer(scene: &Scene, url: &str, carriage: Carriage, sound: &Sound, out: &
 type Player = fn(&Scene, &str, Carriage, &Sound, &Path) -> Command;
 
 /// Plays all of them at once to a player of that kind; gives what each got.
+///
+/// Over each transport one test at a time: where a hundred players start together, GStreamer hears of a title's end before it has read all.
 fn play(player: Player, carriage: Carriage, query: &str) -> Option<Vec<Vec<u8>>> {
+    static ALONE: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
+    let _alone = ALONE[usize::from(carriage == Udp)].lock().unwrap_or_else(PoisonError::into_inner);
     let scene = Scene::set_with(folder(), &[])?;
     let out = tempfile::tempdir().expect("a folder");
     let start = |sound: &Sound| {
