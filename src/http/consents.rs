@@ -97,7 +97,9 @@ impl Api {
         };
         let spi = match who {
             Requester::TokenHolder(grants) => grants.iter().find(|grant| grant.home == update.home).map_or(Spi(0), |grant| grant.spi),
-            _ => Spi(0),
+            // By whatever way the home key is shown, it is the same one.
+            Requester::KeyHolder(_) => self.steering.home_view(update.home, now).map_or(Spi(0), |view| view.spi),
+            Requester::Operator | Requester::Anybody => Spi(0),
         };
         let taker = update.care_of.ip();
         // Nobody is asked about a device that may not even be there.

@@ -1,6 +1,7 @@
 //! Consent to take-overs: who is asked, what a player and a device are answered meanwhile, and that nothing changes before a yes.
 //! With ffmpeg, receivers of our own, and the device commands.
 
+mod carriages;
 #[path = "../support/mod.rs"]
 mod support;
 
