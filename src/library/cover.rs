@@ -1,21 +1,22 @@
 //! The picture that a file carries of itself: a cover, a poster.
 //!
 //! Where it may stand: `moov.udta.meta.ilst.covr` in MP4, an attached file in Matroska (RFC 9559 section 5.1.6), a PICTURE block in
-//! FLAC (RFC 9639 section 8.8), an APIC frame of ID3v2.3 and 2.4 before MPEG audio. What a file says of its kind is not believed: a
-//! picture is what begins as JPEG or PNG does. Others are none, and neither is one of more than [`MAX_OCTETS`].
+//! FLAC (RFC 9639 section 8.8), an APIC frame of ID3v2.3 and 2.4, or a PIC frame of 2.2, before MPEG audio. What a file says of its kind is
+//! not believed: a picture is what begins as JPEG or PNG does. Others are none, and neither is one of more than [`MAX_OCTETS`].
 //!
 //! Read on demand, by few small reads and one large: the number of steps is bounded.
 
+mod id3;
+
 use std::ops::Range;
 
+use crate::library::cover::id3::end_of_tag;
 use crate::library::title::ReadAt;
 
 /// Octets of a picture at most.
 pub const MAX_OCTETS: u64 = 4 << 20;
 /// Elements that are looked at in one file.
 const MAX_STEPS: u32 = 4096;
-/// What stands before the octets in an APIC frame is not longer.
-const MAX_DESCRIPTION: u64 = 1024;
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,10 @@ pub fn cover(file: &dyn ReadAt) -> Option<Cover> {
     let mut search = Search { file, size: file.size(), steps: 0 };
     let head: [u8; 12] = search.read(0)?;
     let place = match head {
-        [b'I', b'D', b'3', ..] => search.in_id3(&head).or_else(|| search.in_flac(id3_end(&head)?)),
+        [b'I', b'D', b'3', ..] => match search.in_id3(&head) {
+            Some(found) => return Some(found),
+            None => search.in_flac(end_of_tag(&head)?),
+        },
         [b'f', b'L', b'a', b'C', ..] => search.in_flac(0),
         [0x1a, 0x45, 0xdf, 0xa3, ..] => search.in_matroska(),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => search.in_mp4(),
@@ -72,20 +76,21 @@ impl Search<'_> {
         if place.end.saturating_sub(place.start) < 8 {
             return None;
         }
-        match self.read::<8>(place.start)? {
-            [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'] => Some("image/png"),
-            _ => None,
-        }
+        kind_of(&self.read(place.start)?)
+    }
+
+    /// So many octets of a file; `None` where they are not there.
+    fn octets(&self, place: &Place) -> Option<Vec<u8>> {
+        let mut octets = vec![0; usize::try_from(place.end.checked_sub(place.start)?).ok()?];
+        self.file.read_exact_at(&mut octets, place.start).ok()?;
+        Some(octets)
     }
 
     /// The picture at a place, if it is one.
     fn picture(&mut self, place: Place) -> Option<Cover> {
         let len = place.end - place.start;
         let kind = self.kind(&place).filter(|_| len <= MAX_OCTETS)?;
-        let mut octets = vec![0; usize::try_from(len).ok()?];
-        self.file.read_exact_at(&mut octets, place.start).ok()?;
-        Some(Cover { kind, octets })
+        Some(Cover { kind, octets: self.octets(&place)? })
     }
 
     // MP4 (ISO/IEC 14496-12 section 4.2)
@@ -162,60 +167,6 @@ impl Search<'_> {
         let len = u32::from_be_bytes(self.read(at)?);
         let place = self.place(at + 4, u64::from(len)).filter(|place| place.end <= body.end)?;
         Some((use_of_it, place))
-    }
-
-    // ID3v2 (id3.org, "ID3 tag version 2.3.0" and "2.4.0 - Main Structure", sections 3 and 4)
-
-    fn in_id3(&mut self, head: &[u8; 12]) -> Option<Place> {
-        let [_, _, _, version, _, flags, ..] = *head;
-        // Of version 2.2, and where octets are put in between, nothing is read.
-        if !(3..=4).contains(&version) || flags & 0x80 != 0 {
-            return None;
-        }
-        let size = |octets: [u8; 4]| if version == 4 { synchsafe(octets) } else { u64::from(u32::from_be_bytes(octets)) };
-        let end = id3_end(head)?.min(self.size);
-        let mut at = 10;
-        if flags & 0x40 != 0 {
-            // In 2.3 its size does not count itself.
-            at += size(self.read(at)?) + if version == 3 { 4 } else { 0 };
-        }
-        let mut other = None;
-        while at + 10 <= end {
-            let [a, b, c, d, len @ .., _, how] = self.read::<10>(at)?;
-            if a == 0 {
-                break;
-            }
-            let body = self.place(at + 10, size(len)).filter(|body| body.end <= end)?;
-            // Neither compressed nor encrypted.
-            if [a, b, c, d] == *b"APIC"
-                && how == 0
-                && let Some((use_of_it, place)) = self.id3_picture(&body)
-            {
-                if use_of_it == 3 {
-                    return Some(place);
-                }
-                other = other.or(Some(place));
-            }
-            at = body.end;
-        }
-        other
-    }
-
-    fn id3_picture(&mut self, body: &Place) -> Option<(u8, Place)> {
-        let len = (body.end - body.start).min(MAX_DESCRIPTION);
-        let mut head = vec![0; usize::try_from(len).ok()?];
-        self.file.read_exact_at(&mut head, body.start).ok()?;
-        let (coding, rest) = head.split_first()?;
-        let kind = rest.iter().position(|octet| *octet == 0)?;
-        let (use_of_it, description) = rest.get(kind + 1..)?.split_first()?;
-        // UTF-16 ends with two octets of zero, at an even place.
-        let described = match coding {
-            1 | 2 => description.chunks_exact(2).position(|pair| pair == [0, 0]).map(|pairs| 2 * pairs + 2),
-            _ => description.iter().position(|octet| *octet == 0).map(|len| len + 1),
-        }?;
-        let before = 1 + kind + 1 + 1 + described;
-        let start = body.start + u64::try_from(before).ok()?;
-        (start < body.end).then_some((*use_of_it, start..body.end))
     }
 
     // Matroska
@@ -331,22 +282,21 @@ impl Search<'_> {
     }
 }
 
-/// Four times seven bits.
-fn synchsafe(octets: [u8; 4]) -> u64 {
-    octets.iter().fold(0, |value, octet| value << 7 | u64::from(octet & 0x7f))
-}
-
-/// Where a tag ends that begins a file.
-fn id3_end(head: &[u8; 12]) -> Option<u64> {
-    let size = synchsafe(*head.get(6..10)?.first_chunk()?);
-    let footer = if head[5] & 0x10 != 0 { 10 } else { 0 };
-    Some(10 + size + footer)
+/// The media type of what begins so.
+fn kind_of(begins: &[u8; 8]) -> Option<&'static str> {
+    match begins {
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'] => Some("image/png"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::library::cover::id3::resynchronised;
 
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\nand more";
 
@@ -395,7 +345,9 @@ mod tests {
         #[test]
         fn whatever_a_file_says_it_is_read_within_bounds(
             begins in prop::sample::select(vec![
-                &b"ID3\x03\0\0\0\0\x10\0APIC"[..], b"ID3\x04\0\x40\0\0\x10\0", b"fLaC\x06\0\0\x40", b"fLaC\0\0\0\x01",
+                &b"ID3\x03\0\0\0\0\x10\0APIC"[..], b"ID3\x04\0\x40\0\0\x10\0", b"ID3\x02\0\0\0\0\x10\0PIC\0",
+                b"ID3\x02\0\x80\0\0\x02\0PIC\0\0\x40\0PNG\x03\0\x89PNG\r\n\x1a\n", b"ID3\x03\0\xc0\0\0\x02\0",
+                b"ID3\x04\0\x80\0\0\x02\0APIC\0\0\0\x40\0\x02\0\0\x03\0\xff\xd8\xff", b"fLaC\x06\0\0\x40", b"fLaC\0\0\0\x01",
                 b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\xff\x19\x41\xa4\x69", b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\xff\x11\x4d\x9b\x74",
                 b"\0\0\0\x08ftyp\0\0\0\0moov\0\0\0\0udta\0\0\0\0meta\0\0\0\0\0\0\0\0ilst\0\0\0\0covr",
             ]),
@@ -403,7 +355,8 @@ mod tests {
         ) {
             let file = [begins, &rest].concat();
             if let Some(found) = cover(&file) {
-                prop_assert!(file.windows(found.octets.len()).any(|part| part == found.octets));
+                let is_in = |file: &[u8]| file.windows(found.octets.len()).any(|part| part == found.octets);
+                prop_assert!(is_in(&file) || is_in(&resynchronised(file)));
             }
         }
     }
