@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,8 +15,9 @@ use flowsteer::http::authority::Operators;
 use flowsteer::http::connection::Limits;
 use flowsteer::http::devices::{Devices, NamedDevice};
 use flowsteer::http::event::{Announcer, ApiEvent};
+use flowsteer::http::page::PICTURES_PER_ADDRESS;
 use flowsteer::library::{Library, Title, TitlePath};
-use flowsteer::net::now;
+use flowsteer::net::{Shares, now};
 use flowsteer::now::Mono;
 use flowsteer::playback::{
     BranchSnapshot, Command, FlowFacts, FlowSnapshot, FlowStart, Opening, Perform, PlaybackError, Playing, PresentationId,
@@ -192,6 +193,7 @@ impl Server {
             announcer: announcer.clone(),
             devices: Arc::clone(&devices),
             refusals: Arc::default(),
+            pictures: Arc::new(Shares::new(PICTURES_PER_ADDRESS)),
             metrics: Box::new(|| prometheus().render()),
             settings: ApiSettings {
                 operators: Operators { tokens: tokens.iter().map(|&token| token.to_owned()).collect(), ..Operators::default() },
@@ -572,19 +574,63 @@ fn covered(picture: &[u8]) -> Vec<u8> {
     [b"fLaC\x86".as_slice(), &length(&block)[1..], &block].concat()
 }
 
-/// As many as are in memory at a time ask for a picture and take an octet of it; with the picture.
-fn ask_slowly(server: &Server) -> (Vec<TcpStream>, Vec<u8>) {
+/// A title with a picture, of more than what waits in sockets.
+fn large_picture(server: &Server) -> Vec<u8> {
     let picture = [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![7; 3 << 20]].concat();
     std::fs::write(server._media.path().join("large.flac"), covered(&picture)).expect("written");
     server.library.rescan();
-    let ask = |_| {
-        let mut stream = server.connect();
-        let request = format!("GET /titles/large.flac.picture HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
-        stream.write_all(request.as_bytes()).expect("the request is taken");
-        stream.read_exact(&mut [0]).expect("it is served");
+    picture
+}
+
+/// Asks for it from an address of this machine.
+fn ask_for_picture(server: &Server, last: u8) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).expect("all of 127.0.0.0/8 is here");
+    socket.connect(&server.address.into()).expect("it listens");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout above zero");
+    let request = format!("GET /titles/large.flac.picture HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+    stream.write_all(request.as_bytes()).expect("the request is taken");
+    stream
+}
+
+/// The status of what comes, as far as that.
+fn status_of(stream: &mut TcpStream) -> u16 {
+    let mut begins = [0; 12];
+    stream.read_exact(&mut begins).expect("it is answered");
+    String::from_utf8_lossy(&begins[9..]).parse().expect("a status")
+}
+
+/// As many as are in memory at a time ask for a picture and take twelve octets of it, from a few addresses; with the picture.
+fn ask_slowly(server: &Server) -> (Vec<TcpStream>, Vec<u8>) {
+    let picture = large_picture(server);
+    let ask = |count: u8| {
+        let mut stream = ask_for_picture(server, 2 + count / 6);
+        assert_eq!(status_of(&mut stream), 200);
         stream
     };
     ((0..16).map(ask).collect(), picture)
+}
+
+#[test]
+fn slow_readers_of_one_address_leave_pictures_to_others_however_often_they_ask_anew() {
+    let server = Server::start(&[]);
+    let picture = large_picture(&server);
+    let mut greedy: Vec<TcpStream> = (0..24).map(|_| ask_for_picture(&server, 9)).collect();
+    let begun = std::time::Instant::now();
+    let statuses: Vec<u16> = greedy.iter_mut().map(status_of).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), PICTURES_PER_ADDRESS, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 24 - PICTURES_PER_ADDRESS, "{statuses:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Each that is let go is asked for again, and others stand in line all the time.
+    for _ in 0..8 {
+        greedy.drain(..PICTURES_PER_ADDRESS);
+        greedy.extend((0..2 * PICTURES_PER_ADDRESS).map(|_| ask_for_picture(&server, 9)));
+        let mut shown = Vec::new();
+        ask_for_picture(&server, 2).read_to_end(&mut shown).expect("the response ends");
+        assert!(shown.starts_with(b"HTTP/1.1 200 ") && shown.ends_with(&picture), "{} octets", shown.len());
+    }
+    assert!(prometheus().render().contains("flowsteer_http_refused_total{limit=\"pictures_per_address\"}"), "it is counted");
 }
 
 #[test]
@@ -613,6 +659,27 @@ fn who_takes_a_picture_octet_by_octet_is_cut_off() {
     let mut left = Vec::new();
     let _ = slow.into_iter().next().expect("sixteen ask").read_to_end(&mut left);
     assert!(left.len() < picture.len(), "{} octets", left.len());
+}
+
+#[test]
+fn pictures_of_id3_tags_of_each_version_are_shown_as_they_were_before_they_were_put_in() {
+    let server = Server::start(&[]);
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/cover");
+    let names = ["two.mp3", "two_unsynchronised.mp3", "three_unsynchronised.mp3", "four_unsynchronised.mp3"];
+    for name in names {
+        std::fs::copy(corpus.join(name), server._media.path().join(name)).expect("the corpus is there");
+    }
+    server.library.rescan();
+    // In the first it stands as it is, at the end of its tag and before 32 octets of sound.
+    let plain = std::fs::read(corpus.join(names[0])).expect("the corpus is there");
+    let start = plain.windows(4).position(|part| part == b"\x89PNG").expect("it is there");
+    let picture = &plain[start..plain.len() - 32];
+    for name in names {
+        let shown = server.get(&format!("/titles/{name}.picture"));
+        assert_eq!((shown.status, shown.body.as_str()), (200, &*String::from_utf8_lossy(picture)), "{name}");
+        assert!(shown.head.lines().any(|line| line == "content-type: image/png"), "{shown:#?}");
+        assert!(shown.head.lines().any(|line| line == format!("content-length: {}", picture.len())), "{shown:#?}");
+    }
 }
 
 #[test]

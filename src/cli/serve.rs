@@ -28,13 +28,14 @@ use crate::http::api::{Api, ApiSettings};
 use crate::http::connection::Limits;
 use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::{Announcer, ApiEvent};
+use crate::http::page::PICTURES_PER_ADDRESS;
 use crate::http::webhook::Vouchers;
 use crate::library::live::LiveSettings;
 use crate::library::watch::Watch;
 use crate::library::{CacheSettings, Change, ChangeKind, Library, TitlePath};
 use crate::mobility::server::Listener;
 use crate::mobility::{Provisioned, Responder, ResponderSettings};
-use crate::net::{Connections, Door, Refusals, labels, media_source, now, process};
+use crate::net::{Connections, Door, Refusals, Shares, labels, media_source, now, process};
 use crate::now::Mono;
 use crate::playback::presentation::PresentationSettings;
 use crate::playback::{Command, PresentationId, PresentationState, Stage};
@@ -187,6 +188,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         announcer: announcer.clone(),
         devices: Arc::clone(&devices),
         refusals,
+        pictures: Arc::new(Shares::new(PICTURES_PER_ADDRESS)),
         metrics: Box::new(move || rendered.render() + &lateness.text()),
         settings: ApiSettings {
             operators: operators(config),

@@ -25,14 +25,14 @@ use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::Announcer;
 use crate::http::gauges;
 use crate::http::object::Object;
-use crate::http::page::{self, Asset};
+use crate::http::page::{self, Asset, Picture};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
 use crate::http::routes;
 use crate::http::shape;
 use crate::http::words::Instant;
-use crate::library::{HeldCover, Library, Title, TitlePath};
-use crate::net::{Refusals, media_source, now};
+use crate::library::{Library, Title, TitlePath};
+use crate::net::{Refusals, Shares, media_source, now};
 use crate::now::Now;
 use crate::playback::{
     BranchSnapshot, FlowSnapshot, NptRange, PlayRequest, PlaybackError, PresentationId, PresentationSnapshot, Scale, SeekStyle, Speed,
@@ -59,6 +59,8 @@ pub struct Api {
     pub announcer: Announcer,
     /// Who has shown too many keys that are none.
     pub refusals: Arc<Refusals>,
+    /// The pictures of titles that each network may have on their way.
+    pub pictures: Arc<Shares>,
     /// Renders the metrics.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What it goes by.
@@ -127,7 +129,7 @@ pub enum Outcome {
     /// A text of that kind.
     Text(&'static str, String),
     /// A picture.
-    Picture(HeldCover),
+    Picture(Picture),
     /// The event stream, as far as the asker may hear it.
     Events(Reach),
     /// A file of the page; without its text where the asker has it.

@@ -31,10 +31,9 @@ use tracing::Instrument as _;
 use crate::http::api::{Api, Call, Outcome};
 use crate::http::connection::Impatient;
 use crate::http::event::{EventId, Named, Resumed};
-use crate::http::page::{Asset, POLICY};
+use crate::http::page::{Asset, POLICY, Picture};
 use crate::http::problem::Problem;
 use crate::http::reach::Reach;
-use crate::library::HeldCover;
 use crate::net::door::count_failed_handshake;
 use crate::net::{Door, Places, RequestId, now};
 
@@ -221,7 +220,7 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way, late: A
         Ok(Outcome::Empty) => respond(StatusCode::NO_CONTENT, None, full(Bytes::new())),
         Ok(Outcome::Text(kind, text)) => respond(StatusCode::OK, Some(kind), full(Bytes::from(text))),
         Ok(Outcome::Page(asset, known)) => page(asset, known),
-        Ok(Outcome::Picture(cover)) => picture(cover, api.settings.limits.picture_time, late),
+        Ok(Outcome::Picture(picture)) => show(picture, api.settings.limits.picture_time, late),
         Ok(Outcome::Events(reach)) => events(&api, reach, call.headers.get("last-event-id").map(HeaderValue::as_bytes)),
         Err(problem) => refuse(&problem),
     }
@@ -265,27 +264,27 @@ fn page(asset: &'static Asset, known: bool) -> Response<Body> {
 
 /// A picture that is being written, until the last of it has gone.
 struct OnItsWay {
-    cover: HeldCover,
+    picture: Picture,
     _gone: oneshot::Sender<Infallible>,
 }
 
 impl AsRef<[u8]> for OnItsWay {
     fn as_ref(&self) -> &[u8] {
-        self.cover.as_ref()
+        self.picture.as_ref()
     }
 }
 
 /// A picture out of a file of somebody: it is shown as what it is, and nothing in it is followed. It takes a place that others wait for:
 /// who takes it octet by octet does not have it for long.
-fn picture(cover: HeldCover, patience: Duration, late: Arc<Notify>) -> Response<Body> {
-    let kind = cover.kind();
+fn show(picture: Picture, patience: Duration, late: Arc<Notify>) -> Response<Body> {
+    let kind = picture.kind();
     let (gone, when_gone) = oneshot::channel();
     tokio::spawn(async move {
         if tokio::time::timeout(patience, when_gone).await.is_err() {
             late.notify_one();
         }
     });
-    let mut response = respond(StatusCode::OK, Some(kind), full(Bytes::from_owner(OnItsWay { cover, _gone: gone })));
+    let mut response = respond(StatusCode::OK, Some(kind), full(Bytes::from_owner(OnItsWay { picture, _gone: gone })));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::library::container::problem;
 use crate::library::cover::Cover;
@@ -18,8 +18,6 @@ use crate::library::title::{Problem, Title, TitlePath};
 const AT_ONCE: usize = 32;
 /// Pictures that are in memory at a time, each of which may take 4 MB, until who asked has taken them.
 const COVERS_AT_ONCE: usize = 16;
-/// Who asks for one more waits so long: a browser has few connections, and sends nothing else on one that waits.
-const COVER_WAIT: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Arc<Title>, Problem>;
 /// By the address of the entry, which lives as long as its title is being read: what has that name may be another file meanwhile.
@@ -105,9 +103,9 @@ impl Library {
     /// The picture that an entry's file carries of itself; `None` where it has none. In the runtime only.
     ///
     /// # Errors
-    /// There was no room for it in time.
-    pub async fn open_cover(&self, entry: &Arc<Entry>) -> Result<Option<HeldCover>, TooManyCovers> {
-        let place = tokio::time::timeout(COVER_WAIT, Arc::clone(&self.opening.covers).acquire_owned()).await;
+    /// There was no room for it until then.
+    pub async fn open_cover(&self, entry: &Arc<Entry>, until: Instant) -> Result<Option<HeldCover>, TooManyCovers> {
+        let place = timeout_at(until, Arc::clone(&self.opening.covers).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(TooManyCovers) };
         let entry = Arc::clone(entry);
         let cover = tokio::task::spawn_blocking(move || entry.cover()).await.ok().flatten();

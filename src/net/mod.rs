@@ -16,6 +16,7 @@ pub mod process;
 pub mod request_id;
 mod room;
 mod secured;
+mod share;
 pub mod udp;
 pub mod wait;
 
@@ -28,3 +29,4 @@ pub use door::Door;
 pub use interface::media_source;
 pub use pair::{PeerSocket, bind_pair};
 pub use request_id::RequestId;
+pub use share::{Share, Shares};

@@ -1,17 +1,50 @@
 //! Answers what the page and players ask beside the API.
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::api::{Api, Call, Outcome, read};
 use crate::http::authority::Requester;
 use crate::http::page::{QrError, asset, draw, playlist};
 use crate::http::problem::Problem;
 use crate::http::shape;
-use crate::library::{TitlePath, TooManyCovers};
+use crate::library::{HeldCover, TitlePath, TooManyCovers};
+use crate::net::Share;
 
 /// Where QR codes are drawn: not a file, and not a call of the API.
 pub(in crate::http) const QR: &[&str] = &["page", "qr"];
+
+/// Pictures of titles that are on their way to one network at a time: as many as a browser has connections.
+pub const PICTURES_PER_ADDRESS: usize = 6;
+/// Who asks for one more waits so long: a browser sends nothing else on a connection that waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// As many pictures are on their way to a network as may be.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("too many pictures are on their way to this address")]
+struct TooManyOfNetwork;
+
+/// A picture on its way, which takes a place of all and one of its network's as long as it is there.
+pub struct Picture {
+    cover: HeldCover,
+    _share: Share,
+}
+
+impl Picture {
+    /// Its media type.
+    pub(in crate::http) const fn kind(&self) -> &'static str {
+        self.cover.kind()
+    }
+}
+
+impl AsRef<[u8]> for Picture {
+    fn as_ref(&self) -> &[u8] {
+        self.cover.as_ref()
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +93,11 @@ impl Api {
         let Some(entry) = TitlePath::new(title).filter(is_shown).and_then(|path| self.library.entry(&path)) else {
             return Ok(Outcome::Empty);
         };
-        Ok(self.library.open_cover(&entry).await?.map_or(Outcome::Empty, Outcome::Picture))
+        let until = Instant::now() + PATIENCE;
+        // First its own place among those of its network: who waits for that stands in nobody's way.
+        let share = timeout_at(until, self.pictures.enter(call.peer.ip())).await.map_err(|_| TooManyOfNetwork)?;
+        let cover = self.library.open_cover(&entry, until).await?;
+        Ok(cover.map_or(Outcome::Empty, |cover| Outcome::Picture(Picture { cover, _share: share })))
     }
 }
 
@@ -79,6 +116,13 @@ pub(in crate::http) fn qr_code(call: &Call, who: &Requester) -> Result<Outcome, 
 impl From<TooManyCovers> for Problem {
     fn from(error: TooManyCovers) -> Self {
         metrics::counter!("flowsteer_http_refused_total", "limit" => "pictures").increment(1);
+        Self { retry_after: Some(1), ..Self::new(503, "busy", error) }
+    }
+}
+
+impl From<TooManyOfNetwork> for Problem {
+    fn from(error: TooManyOfNetwork) -> Self {
+        metrics::counter!("flowsteer_http_refused_total", "limit" => "pictures_per_address").increment(1);
         Self { retry_after: Some(1), ..Self::new(503, "busy", error) }
     }
 }

@@ -15,6 +15,7 @@ use hyper::HeaderMap;
 use hyper::header::IF_NONE_MATCH;
 use sha2::{Digest as _, Sha256};
 
+pub use calls::{PICTURES_PER_ADDRESS, Picture};
 pub(in crate::http) use calls::{QR, qr_code};
 pub use m3u::playlist;
 pub use qr::{MAX_TEXT, QrError, draw};
