@@ -520,7 +520,11 @@ fn who_is_given_a_flow_is_asked_once_and_who_takes_one_is_not() {
         device(a, folder, &[&["give", &key.context], &proven[..]].concat())
     });
     let asked = question(&scene);
-    assert_eq!((&asked["way"], &asked["asked"], &asked["taker"]), (&json!("binding-update"), &json!("taker"), &json!(care_of)), "{asked:#}");
+    assert_eq!(
+        (&asked["way"], &asked["asked"], &asked["taker"]),
+        (&json!("binding-update"), &json!("taker"), &json!(care_of)),
+        "{asked:#}"
+    );
     // The home key asks the same over HTTP.
     let body = json!({ "careOf": given.place.to_string(), "proof": { "nonceIndex": proof["nonceIndex"], "token": shown } });
     let waits = held.call(a, &scene, &body);
