@@ -5,7 +5,8 @@ mod cli_server;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use cli_server::{SOON, Server, flowsteer};
 use serde_json::Value;
@@ -203,4 +204,65 @@ fn refusals_say_what_to_do() {
     assert_eq!(nobody.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&nobody.stderr).lines().count(), 1, "{nobody:?}");
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("no server answers at http://127.0.0.1:1"), "{nobody:?}");
+}
+
+/// A command of that operator, with that password if it is one.
+fn operate_as(server: &Server, user: &str, password: Option<&str>, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let environment: Vec<(&str, &str)> = password.map(|password| ("FLOWSTEER_PASSWORD", password)).into_iter().collect();
+    flowsteer(folder.path(), &environment, &[arguments, &["--user", user, "--server", &server.http]].concat())
+}
+
+#[test]
+fn an_operator_signs_in_for_each_command() {
+    const OLGA: &str = "[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n";
+    const ANNA: &str = "[[users]]\nname = \"anna\"\npassword = \"secret\"\nroles = [\"viewer\"]\n";
+    let (server, _folder) = start(&format!("{OLGA}{ANNA}[[access]]\npath = \"*\"\nanyone = true\n"));
+    let _player = Player::play(&server, "countdown.mp4");
+    let without = refused(&server, &["sessions"], 1);
+    assert!(without.contains("(401)") && without.contains("--user signs an operator in"), "{without}");
+
+    let as_olga = |arguments: &[&str]| {
+        let output = operate_as(&server, "olga", Some("s3cret"), arguments);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let sessions: Value = serde_json::from_str(&as_olga(&["sessions", "--json"])).expect("JSON");
+    let id = sessions[0]["id"].as_str().expect("an id");
+    // Reads, and what changes something.
+    let there = receivers(2);
+    as_olga(&["move", id, &there[0].local_addr().expect("bound").to_string(), "--window", "0"]);
+    assert!(there.iter().all(arrives), "both flows arrive");
+    assert_eq!(as_olga(&["release", id]), format!("session {id} has ended\n"));
+    let reserved = as_olga(&["reserve", "--device-dir", "device"]);
+    assert!(reserved.starts_with("reserved "), "{reserved}");
+
+    let refused_as = |user: &str, password: Option<&str>, arguments: &[&str]| {
+        let output = operate_as(&server, user, password, arguments);
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let wrong = refused_as("olga", Some("secret"), &["sessions"]);
+    assert_eq!(wrong, "flowsteer: --user olga: the server refuses (401): wrong user or password\n");
+    let viewer = refused_as("anna", Some("secret"), &["sessions"]);
+    assert_eq!(viewer, "flowsteer: --user anna: the server refuses (403): only users with the role operator log in here\n");
+    assert!(refused_as("olga", None, &["sessions"]).contains("FLOWSTEER_PASSWORD is the password of olga"));
+    assert!(refused_as("olga", Some("s3cret"), &["sessions", "--token", "x"]).contains("take one"));
+
+    // At a terminal, which shows nothing of it.
+    let typed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/password_terminal.py");
+    let program = ["--", env!("CARGO_BIN_EXE_flowsteer"), "sessions", "--user", "olga", "--server", &server.http];
+    for (password, is_right, told) in [("s3cret", true, "nothing plays"), ("secret", false, "wrong user or password"), ("^C", false, "")] {
+        let mut command = Command::new("python3");
+        let output = command.arg(&typed).arg(password).args(program).env_remove("FLOWSTEER_PASSWORD").output().expect("python3 runs");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), is_right, "{output:?}");
+        assert!(shown.contains("Password of olga: ") && shown.contains(told) && !shown.contains(password), "{shown}");
+        assert!(shown.ends_with("(it shows what is typed)\n"), "{shown}");
+    }
+
+    // Each login has ended with its command, and no password is written down.
+    let told = |log: &[String], words: &str| log.iter().filter(|line| line.contains(words)).count();
+    server.wait("five logins, and their ends", |log| told(log, "logged in") == 5 && told(log, "logged out") == 5);
+    assert!(!server.log.lock().expect("pushing does not panic").concat().contains("s3cret"));
 }

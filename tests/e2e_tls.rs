@@ -129,7 +129,8 @@ fn what_plays_is_taken_over_by_url_over_tls() {
 #[test]
 fn the_api_answers_over_tls_and_gives_first_keys_there_alone() {
     let pair = Pair::make();
-    let settings = "[http]\ntokens = [\"operator\"]\n[rtsp]\nrequest_timeout_s = 3\n";
+    let olga = "[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n";
+    let settings = &format!("[http]\ntokens = [\"operator\"]\n[rtsp]\nrequest_timeout_s = 3\n{olga}");
     let Some(scene) = pair.serve(settings) else { return };
     let device = &scene.network.a;
     for version in [["--tlsv1.2", "--tls-max", "1.2"].as_slice(), &["--tlsv1.3"]] {
@@ -163,6 +164,18 @@ fn the_api_answers_over_tls_and_gives_first_keys_there_alone() {
     let other = Pair::make();
     let foreign = sessions(&["--ca", other.certificate().to_str().expect("a name in UTF-8")]);
     assert!(!foreign.status.success() && String::from_utf8_lossy(&foreign.stderr).contains("no TLS connection"), "{foreign:?}");
+
+    // A password goes where nobody can read it on its way, and nowhere else.
+    let as_olga = |more: &[&str]| {
+        let command = ["sessions", "--user", "olga", "--server"];
+        flowsteer(device).args(command).args(more).env("FLOWSTEER_PASSWORD", "s3cret").output().expect("the binary runs")
+    };
+    let open = as_olga(&["http://10.15.0.1:8080"]);
+    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("can be read on its way"), "{open:?}");
+    assert!(!scene.server.has_logged("logged in"), "it was not even sent");
+    let secured = as_olga(&["https://10.15.0.1:8443", "--ca", certificate.to_str().expect("a name in UTF-8")]);
+    assert!(secured.status.success(), "{secured:?}");
+    wait_for("the end of the login", SOON, || scene.server.has_logged("logged out").then_some(()));
 
     // Who says nothing is waited for, but not for ever, and who speaks RTSP is told so in TLS.
     let secured = SocketAddr::new(scene.network.server.address(V4), 8322);

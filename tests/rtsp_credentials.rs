@@ -552,8 +552,9 @@ fn a_password_is_hashed_as_other_tools_do_and_bad_entries_are_told() {
 
 /// `passwd` at a terminal of its own, which types both passwords, `^C` for Ctrl-C; what the terminal has shown.
 fn at_a_terminal(first: &str, second: &str) -> (String, bool) {
-    let typed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passwd_terminal.py");
-    let output = Command::new("python3").arg(typed).args([env!("CARGO_BIN_EXE_flowsteer"), first, second]).output().expect("python3 runs");
+    let typed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/password_terminal.py");
+    let program = ["--", env!("CARGO_BIN_EXE_flowsteer"), "passwd", "anna"];
+    let output = Command::new("python3").arg(typed).args([first, second]).args(program).output().expect("python3 runs");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
 }
 

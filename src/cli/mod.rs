@@ -16,6 +16,7 @@ mod mdns;
 pub mod operate;
 mod passwd;
 mod reload;
+mod secret;
 pub mod serve;
 mod signals;
 mod supervisor;
@@ -152,8 +153,9 @@ impl ServeArgs {
         };
         let name = self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         let flags = self.given().into_iter().filter_map(|(key, name, value)| Some(Flag { key, name, value: value? })).collect();
-        // A variable that is no text sets nothing.
+        // A variable that is no text sets nothing, nor does the one that operators sign in with.
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment = environment.filter(|(name, _)| name != client::PASSWORD);
         let file = text.as_deref().map(|text| (name.as_str(), text));
         // Files that the configuration names lie beside it.
         let beside = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -23,6 +23,9 @@ pub struct Reach {
     /// A bearer token: an operator's, or a home address's key; of `give` the token that `prove` printed.
     #[arg(long, global = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// Sign in as this operator while the command runs. The password is FLOWSTEER_PASSWORD, or is asked for at the terminal.
+    #[arg(long, global = true, value_name = "NAME")]
+    user: Option<String>,
     /// Print the server's JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -49,9 +52,17 @@ impl Reach {
         self.json
     }
 
-    /// Asks its API.
-    pub(super) fn client(&self) -> Client {
-        Client { server: self.api().to_owned(), ca: self.ca.clone(), token: self.token.clone() }
+    /// Asks its API, as the user who signs in if one does.
+    ///
+    /// # Errors
+    /// The server does not take that user.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let mut client = Client::new(self.api().to_owned(), self.ca.clone(), self.token.clone());
+        if let Some(user) = &self.user {
+            ensure!(self.token.is_none(), "--user and --token are two ways to say who you are: take one");
+            client.log_in(user)?;
+        }
+        Ok(client)
     }
 }
 
@@ -135,7 +146,7 @@ fn endpoint(text: &str) -> Result<SocketAddr, &'static str> {
 /// # Errors
 /// The server is not there, or refuses.
 pub fn run(operation: &Operation, reach: &Reach) -> anyhow::Result<()> {
-    let client = reach.client();
+    let client = reach.client()?;
     let (answer, text) = match operation {
         Operation::Titles => {
             let answer = client.call(Method::GET, "/api/v1/titles", None)?;

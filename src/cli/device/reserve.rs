@@ -109,7 +109,7 @@ fn by_api(arguments: &Reserve, reach: &Reach, server: SocketAddr) -> anyhow::Res
     if !api.contains("://") {
         bail!("without --key-file the server's API reserves: --server is its URL, as http://{}:8080", server.ip());
     }
-    let mut answer = reach.client().call(Method::POST, "/api/v1/home-addresses", Some(&body))?;
+    let mut answer = reach.client()?.call(Method::POST, "/api/v1/home-addresses", Some(&body))?;
     let text = |name: &str| answer[name].as_str().with_context(|| format!("the server's answer has no {name}"));
     let home: Ipv6Addr = text("homeAddress")?.parse().context("the server's answer has no home address")?;
     let spi = text("spi")?.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());

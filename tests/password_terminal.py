@@ -1,5 +1,5 @@
-"""Types two passwords at `flowsteer passwd anna`: passwd_terminal.py BINARY FIRST SECOND; `^C` and `^\\` are these keys. Prints what its terminal
-has shown, and whether that then shows what is typed; its status is that of the binary."""
+"""Types passwords at a program that asks for them: password_terminal.py PASSWORD... -- PROGRAM ARGUMENT...; `^C` and `^\\` are these keys. Prints what
+its terminal has shown, and whether that then shows what is typed; its status is that of the program."""
 
 import os
 import pty
@@ -8,10 +8,11 @@ import termios
 
 KEYS = {"^C": b"\x03", "^\\": b"\x1c"}
 
-binary, *passwords = sys.argv[1:]
+end = sys.argv.index("--")
+passwords, program = sys.argv[1:end], sys.argv[end + 1 :]
 child, terminal = pty.fork()
 if child == 0:
-    os.execv(binary, [binary, "passwd", "anna"])
+    os.execv(program[0], program)
 shown = b""
 
 
@@ -31,8 +32,9 @@ def is_shown():
     return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
 
 
-for question, password in zip([b"Password: ", b"Again: "], passwords):
-    while question not in shown and read():
+for password in passwords:
+    before = len(shown)
+    while not (shown.endswith(b": ") and len(shown) > before) and read():
         pass
     if is_shown():
         sys.exit("the terminal shows what is typed")
