@@ -27,10 +27,15 @@ fn key_entry(spi: u32, nai: &str, key: &str) -> String {
 
 impl World {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// One with more settings of `[steering]`.
+    fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = key_entry(0x200, "tv@home", "07");
         let steering = "[steering]\nhome_prefix = \"fd00:f10::/64\"\n";
-        std::fs::write(folder.path().join("f.toml"), format!("{steering}{key}")).expect("written");
+        std::fs::write(folder.path().join("f.toml"), format!("{steering}{settings}{key}")).expect("written");
         std::fs::write(folder.path().join("key.toml"), key).expect("written");
         Self { server: Server::start(folder.path()), folder }
     }
@@ -127,6 +132,25 @@ impl World {
         let status = command.args(["context", home, "--server", &self.server.http]).stdout(file).status().expect("it runs");
         assert!(status.success());
         serde_json::from_str(&std::fs::read_to_string(self.path(name)).expect("written")).expect("JSON")
+    }
+
+    /// Answers so many questions, once they are all open.
+    #[track_caller]
+    fn answer(&self, count: usize, word: &str) {
+        let start = Instant::now();
+        let open = loop {
+            let open = self.call("GET", "/api/v1/consents", None).1.as_array().cloned().expect("a list");
+            if open.len() == count {
+                break open;
+            }
+            assert!(start.elapsed() < SOON, "{count} questions: {open:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        for question in open {
+            let id = question["id"].as_str().expect("an id");
+            let (status, answer) = self.call("POST", &format!("/api/v1/consents/{id}"), Some(&json!({ "answer": word })));
+            assert_eq!(status, 200, "{answer:#}");
+        }
     }
 
     /// What the API says of a home address.
@@ -352,6 +376,63 @@ fn told_place(take: &mut Running) -> String {
             return told["flows"][0]["careOf"].as_str().expect("a care-of").to_owned();
         }
     }
+}
+
+#[test]
+fn a_take_over_waits_for_the_holder_s_answer() {
+    const WAITS: &str = "flowsteer: waiting for the holder's yes, 20 s at most\n";
+    let world = World::with("consent = \"ask-holder\"\n");
+    let old = [Receiver::at(A), Receiver::at(A)];
+    let _control = world.play_with(&old.each_ref().map(|receiver| {
+        let port: u16 = receiver.port().parse().expect("a port");
+        format!("Transport: RTP/AVP;unicast;client_port={port}-{}\r\n", port + 1)
+    }));
+    assert!(old.iter().all(Receiver::gets_packets));
+    let session = world.call("GET", "/api/v1/sessions", None).1;
+    let homes: Vec<&str> = (0..2).filter_map(|flow| session[0]["flows"][flow]["homeAddress"].as_str()).collect();
+    let take = ["take", "ctx.json", "--care-of", B, "--window", "0", "--sdp", "b.sdp", "--json"];
+
+    // No: that is why it ends.
+    world.context(homes[0], "ctx.json");
+    let mut refused = world.spawn(&[&take[..], &["--flow", "audio"]].concat());
+    world.answer(1, "no");
+    assert_eq!(refused.end(), Some(1), "{}", refused.told());
+    assert_eq!(refused.rest(), "");
+    let told = refused.told();
+    assert!(told.strip_prefix(WAITS).is_some_and(|told| told.starts_with("flowsteer: no yes has come: ")), "{told}");
+
+    // Nobody waits for who does not wait any more.
+    world.context(homes[0], "ctx.json");
+    let mut interrupted = world.spawn(&[&take[..], &["--flow", "audio"]].concat());
+    let start = Instant::now();
+    while interrupted.told() != WAITS {
+        assert!(start.elapsed() < SOON, "{}", interrupted.told());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let start = Instant::now();
+    interrupted.signal(libc::SIGINT);
+    assert_eq!((interrupted.end(), interrupted.told().as_str()), (Some(0), WAITS));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(interrupted.rest(), "");
+    world.answer(1, "no");
+    assert!(old.iter().all(Receiver::gets_packets), "the flows are where they were");
+
+    // Yes, to both flows.
+    world.context(homes[0], "ctx.json");
+    let mut taken = world.spawn(&take);
+    world.answer(2, "yes");
+    let mut shown = taken.line();
+    while serde_json::from_str::<Value>(&shown).is_err() {
+        shown += &taken.line();
+    }
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    for (home, flow) in homes.iter().zip(shown["flows"].as_array().expect("flows")) {
+        assert_eq!(flow["homeAddress"], *home);
+        world.wait_for_places(home, &[flow["careOf"].as_str().expect("a care-of")]);
+    }
+    assert_eq!(taken.told(), WAITS, "once");
+    taken.signal(libc::SIGTERM);
+    assert_eq!(taken.end(), Some(0), "{}", taken.told());
 }
 
 #[test]

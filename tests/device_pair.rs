@@ -11,13 +11,16 @@ use flowsteer::device::exchange::Ask;
 use flowsteer::device::node::{Node, REFRESH, Random};
 use flowsteer::device::{AskId, Credential, FlowAsk, Grant, Proof};
 use flowsteer::mobility::wire::{
-    BindingAck, BindingError, CareOfTest, FlowStatus, HomeNetworkPrefix, Lifetime, Message, Options, RefreshRequest, Status,
+    AskedParty, BindingAck, BindingError, CareOfTest, FlowStatus, HomeNetworkPrefix, Lifetime, Message, Options, RefreshRequest, Status,
 };
 use flowsteer::mobility::{Carriage, Provisioned, Received, Responder, ResponderSettings};
 use flowsteer::now::{Mono, Now, Utc};
 use flowsteer::quantities::FlowLabel;
+use flowsteer::steering::consent::Became;
 use flowsteer::steering::keys::{KeyParameters, session_key};
-use flowsteer::steering::{BindingCache, BindingId, CareOf, EndReason, HomeAddress, Key, KeygenToken, Spi, SteeringSettings};
+use flowsteer::steering::{
+    BindingCache, BindingId, CareOf, ConsentRules, EndReason, HomeAddress, Key, KeygenToken, Policy, Spi, SteeringSettings,
+};
 use proptest::prelude::*;
 
 const A: &str = "2001:db8::a";
@@ -543,6 +546,91 @@ fn what_has_no_remedy_stops_and_is_told() {
     // A refusal that says so itself under a key that is not ours cannot be checked, and is not believed.
     let id = world.ask(A, bind(&forged, home, 1, A));
     world.wait_for("an end", SECOND * 20, |(_, event)| (*event == Event::NoAnswer { id }).then_some(()));
+}
+
+/// A plays, B asks for it under that policy; the ask.
+#[track_caller]
+fn asked_for(world: &mut World, policy: Policy) -> (HomeAddress, AskId) {
+    let (home, first) = world.reserve(A);
+    let id = world.ask(A, bind(&first, home, 1, A));
+    world.wait_for_binding(id);
+    world.steering.set_consent_rules(ConsentRules { default: policy, ..ConsentRules::default() });
+    let second = session(&first, home, later(world, 600));
+    (home, world.ask(B, take(&second, home, &[2])))
+}
+
+/// Answers the only question.
+#[track_caller]
+fn answer(world: &World, yes: bool) {
+    let open = world.steering.open_questions(world.now);
+    assert_eq!(open.len(), 1, "{open:?}");
+    world.steering.answer_question(open[0].id, yes, world.now).expect("it is open");
+}
+
+/// Which questions B was told of.
+fn told_of_questions(world: &World) -> Vec<(AskedParty, Duration)> {
+    let told = |(_, event): &(IpAddr, Event)| match event {
+        Event::Asked { id: Some(_), asked, left, .. } => Some((*asked, *left)),
+        _ => None,
+    };
+    world.events.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_device_waits_for_a_yes_and_has_the_flow_within_a_second_of_it() {
+    for (seconds, lost) in [(0_u32, 0), (7, 0), (18, 0), (12, 3)] {
+        let mut world = World::new();
+        let (home, id) = asked_for(&mut world, Policy::AskHolder);
+        world.run_for(SECOND * seconds + Duration::from_millis(300));
+        assert_eq!(told_of_questions(&world), [(AskedParty::HOLDER, SECOND * 20)], "it is told once");
+        let sent = world.updates_of(B).len();
+        assert!((seconds as usize..=seconds as usize + 1).contains(&sent), "one a second, not {sent} in {seconds} s");
+        assert_eq!(world.places(home), [(ip(A), false)], "nothing has changed");
+        answer(&world, true);
+        let (answered, slower) = (world.now.mono, if lost == 0 { SECOND } else { SECOND * 8 });
+        world.fates = vec![Fate::Lost; lost];
+        world.wait_for_binding(id);
+        assert!(world.now.mono.since(answered) <= slower + Duration::from_millis(50), "{:?}", world.now.mono.since(answered));
+        assert!(world.places(home).contains(&(ip(B), false)));
+    }
+}
+
+#[test]
+fn a_no_ends_the_wait_and_so_does_silence_before_another_question_is_asked() {
+    let mut world = World::new();
+    let (_, id) = asked_for(&mut world, Policy::AskHolder);
+    world.run_for(SECOND * 3);
+    answer(&world, false);
+    let answered = world.now.mono;
+    assert_eq!(world.wait_for_refusal(id), Status::NOT_PERMITTED);
+    assert!(world.now.mono.since(answered) <= SECOND + Duration::from_millis(50));
+
+    // Nobody answers, and nobody hears of it after a while.
+    for last_answers_are_lost in [false, true] {
+        let mut world = World::new();
+        let (home, id) = asked_for(&mut world, Policy::AskHolder);
+        let began = world.now.mono;
+        world.run_for(Duration::from_millis(16_500));
+        world.is_down = last_answers_are_lost;
+        assert_eq!(world.wait_for_refusal(id), Status::NOT_PERMITTED);
+        let waited = world.now.mono.since(began);
+        assert!((SECOND * 19..SECOND * 22).contains(&waited), "{waited:?}");
+        world.is_down = false;
+        world.run_for(SECOND * 30);
+        assert_eq!(told_of_questions(&world).len(), 1);
+        let became = std::iter::from_fn(|| world.steering.poll_consent_event()).map(|event| event.became);
+        assert_eq!(became.collect::<Vec<_>>(), [Became::Asked, Became::Lapsed], "nobody is asked again");
+        assert_eq!((world.places(home), world.node(B).is_idle()), (vec![(ip(A), false)], true));
+    }
+}
+
+#[test]
+fn where_nobody_is_asked_a_device_does_not_wait() {
+    let mut world = World::new();
+    let (_, id) = asked_for(&mut world, Policy::Never);
+    let began = world.now.mono;
+    assert_eq!(world.wait_for_refusal(id), Status::NOT_PERMITTED);
+    assert!(world.now.mono.since(began) < SECOND && told_of_questions(&world).is_empty());
 }
 
 #[test]

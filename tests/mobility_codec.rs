@@ -6,12 +6,12 @@ mod mobility_shown;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flowsteer::mobility::wire::{
-    AckFlags, AlternateCareOf, Authenticated, BindingAck, BindingAuthorization, BindingError, BindingIdentifier, BindingPriority,
-    BindingReference, BindingUpdate, CareOfTest, CareOfTestInit, EmitError, FlowFault, FlowIdentification, FlowStatus, FlowSubOption,
-    HomeNetworkPrefix, HomeTest, HomeTestInit, Ipv4CareOf, Ipv6Selector, KeyGrant, KeyParameters, Lifetime, MAX_LEN, Malformed, MediaClass,
-    MediaExpectation, MediaPorts, Message, MessageAuthentication, MessageId, MessageType, MobileNodeId, MobilityOption, NonceIndices,
-    Options, OtherSelector, RefreshRequest, SelectorLabel, Status, TransitionWindow, UnknownMessage, UnknownOption, UnknownSubOption,
-    UnknownVendorOption, UpdateFlags, VendorOption, checksum,
+    AckFlags, AlternateCareOf, AskedParty, Authenticated, BindingAck, BindingAuthorization, BindingError, BindingIdentifier,
+    BindingPriority, BindingReference, BindingUpdate, CareOfTest, CareOfTestInit, ConsentQuestion, EmitError, FlowFault,
+    FlowIdentification, FlowStatus, FlowSubOption, HomeNetworkPrefix, HomeTest, HomeTestInit, Ipv4CareOf, Ipv6Selector, KeyGrant,
+    KeyParameters, Lifetime, MAX_LEN, Malformed, MediaClass, MediaExpectation, MediaPorts, Message, MessageAuthentication, MessageId,
+    MessageType, MobileNodeId, MobilityOption, NonceIndices, Options, OtherSelector, RefreshRequest, SelectorLabel, Status,
+    TransitionWindow, UnknownMessage, UnknownOption, UnknownSubOption, UnknownVendorOption, UpdateFlags, VendorOption, checksum,
 };
 use flowsteer::steering::{BindingId, Key, Spi};
 use mobility_shown::{hex, octets, shown, text};
@@ -386,6 +386,7 @@ fn vendor() -> impl Strategy<Value = VendorOption> {
         }
         .into()),
         (any::<u32>(), any::<u64>()).prop_map(|(spi, validity_end)| KeyGrant { spi: Spi(spi), validity_end }.into()),
+        (any::<u8>(), any::<u32>()).prop_map(|(asked, left_ms)| ConsentQuestion { asked: AskedParty(asked), left_ms }.into()),
         (prop_oneof![Just(32473), any::<u32>()], any::<u8>(), data(250))
             .prop_filter_map("unknown", |(vendor, subtype, data)| UnknownVendorOption::new(vendor, subtype, &data).map(VendorOption::from)),
     ]

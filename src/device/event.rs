@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::mobility::wire::{FlowStatus, Status};
+use crate::mobility::wire::{AskedParty, FlowStatus, Status};
 use crate::steering::{BindingId, HomeAddress, Key, KeygenToken, Spi};
 
 /// Names something that was asked.
@@ -54,6 +54,17 @@ pub enum Event {
         lifetime: Duration,
         /// What became of the flow, where it was named.
         flow: Option<FlowStatus>,
+    },
+    /// Somebody is asked whether the flow may come here; the ask goes on until that is answered.
+    Asked {
+        /// By which ask; `None` by a refresh.
+        id: Option<AskId>,
+        /// Whose packets, if that was said.
+        home: Option<HomeAddress>,
+        /// Who.
+        asked: AskedParty,
+        /// For how long.
+        left: Duration,
     },
     /// A binding has ended, or a home address was released.
     Removed {

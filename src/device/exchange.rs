@@ -13,9 +13,9 @@ use smallvec::SmallVec;
 use crate::device::context::Grant;
 use crate::mobility::Provisioned;
 use crate::mobility::wire::{
-    AlternateCareOf, Authenticated, BindingAck, BindingIdentifier, BindingReference, BindingUpdate, EmitError, FlowIdentification,
-    FlowStatus, HomeNetworkPrefix, Ipv4CareOf, Ipv6Selector, KeyParameters, Lifetime, MediaClass, MediaExpectation, MediaPorts, Message,
-    MessageAuthentication, MessageId, MobileNodeId, NonceIndices, Options, Status, TransitionWindow, UpdateFlags,
+    AlternateCareOf, Authenticated, BindingAck, BindingIdentifier, BindingReference, BindingUpdate, ConsentQuestion, EmitError,
+    FlowIdentification, FlowStatus, HomeNetworkPrefix, Ipv4CareOf, Ipv6Selector, KeyParameters, Lifetime, MediaClass, MediaExpectation,
+    MediaPorts, Message, MessageAuthentication, MessageId, MobileNodeId, NonceIndices, Options, Status, TransitionWindow, UpdateFlags,
 };
 use crate::quantities::{FlowLabel, MediaKind, PayloadType};
 use crate::steering::{BindingId, FlowId, HomeAddress, Key, KeygenToken, Spi};
@@ -291,6 +291,7 @@ impl Ask {
             home: home.filter(|home| !home.0.is_unspecified()),
             granted: ack.options.key_grant().map(|grant| (grant.spi, grant.validity_end)),
             time: ack.options.message_id().map(|id| id.ntp),
+            question: ack.options.consent_question().copied(),
             flow: ack.options.flow_identifications().find_map(Result::ok).map(|flow| flow.status),
         }))
     }
@@ -330,6 +331,8 @@ pub(super) struct Answer {
     pub(super) home: Option<HomeAddress>,
     pub(super) granted: Option<(Spi, u64)>,
     pub(super) time: Option<u64>,
+    /// What has to be answered before.
+    pub(super) question: Option<ConsentQuestion>,
     pub(super) flow: Option<FlowStatus>,
 }
 

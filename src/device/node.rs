@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::device::consent::{self, Awaited};
 use crate::device::event::{AskId, Event, Outgoing};
 use crate::device::exchange::{Answer, Ask, Backoff, Credential, Judged, Numbers, Proof};
 use crate::mobility::Provisioned;
-use crate::mobility::wire::{BindingAck, BindingError, CareOfTest, CareOfTestInit, Message, Options, RefreshRequest, Remedy, Status};
+use crate::mobility::wire::{
+    BindingAck, BindingError, CareOfTest, CareOfTestInit, ConsentQuestion, Message, Options, RefreshRequest, Remedy, Status,
+};
 use crate::now::{Mono, Now};
 use crate::steering::keys::home_key;
 use crate::steering::{BindingId, HomeAddress, Key, KeygenToken, Spi};
@@ -74,6 +77,8 @@ struct Exchange {
     ntp: u64,
     /// Whether somebody said that the shown token has expired.
     doubted: bool,
+    /// The wait for somebody's yes.
+    awaited: Option<Awaited>,
     /// Whether a refresh or a reservation that the node makes by itself.
     own: bool,
 }
@@ -211,6 +216,7 @@ impl Node {
         let late: Vec<AskId> = self.exchanges.iter().filter(|(_, exchange)| over(exchange)).map(|(id, _)| *id).collect();
         for id in late {
             match self.exchanges.get(&id) {
+                Some(exchange) if exchange.awaited.is_some() => self.refused(id, Status::NOT_PERMITTED),
                 Some(exchange) if exchange.doubted => self.refused(id, Status::CARE_OF_NONCE),
                 Some(exchange) if exchange.own => drop(self.exchanges.remove(&id)),
                 _ => {
@@ -265,6 +271,7 @@ impl Node {
             used: None,
             ntp: 0,
             doubted: false,
+            awaited: None,
             own,
             ask,
         };
@@ -329,7 +336,8 @@ impl Node {
         (exchange.used, exchange.ntp) = (token, ntp);
         exchange.numbers.add(number);
         exchange.recent.push_back(now.mono);
-        exchange.stage = Stage::Send { at: now.mono + exchange.backoff.next() };
+        let again = now.mono + exchange.backoff.next();
+        exchange.stage = Stage::Send { at: exchange.awaited.map_or(again, |awaited| awaited.in_time(again, now.mono)) };
         let from = match exchange.ask.proof {
             // On behalf of who is there.
             Proof::Shown(_) => None,
@@ -453,6 +461,9 @@ impl Node {
 
     /// What the status says is to be done about it (`docs/signalling.md` section 10).
     fn remedy(&mut self, id: AskId, answer: &Answer, now: Now) {
+        if let (Status::NOT_PERMITTED, Some(question)) = (answer.status, answer.question) {
+            return self.asked(id, question, now);
+        }
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.remedies += 1;
         let hopeless = exchange.remedies > MAX_REMEDIES;
@@ -475,6 +486,23 @@ impl Node {
                 None => self.refused(id, answer.status),
             },
             _ => self.refused(id, answer.status),
+        }
+    }
+
+    /// Somebody is asked first: the same update is accepted behind a yes.
+    fn asked(&mut self, id: AskId, question: ConsentQuestion, now: Now) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let before = exchange.awaited;
+        let awaited = before.map_or_else(|| Awaited::of(question, now.mono), |before| before.heard_again(question, now.mono));
+        (exchange.awaited, exchange.until) = (Some(awaited), Some(awaited.until()));
+        exchange.backoff = Backoff::default();
+        if before.is_none() {
+            let (told, home) = ((!exchange.own).then_some(id), exchange.ask.home);
+            self.events.push_back(Event::Asked { id: told, home, asked: question.asked, left: consent::left(question) });
+        }
+        match awaited.next(now.mono) {
+            Some(at) => exchange.stage = Stage::Send { at },
+            None => self.refused(id, Status::NOT_PERMITTED),
         }
     }
 

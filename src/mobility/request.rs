@@ -1,4 +1,4 @@
-//! What a Binding Update says, in steering's words.
+//! What a Binding Update says, in steering's words, and what steering says of it, in the signalling's.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,9 +7,12 @@ use smallvec::SmallVec;
 
 use crate::mobility::responder::{Asked, has_whole_prefix};
 use crate::mobility::wire::{
-    self, FlowIdentification, KeyParameters, MediaClass, MediaExpectation, Options, TrafficSelector, TransitionWindow,
+    self, AskedParty, ConsentQuestion, FlowIdentification, KeyParameters, MediaClass, MediaExpectation, Options, TrafficSelector,
+    TransitionWindow,
 };
+use crate::now::Mono;
 use crate::quantities::{FlowLabel, MediaKind, PayloadType};
+use crate::steering::consent::{Decider, Question};
 use crate::steering::{
     BindingId, ExpectedMedia, FlowBody, FlowId, FlowPorts, FlowRequest, FlowSelector, FlowStatus, Join, KeyClaim, NamedBinding,
     Registration, StatedExpectation, StatedPorts, UpdateKey, Window,
@@ -140,6 +143,16 @@ const fn refusal(fault: wire::FlowFault) -> FlowStatus {
         wire::FlowFault::SelectorFormat(_) => FlowStatus::UnknownSelector,
         _ => FlowStatus::Malformed,
     }
+}
+
+/// A question that is open, as the device that waits for its answer is told.
+pub(super) fn question(question: &Question, now: Mono) -> ConsentQuestion {
+    let asked = match question.decider {
+        Decider::Holder => AskedParty::HOLDER,
+        Decider::Taker => AskedParty::TAKER,
+        Decider::Webhook(_) => AskedParty::SERVICE,
+    };
+    ConsentQuestion { asked, left_ms: u32::try_from(question.until.since(now).as_millis()).unwrap_or(u32::MAX) }
 }
 
 /// What became of a flow, as the answer says it.

@@ -22,7 +22,9 @@ use crate::mobility::wire::{
     RefreshRequest, Status, UpdateFlags, checksum,
 };
 use crate::now::{Mono, Now};
-use crate::steering::{BindingCache, BindingId, GrantError, HomeAddress, Join, Key, Registered, RegistrationError, Spi, UpdateKey};
+use crate::steering::{
+    BindingCache, BindingId, GrantError, HomeAddress, Join, Key, Registered, RegistrationError, Spi, UpdateKey, Withheld,
+};
 
 /// Refresh requests that are planned at most.
 const MAX_PLANNED: usize = 100_000;
@@ -499,6 +501,11 @@ impl Responder {
         let mut answer = self.answer(asked, status, asked.home);
         if let RegistrationError::Sequence { last } = error {
             answer.sequence = last;
+        }
+        if let RegistrationError::Withheld(Withheld::Asked(id)) = error
+            && let Some(question) = self.steering.open_question(id, now)
+        {
+            answer.options.push(request::question(&question, now.mono));
         }
         if let (Some(id), Some(_)) = (asked.update.options.message_id(), key) {
             let ntp = match status {

@@ -102,6 +102,7 @@ pub fn shown_vendor(option: &VendorOption) -> Value {
         }),
         VendorOption::MediaExpectation(o) => json!({ "fid": o.flow, "media": o.media.0, "payload_type": o.payload_type }),
         VendorOption::KeyGrant(o) => json!({ "spi": o.spi.0, "validity_end": o.validity_end }),
+        VendorOption::ConsentQuestion(o) => json!({ "asked": o.asked.0, "left_ms": o.left_ms }),
         VendorOption::Unknown(_) => panic!("no vector has {option:?}"),
     };
     fields["vendor"] = json!(option.vendor());

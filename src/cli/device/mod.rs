@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 use crate::cli::device::target::Target;
 use crate::cli::operate::Reach;
 use crate::device::{AskId, Event, Runner};
-use crate::mobility::wire::{FlowStatus, Status};
+use crate::mobility::wire::{AskedParty, FlowStatus, Status};
 
 /// The port of the mobility signalling (RFC 5844).
 const PORT: u16 = 5436;
@@ -117,6 +117,8 @@ struct Done {
 enum Undone {
     #[error("the server refuses: {}; {}", meaning(*.0), advice(*.0))]
     Refused(Status),
+    #[error("no yes has come: the answer was no, or there was none (status 129); ask who was asked, and do the same again")]
+    NoConsent,
     #[error("no answer came from {server}{}", silence(.lost.as_ref(), *.ignored))]
     NoAnswer { server: String, lost: Option<std::io::Error>, ignored: u64 },
     #[error("interrupted")]
@@ -145,8 +147,8 @@ fn meaning(status: Status) -> String {
 fn advice(status: Status) -> String {
     match status {
         Status::NOT_PERMITTED => {
-            "that binding is another device's, or the key does not reach so far: take another --bid; or somebody has to say yes first: do the \
-             same again once that is said"
+            "that binding is another device's, or the key does not reach so far: take another --bid; or the flow goes to nobody, somebody \
+             has said no, or a PIN is wanted, which a URL or the server's API takes"
                 .into()
         }
         Status::RESOURCES => "the server has no room for more: release what is not needed, or try again later".into(),
@@ -178,10 +180,10 @@ fn wait(runner: &mut Runner, id: AskId, server: SocketAddr) -> anyhow::Result<Ev
     seen.into_iter().find(|event| names(event) == Some(id)).context("the answer was not told")
 }
 
-/// Which ask an event is about.
+/// Which ask an event is the end of.
 const fn names(event: &Event) -> Option<AskId> {
     match event {
-        Event::Tested { .. } | Event::HomeUnknown { .. } => None,
+        Event::Tested { .. } | Event::HomeUnknown { .. } | Event::Asked { .. } => None,
         Event::Reserved { id, .. } | Event::Bound { id, .. } | Event::Refused { id, .. } => *id,
         Event::Removed { id } | Event::NoAnswer { id } => Some(*id),
     }
@@ -196,6 +198,7 @@ fn wait_all(
     stop: &dyn Fn() -> bool,
 ) -> anyhow::Result<()> {
     let mut open: Vec<AskId> = ids.to_vec();
+    let mut asked: Vec<AskId> = Vec::new();
     while !open.is_empty() {
         if stop() {
             return Err(Undone::Interrupted.into());
@@ -203,6 +206,16 @@ fn wait_all(
         for event in runner.step(Duration::from_millis(100))? {
             told(&event);
             match &event {
+                // The ask goes on.
+                Event::Asked { id: Some(id), asked: party, left, .. } if open.contains(id) => {
+                    if asked.is_empty() {
+                        eprintln!("flowsteer: waiting for {} yes, {} s at most", whose(*party), left.as_secs_f64().round());
+                    }
+                    asked.push(*id);
+                }
+                Event::Refused { id: Some(id), status: Status::NOT_PERMITTED, .. } if asked.contains(id) => {
+                    return Err(Undone::NoConsent.into());
+                }
                 Event::Refused { id: Some(id), status, .. } if open.contains(id) => return Err(Undone::Refused(*status).into()),
                 Event::NoAnswer { id } if open.contains(id) => {
                     return Err(no_answer(runner, server).into());
@@ -220,6 +233,16 @@ fn wait_all(
         }
     }
     Ok(())
+}
+
+/// Of whom a yes is waited for.
+const fn whose(party: AskedParty) -> &'static str {
+    match party {
+        AskedParty::HOLDER => "the holder's",
+        AskedParty::TAKER => "the other device's",
+        AskedParty::SERVICE => "a service's",
+        _ => "somebody's",
+    }
 }
 
 /// What a binding came to, out of its event.

@@ -41,11 +41,11 @@ pub use home_test_init::HomeTestInit;
 pub use lifetime::Lifetime;
 pub use message::Message;
 pub use option::{
-    AlternateCareOf, BindingAuthorization, BindingIdentifier, BindingPriority, BindingReference, FlowFault, FlowIdentification, FlowStatus,
-    FlowSubOption, HomeNetworkPrefix, Ipv4CareOf, Ipv6Selector, KeyGrant, KeyParameters, MalformedBindingIdentifier,
-    MalformedFlowIdentification, MediaClass, MediaExpectation, MediaPorts, MessageAuthentication, MessageId, MobileNodeId, MobilityOption,
-    NonceIndices, OptionData, Options, OtherSelector, SelectorLabel, TrafficSelector, TransitionWindow, UnknownOption, UnknownSubOption,
-    UnknownVendorOption, VENDOR, VendorOption,
+    AlternateCareOf, AskedParty, BindingAuthorization, BindingIdentifier, BindingPriority, BindingReference, ConsentQuestion, FlowFault,
+    FlowIdentification, FlowStatus, FlowSubOption, HomeNetworkPrefix, Ipv4CareOf, Ipv6Selector, KeyGrant, KeyParameters,
+    MalformedBindingIdentifier, MalformedFlowIdentification, MediaClass, MediaExpectation, MediaPorts, MessageAuthentication, MessageId,
+    MobileNodeId, MobilityOption, NonceIndices, OptionData, Options, OtherSelector, SelectorLabel, TrafficSelector, TransitionWindow,
+    UnknownOption, UnknownSubOption, UnknownVendorOption, VENDOR, VendorOption,
 };
 pub use refresh_request::RefreshRequest;
 pub use status::{Remedy, Status};

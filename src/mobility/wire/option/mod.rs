@@ -42,7 +42,8 @@ pub use mobile_node_id::MobileNodeId;
 pub use nonce_indices::NonceIndices;
 pub use unknown::UnknownOption;
 pub use vendor::{
-    KeyGrant, KeyParameters, MediaClass, MediaExpectation, MediaPorts, TransitionWindow, UnknownVendorOption, VENDOR, VendorOption,
+    AskedParty, ConsentQuestion, KeyGrant, KeyParameters, MediaClass, MediaExpectation, MediaPorts, TransitionWindow, UnknownVendorOption,
+    VENDOR, VendorOption,
 };
 
 /// Octets of an option that are kept as they came; 255 at most.
@@ -351,6 +352,11 @@ impl Options {
     /// The first key grant.
     pub fn key_grant(&self) -> Option<&KeyGrant> {
         self.vendor().find_map(|option| if let VendorOption::KeyGrant(found) = option { Some(found) } else { None })
+    }
+
+    /// The first question that is open.
+    pub fn consent_question(&self) -> Option<&ConsentQuestion> {
+        self.vendor().find_map(|option| if let VendorOption::ConsentQuestion(found) = option { Some(found) } else { None })
     }
 
     /// The authenticator that a key makes.

@@ -13,6 +13,7 @@
 //!
 //! Ranges of sub-types count from the first octet of the vendor.
 
+mod consent_question;
 mod key_grant;
 mod key_parameters;
 mod media_expectation;
@@ -23,6 +24,7 @@ use crate::mobility::wire::error::Malformed;
 use crate::mobility::wire::field::{self, Field};
 use crate::mobility::wire::option::{Alignment, Body, MobilityOption, OptionData};
 
+pub use consent_question::{AskedParty, ConsentQuestion};
 pub use key_grant::KeyGrant;
 pub use key_parameters::KeyParameters;
 pub use media_expectation::{MediaClass, MediaExpectation};
@@ -51,6 +53,8 @@ pub enum VendorOption {
     MediaExpectation(MediaExpectation),
     /// Sub-type 5.
     KeyGrant(KeyGrant),
+    /// Sub-type 6.
+    ConsentQuestion(ConsentQuestion),
     /// Another sub-type, or another vendor's.
     Unknown(UnknownVendorOption),
 }
@@ -82,6 +86,7 @@ impl VendorOption {
             (VENDOR, key_parameters::SUBTYPE) => Self::KeyParameters(KeyParameters::parse(data)?),
             (VENDOR, media_expectation::SUBTYPE) => Self::MediaExpectation(MediaExpectation::parse(data)?),
             (VENDOR, key_grant::SUBTYPE) => Self::KeyGrant(KeyGrant::parse(data)?),
+            (VENDOR, consent_question::SUBTYPE) => Self::ConsentQuestion(ConsentQuestion::parse(data)?),
             _ => Self::Unknown(UnknownVendorOption { vendor, subtype, data: data.get(DATA..).unwrap_or_default().into() }),
         })
     }
@@ -106,6 +111,7 @@ impl VendorOption {
             Self::KeyParameters(option) => option,
             Self::MediaExpectation(option) => option,
             Self::KeyGrant(option) => option,
+            Self::ConsentQuestion(option) => option,
             Self::Unknown(option) => option,
         }
     }
@@ -148,7 +154,7 @@ pub struct UnknownVendorOption {
 impl UnknownVendorOption {
     /// `None` if it is a sub-type that is known, or too long for an option.
     pub fn new(vendor: u32, subtype: u8, data: &[u8]) -> Option<Self> {
-        let known = vendor == VENDOR && (transition_window::SUBTYPE..=key_grant::SUBTYPE).contains(&subtype);
+        let known = vendor == VENDOR && (transition_window::SUBTYPE..=consent_question::SUBTYPE).contains(&subtype);
         (!known && data.len() + DATA <= usize::from(u8::MAX)).then(|| Self { vendor, subtype, data: data.into() })
     }
 
@@ -200,13 +206,13 @@ mod tests {
             field::put_octet(&mut data, SUBTYPE, subtype);
             VendorOption::parse(&data)
         };
-        for (subtype, len) in [(1, 14), (2, 16), (3, 46), (4, 12), (5, 22)] {
+        for (subtype, len) in [(1, 14), (2, 16), (3, 46), (4, 12), (5, 22), (6, 14)] {
             assert!(ours(subtype, len).is_ok(), "{subtype}");
             for wrong in [len - 1, len + 1] {
                 assert_eq!(ours(subtype, wrong), Err(Malformed::VendorLength { subtype, length: wrong as u8 }), "{subtype}");
             }
         }
-        assert!(matches!(ours(6, 5), Ok(VendorOption::Unknown(_))));
+        assert!(matches!(ours(7, 5), Ok(VendorOption::Unknown(_))));
         assert!(matches!(VendorOption::parse(&[0, 0, 0, 1, 1]), Ok(VendorOption::Unknown(_))));
         assert_eq!(VendorOption::parse(&[0, 0, 0, 1]), Err(Malformed::OptionLength { kind: 19, length: 4 }));
     }
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn a_known_sub_type_is_no_unknown_one() {
         assert!(UnknownVendorOption::new(VENDOR, 1, &[]).is_none());
-        assert!(UnknownVendorOption::new(VENDOR, 6, &[0; 250]).is_some());
+        assert!(UnknownVendorOption::new(VENDOR, 7, &[0; 250]).is_some());
         assert!(UnknownVendorOption::new(1, 1, &[0; 251]).is_none());
     }
 }
