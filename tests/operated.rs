@@ -805,6 +805,122 @@ fn the_api_answers_as_it_describes_itself() {
     }
 }
 
+/// The status of a call, also of one whose answer does not end.
+fn status_of(server: &Server, method: &str, target: &str, headers: &str, body: &str) -> u16 {
+    let authority = server.http.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(authority).expect("the server listens");
+    stream.set_read_timeout(Some(SOON)).expect("possible");
+    let length = body.len();
+    write!(stream, "{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{headers}Content-Length: {length}\r\n\r\n{body}").expect("sent");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
+    line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+}
+
+/// Headers that show one of the ways to be let in, as they are described; of a home address that plays, made for this.
+struct Credentials<'s> {
+    server: &'s Server,
+    home: String,
+    key: String,
+}
+
+impl<'s> Credentials<'s> {
+    const JSON: &'static str = "Content-Type: application/json\r\n";
+
+    fn made(server: &'s Server) -> Self {
+        let made = Self::post(server, "/api/v1/home-addresses", &json!({}));
+        let (home, key) = (home_of(&made), made["key"].as_str().expect("a key").to_owned());
+        Self { server, home, key }
+    }
+
+    fn post(server: &Server, target: &str, body: &Value) -> Value {
+        let headers = format!("Authorization: Bearer operator\r\n{}", Self::JSON);
+        let (status, _, answer) = call_with(server, "POST", target, &headers, &body.to_string());
+        assert!((200..300).contains(&status), "{target}: {answer}");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
+    /// What shows these schemes together.
+    fn headers(&self, schemes: &[&str]) -> String {
+        let (cookie, csrf) = if schemes.contains(&"login") { self.log_in() } else { Default::default() };
+        let mut headers = String::new();
+        for scheme in schemes {
+            headers += &match *scheme {
+                "operator" => "Authorization: Bearer operator\r\n".to_owned(),
+                "homeKey" => format!("Authorization: Bearer {}\r\n", self.key),
+                "takeOverToken" => format!("Authorization: Bearer {}\r\n", self.token()),
+                "login" => format!("Cookie: {cookie}\r\n"),
+                "csrf" => format!("X-CSRF-Token: {csrf}\r\n"),
+                scheme => panic!("{scheme} is described, and unknown here"),
+            };
+        }
+        headers
+    }
+
+    /// A login's cookie, and its second secret.
+    fn log_in(&self) -> (String, String) {
+        let body = json!({ "user": "olga", "password": "s3cret" }).to_string();
+        let (_, head, body) = call_with(self.server, "POST", "/api/v1/login", Self::JSON, &body);
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next()).expect("a cookie");
+        let answer: Value = serde_json::from_str(&body).expect("JSON");
+        (cookie.to_owned(), answer["csrf"].as_str().expect("a text").to_owned())
+    }
+
+    /// A token of what begins to play there.
+    fn token(&self) -> String {
+        Self::post(self.server, "/api/v1/sessions", &json!({ "title": "countdown.mp4", "home": self.home }));
+        let context = Self::post(self.server, &format!("/api/v1/home-addresses/{}/context", self.home), &json!({}));
+        context["takeoverUrl"].as_str().and_then(|url| url.split_once("?key=")).expect("a key").1.to_owned()
+    }
+}
+
+#[test]
+fn each_call_lets_in_whom_its_description_says_and_nobody_else() {
+    let (server, _folder) =
+        start("http.tokens = [\"operator\"]\n[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n");
+    let api = Described::of(&server);
+    let status = |method: &str, path: &str, schemes: &[&str]| {
+        let credentials = Credentials::made(&server);
+        let headers = credentials.headers(schemes);
+        let values =
+            [("{home}", credentials.home.as_str()), ("{session}", "0123456789abcdef"), ("{binding}", "1"), ("{spi}", "0x80000001")];
+        let mut target = values.iter().fold(path.replace("{consent}", "1"), |path, (name, value)| path.replace(name, value));
+        if path == "/api/v1/events" && schemes.is_empty() {
+            target += "?asked=taker";
+        }
+        let body = match (method, path.rsplit('/').next()) {
+            ("POST", Some("sessions")) => json!({ "title": "countdown.mp4", "home": credentials.home }).to_string(),
+            ("POST", Some("seek")) => json!({ "positionSeconds": 1 }).to_string(),
+            ("POST", Some("{consent}")) => json!({ "answer": "yes" }).to_string(),
+            ("PUT", _) => json!({ "careOf": "127.0.0.1:5000" }).to_string(),
+            _ => String::new(),
+        };
+        let kind = if body.is_empty() { "" } else { Credentials::JSON };
+        let status = status_of(&server, method, &target, &(headers + kind), &body);
+        status_of(&server, "DELETE", &format!("/api/v1/home-addresses/{}", credentials.home), "Authorization: Bearer operator\r\n", "");
+        status
+    };
+    for (method, path) in api.all() {
+        let security = api.operation(&method, &path)["security"].as_array().expect("security is stated");
+        let ways: Vec<Vec<&str>> = security.iter().map(|way| members(way)).collect();
+        for way in &ways {
+            let answered = status(&method, &path, way);
+            assert!(!matches!(answered, 401 | 403), "{method} {path} by {way:?}: {answered}");
+            if way.contains(&"csrf") {
+                assert_eq!(status(&method, &path, &["login"]), 403, "{method} {path} without the second secret");
+            }
+        }
+        if ways.is_empty() || ways.contains(&Vec::new()) {
+            continue;
+        }
+        assert_eq!(status(&method, &path, &[]), 401, "{method} {path} without anything");
+        for other in ["operator", "homeKey", "takeOverToken"].iter().filter(|other| !ways.contains(&vec![**other])) {
+            let answered = status(&method, &path, &[other]);
+            assert!(matches!(answered, 401 | 403), "{method} {path} by {other}: {answered}");
+        }
+    }
+}
+
 /// A program of the tests' virtual environment; where there is none the test is skipped, and says so.
 fn installed(program: &str) -> Option<Command> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin").join(program);

@@ -24,6 +24,7 @@ use crate::http::description;
 use crate::http::devices::{Devices, NamedDevice};
 use crate::http::event::Announcer;
 use crate::http::gauges;
+use crate::http::login::cookie_name;
 use crate::http::object::Object;
 use crate::http::page::{self, Asset, Picture};
 use crate::http::problem::Problem;
@@ -200,10 +201,9 @@ impl Api {
                 return Outcome::shown(200, &shown);
             }
             (&Method::GET, ["api", "openapi.json"]) => {
-                return Ok(Outcome::Text(
-                    "application/json",
-                    description::text(self.settings.operators.tokens.is_empty() && !self.settings.access.list().has_operators()).into(),
-                ));
+                let without_tokens = self.settings.operators.tokens.is_empty() && !self.settings.access.list().has_operators();
+                let text = description::text(without_tokens, cookie_name(call.is_secured));
+                return Ok(Outcome::Text("application/json", text.into()));
             }
             _ => {}
         }

@@ -6,13 +6,16 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::http::login::COOKIES;
 use crate::http::problem::Refusal;
 use crate::http::routes::{Content, Gives, Parameter, ROUTES, Right, Route};
 use crate::http::words::SessionId;
 
 const WORDS: &str = "What plays where, and moving it. Bodies are JSON, 64 KB at most; errors are problems (RFC 9457) with a stable type. Another \
                      method than those listed is 405 with `Allow`. Without credentials, who comes from this machine is an operator where neither a \
-                     token nor a user with the role operator is configured.";
+                     token nor a user with the role operator is configured. A device that asks for itself needs none to see and answer the \
+                     questions whether it is to have a flow: it shows the key of the question in the answer. By cookie all but GET also \
+                     needs `X-CSRF-Token`.";
 
 /// Refusals by their status, and what they mean.
 const REFUSALS: [(u16, &str); 11] = [
@@ -30,15 +33,17 @@ const REFUSALS: [(u16, &str); 11] = [
 ];
 /// Those that any call may get, and those that any call may get that takes a right.
 const OF_ANY: [u16; 2] = [408, 413];
-const OF_RIGHT: [u16; 3] = [401, 415, 429];
+const OF_RIGHT: [u16; 4] = [401, 403, 415, 429];
 
-/// The description, as JSON. `without_tokens` says whether none is configured: who comes from this machine needs none then.
-pub fn text(without_tokens: bool) -> &'static str {
-    static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| [false, true].map(|without| document(without).to_string()));
-    &TEXTS[usize::from(without_tokens)]
+/// The description, as JSON. `without_tokens` says whether none is configured: who comes from this machine needs none then; `cookie` is what
+/// a login's is named.
+pub fn text(without_tokens: bool, cookie: &'static str) -> &'static str {
+    static TEXTS: LazyLock<[[String; 2]; 2]> =
+        LazyLock::new(|| COOKIES.map(|cookie| [false, true].map(|without| document(without, cookie).to_string())));
+    &TEXTS[usize::from(cookie == COOKIES[1])][usize::from(without_tokens)]
 }
 
-fn document(without_tokens: bool) -> Value {
+fn document(without_tokens: bool, cookie: &str) -> Value {
     let settings = || {
         let mut settings = SchemaSettings::draft2020_12();
         settings.definitions_path = "/components/schemas".into();
@@ -88,9 +93,14 @@ fn document(without_tokens: bool) -> Value {
                 "login": {
                     "type": "apiKey",
                     "in": "cookie",
-                    "name": "flowsteer",
-                    "description": "An operator's login: good for whatever an operator's token is, with `X-CSRF-Token` for all but GET. Over TLS its name is \
-                                    `__Host-flowsteer`.",
+                    "name": cookie,
+                    "description": "An operator's login: good for whatever an operator's token is. Over TLS it has another name than without.",
+                },
+                "csrf": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-CSRF-Token",
+                    "description": "What the login has answered, beside its cookie for all but GET.",
                 },
                 "homeKey": bearer("The key of the home address."),
                 "takeOverToken": bearer("A take-over token: reads and moves its own home addresses."),
@@ -116,22 +126,12 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
         };
         responses.insert(status.to_string(), content);
     }
-    let of_right = if route.right == Right::Open { &[][..] } else { &OF_RIGHT };
+    let of_right = if matches!(route.right, Right::Open | Right::Optional) { &[][..] } else { &OF_RIGHT };
     for status in OF_ANY.iter().chain(of_right).chain(route.refuses) {
         responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{status}") }));
     }
-    let schemes: &[&str] = match route.right {
-        Right::Open => &[],
-        Right::Login => &["login"],
-        Right::Operator => &["operator"],
-        Right::Holder => &["operator", "homeKey"],
-        Right::Reader | Right::Device => &["operator", "homeKey", "takeOverToken"],
-    };
-    let mut security: Vec<Value> = schemes.iter().map(|scheme| json!({ (*scheme): [] })).collect();
-    if route.right == Right::Device || without_tokens && !matches!(route.right, Right::Open | Right::Login) {
-        security.push(json!({}));
-    }
-    let mut operation = json!({ "operationId": route.name, "summary": route.words, "security": security, "responses": responses });
+    let mut operation =
+        json!({ "operationId": route.name, "summary": route.words, "security": security(route, without_tokens), "responses": responses });
     if !route.parameters.is_empty() {
         operation["parameters"] = route.parameters.iter().map(parameter).collect();
     }
@@ -140,6 +140,27 @@ fn operation(route: &Route, without_tokens: bool, taken: &mut SchemaGenerator, g
         operation["requestBody"] = json!({ "required": !takes.optional, "content": content });
     }
     operation
+}
+
+/// All ways to be let in, each with what it takes together; an empty one takes nothing, and none at all says that nothing is looked at.
+fn security(route: &Route, without_tokens: bool) -> Vec<Value> {
+    let operator = json!({ "operator": [] });
+    // A browser sends the cookie by itself: what changes something takes more.
+    let login = if route.method == "GET" { json!({ "login": [] }) } else { json!({ "login": [], "csrf": [] }) };
+    let (home_key, token, nothing) = (json!({ "homeKey": [] }), json!({ "takeOverToken": [] }), json!({}));
+    let mut ways = match route.right {
+        Right::Open => return Vec::new(),
+        Right::Login => return vec![login],
+        Right::Optional => return vec![operator, login, nothing],
+        Right::Device => return vec![operator, login, home_key, token, nothing],
+        Right::Operator => vec![operator, login],
+        Right::Holder => vec![operator, login, home_key],
+        Right::Reader => vec![operator, login, home_key, token],
+    };
+    if without_tokens {
+        ways.push(nothing);
+    }
+    ways
 }
 
 /// What stands for a part of a path.
@@ -200,7 +221,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_named_is_there_and_everything_there_is_named() {
-        let document = document(true);
+        let document = document(true, COOKIES[0]);
         let mut found = Vec::new();
         references(&document, &mut found);
         for reference in &found {
@@ -242,9 +263,25 @@ mod tests {
 
     #[test]
     fn without_tokens_this_machine_needs_none() {
-        let security = |without| document(without)["paths"]["/metrics"]["get"]["security"].clone();
-        assert_eq!(security(true), json!([{ "operator": [] }, {}]));
-        assert_eq!(security(false), json!([{ "operator": [] }]));
+        let security = |without| document(without, COOKIES[0])["paths"]["/metrics"]["get"]["security"].clone();
+        assert_eq!(security(true), json!([{ "operator": [] }, { "login": [] }, {}]));
+        assert_eq!(security(false), json!([{ "operator": [] }, { "login": [] }]));
         assert_eq!(Refusal::schema_name(), "Problem");
+    }
+
+    #[test]
+    fn a_login_opens_what_an_operator_s_token_does_and_needs_its_second_secret_where_something_changes() {
+        let document = document(false, COOKIES[1]);
+        assert_eq!(document["components"]["securitySchemes"]["login"]["name"], "__Host-flowsteer");
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+            let ways = operation["security"].as_array().expect("security is stated");
+            let by = |scheme: &str| ways.iter().find(|way| way.get(scheme).is_some());
+            assert_eq!(by("login").is_some(), route.right != Right::Open, "{route:?}");
+            assert!(by("operator").is_none() || by("login").is_some(), "{route:?}");
+            assert!(by("login").is_none_or(|login| login.get("csrf").is_some() == (route.method != "GET")), "{route:?}");
+            let may_refuse = route.right != Right::Optional && (route.right != Right::Open || route.name == "logIn");
+            assert_eq!(operation["responses"].get("403").is_some(), may_refuse, "{route:?}");
+        }
     }
 }

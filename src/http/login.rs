@@ -24,6 +24,13 @@ use crate::now::Now;
 const PLAIN: &str = "flowsteer";
 /// The cookie over TLS: browsers take one of such a name from nobody else (RFC 6265bis section 4.1.3.2).
 const SECURED: &str = "__Host-flowsteer";
+/// Both names, that without TLS first.
+pub(super) const COOKIES: [&str; 2] = [PLAIN, SECURED];
+
+/// What the cookie is named there.
+pub(super) const fn cookie_name(is_secured: bool) -> &'static str {
+    if is_secured { SECURED } else { PLAIN }
+}
 /// Cookies of that name that are looked at.
 const MOST_COOKIES: usize = 4;
 /// Octets of a name and of a password at most.
@@ -171,7 +178,7 @@ impl Api {
 
     /// Who has logged in, where the request shows that by cookie alone, and no other site's page can have made the browser send it.
     fn logged_in(&self, call: &Call, now: Now) -> Option<Login> {
-        let name = if call.is_secured { SECURED } else { PLAIN };
+        let name = cookie_name(call.is_secured);
         let may = !call.headers.contains_key("authorization")
             && !self.is_overheard(call)
             && self.is_own_page(call)
@@ -205,7 +212,7 @@ fn cookies<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item
 
 /// What sets the cookie: sent back to this host alone, from its own pages alone, and read by no script.
 fn cookie(is_secured: bool, value: &str, more: &str) -> Zeroizing<String> {
-    let (name, secure) = if is_secured { (SECURED, "; Secure") } else { (PLAIN, "") };
+    let (name, secure) = (cookie_name(is_secured), if is_secured { "; Secure" } else { "" });
     Zeroizing::new(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}"))
 }
 

@@ -22,6 +22,8 @@ pub(super) type Shape = fn(&mut SchemaGenerator) -> Schema;
 pub(super) enum Right {
     /// Nobody's.
     Open,
+    /// Nobody's, but an operator is told more.
+    Optional,
     /// An operator's.
     Operator,
     /// An operator's, or that of who has the home key.
@@ -30,7 +32,7 @@ pub(super) enum Right {
     Reader,
     /// That of who has logged in.
     Login,
-    /// As `Reader`; a device that is asked shows nothing but its address.
+    /// As `Reader`; a device that is asked shows nothing but its address, and with an answer the key of the question.
     Device,
 }
 
@@ -149,16 +151,13 @@ pub(super) const ROUTES: &[Route] = &[
             &[text(PLAIN, "It does.")],
         )
     },
-    Route {
-        refuses: &[403],
-        ..get(
-            "/metrics",
-            "metrics",
-            "Numbers, as Prometheus reads them.",
-            Right::Operator,
-            &[text("text/plain; version=0.0.4; charset=utf-8", "The numbers.")],
-        )
-    },
+    get(
+        "/metrics",
+        "metrics",
+        "Numbers, as Prometheus reads them.",
+        Right::Operator,
+        &[text("text/plain; version=0.0.4; charset=utf-8", "The numbers.")],
+    ),
     get(
         "/api/openapi.json",
         "openapi",
@@ -185,14 +184,13 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         gives: &[Gives { status: 204, words: "Done.", content: Content::Cookie(None) }],
-        refuses: &[403],
         ..does("POST", "/api/v1/logout", "logOut", "Ends the login.", Right::Login)
     },
     get(
         "/api/v1/titles",
         "titles",
         "What is served; to others than operators what plays for anyone.",
-        Right::Open,
+        Right::Optional,
         &[json::<Vec<Title>>(200, "The titles.")],
     ),
     get(
@@ -214,17 +212,14 @@ pub(super) const ROUTES: &[Route] = &[
             Right::Device,
         )
     },
-    Route {
-        refuses: &[403],
-        ..get(
-            "/api/v1/devices",
-            "devices",
-            "Devices that flows can be sent to: those of the configuration, and those that flows went to since the server started, the last one \
-             first.",
-            Right::Operator,
-            &[json::<Vec<Device>>(200, "The devices.")],
-        )
-    },
+    get(
+        "/api/v1/devices",
+        "devices",
+        "Devices that flows can be sent to: those of the configuration, and those that flows went to since the server started, the last one \
+         first.",
+        Right::Operator,
+        &[json::<Vec<Device>>(200, "The devices.")],
+    ),
     Route {
         parameters: &[Parameter::LastEventId, Parameter::Asked],
         ..get(
@@ -232,36 +227,36 @@ pub(super) const ROUTES: &[Route] = &[
             "events",
             "Server-sent events `session`, `binding`, `handover`, `consent`, `drop`, `title` and `missed`; with a home key or token those of its \
              home addresses.",
-            Right::Reader,
+            Right::Device,
             &[text("text/event-stream", "The events, until the right to them ends.")],
         )
     },
     Route {
-        refuses: &[403, 503],
+        refuses: &[503],
         ..get(SESSIONS, "sessions", "What plays.", Right::Operator, &[json::<Vec<Session>>(200, "The presentations.")])
     },
     Route {
         takes: body::<StartBody>(),
         gives: &[json::<Session>(201, "It plays, or waits for a device.")],
-        refuses: &[400, 403, 404, 409, 422, 503],
+        refuses: &[400, 404, 409, 422, 503],
         ..does("POST", SESSIONS, "start", "Plays a title to home addresses.", Right::Holder)
     },
-    Route { refuses: &[403, 404, 503], ..get("/api/v1/sessions/{session}", "session", "One presentation.", Right::Operator, SESSION) },
+    Route { refuses: &[404, 503], ..get("/api/v1/sessions/{session}", "session", "One presentation.", Right::Operator, SESSION) },
     Route {
         takes: optional::<PlayBody>(),
         gives: SESSION,
-        refuses: &[400, 403, 404, 422, 503],
+        refuses: &[400, 404, 422, 503],
         ..does("POST", "/api/v1/sessions/{session}/play", "play", "Goes on, at another scale or speed if asked.", Right::Operator)
     },
     Route {
         gives: SESSION,
-        refuses: &[403, 404, 503],
+        refuses: &[404, 503],
         ..does("POST", "/api/v1/sessions/{session}/pause", "pause", "Stands still.", Right::Operator)
     },
     Route {
         takes: body::<SeekBody>(),
         gives: SESSION,
-        refuses: &[400, 403, 404, 422, 503],
+        refuses: &[400, 404, 422, 503],
         ..does(
             "POST",
             "/api/v1/sessions/{session}/seek",
@@ -270,46 +265,46 @@ pub(super) const ROUTES: &[Route] = &[
             Right::Operator,
         )
     },
-    Route { refuses: &[403, 404, 503], ..does("POST", "/api/v1/sessions/{session}/end", "end", "Ends it.", Right::Operator) },
+    Route { refuses: &[404, 503], ..does("POST", "/api/v1/sessions/{session}/end", "end", "Ends it.", Right::Operator) },
     Route {
-        refuses: &[403, 503],
+        refuses: &[503],
         ..get(HOMES, "homeAddresses", "All home addresses that are reserved.", Right::Operator, &[json::<Vec<Home>>(200, "They.")])
     },
     Route {
         takes: optional::<ReserveBody>(),
         gives: &[json::<Reserved>(201, "Reserved.")],
-        refuses: &[400, 403, 404, 409, 422, 503],
+        refuses: &[400, 404, 409, 422, 503],
         ..does("POST", HOMES, "reserve", "Reserves one; with `careOf` it is bound in the same step.", Right::Operator)
     },
-    Route { refuses: &[403, 404, 503], ..get(HOME, "homeAddress", "One home address.", Right::Reader, &[json::<Home>(200, "It.")]) },
-    Route { refuses: &[403, 404, 503], ..does("DELETE", HOME, "release", "Lets it go, and ends what was opened with it.", Right::Holder) },
+    Route { refuses: &[404, 503], ..get(HOME, "homeAddress", "One home address.", Right::Reader, &[json::<Home>(200, "It.")]) },
+    Route { refuses: &[404, 503], ..does("DELETE", HOME, "release", "Lets it go, and ends what was opened with it.", Right::Holder) },
     Route {
         takes: body::<BindingBody>(),
         gives: &[
             json::<Home>(200, "The home address."),
             json::<WithheldBinding>(202, "Consent is asked for: nothing has changed, the same call binds behind a yes."),
         ],
-        refuses: &[400, 403, 404, 409, 422, 503],
+        refuses: &[400, 404, 409, 422, 503],
         ..does("PUT", BINDING, "bind", "Moves or forks the flow to a care-of, or refreshes a binding.", Right::Reader)
     },
-    Route { refuses: &[403, 404, 503], ..does("DELETE", BINDING, "unbind", "Removes that care-of.", Right::Holder) },
+    Route { refuses: &[404, 503], ..does("DELETE", BINDING, "unbind", "Removes that care-of.", Right::Holder) },
     Route {
         takes: optional::<ContextBody>(),
         gives: &[json::<TakeOver>(200, "The context.")],
-        refuses: &[400, 403, 404, 409, 503],
+        refuses: &[400, 404, 409, 503],
         ..does("POST", "/api/v1/home-addresses/{home}/context", "context", "What another device needs to take over.", Right::Holder)
     },
     Route {
-        refuses: &[403, 404, 409],
+        refuses: &[404, 409],
         ..does("DELETE", "/api/v1/home-addresses/{home}/keys", "revoke", "Refuses all session keys and tokens made so far.", Right::Holder)
     },
     Route {
-        refuses: &[400, 403, 404, 409],
+        refuses: &[400, 404, 409],
         ..does("DELETE", "/api/v1/home-addresses/{home}/keys/{spi}", "revokeOne", "Refuses one.", Right::Holder)
     },
     Route {
         parameters: &[Parameter::Rtp],
-        refuses: &[400, 403, 404, 409, 503],
+        refuses: &[400, 404, 409, 503],
         ..get(
             "/api/v1/home-addresses/{home}/sdp",
             "sdp",
