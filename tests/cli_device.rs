@@ -378,6 +378,16 @@ fn told_place(take: &mut Running) -> String {
     }
 }
 
+/// Waits until it has said that on standard error, from its beginning on.
+#[track_caller]
+fn wait_until_told(command: &Running, words: &str) {
+    let start = Instant::now();
+    while !command.told().starts_with(words) {
+        assert!(start.elapsed() < SOON, "{}", command.told());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_take_over_waits_for_the_holder_s_answer() {
     const WAITS: &str = "flowsteer: waiting for the holder's yes, 20 s at most\n";
@@ -398,17 +408,12 @@ fn a_take_over_waits_for_the_holder_s_answer() {
     world.answer(1, "no");
     assert_eq!(refused.end(), Some(1), "{}", refused.told());
     assert_eq!(refused.rest(), "");
-    let told = refused.told();
-    assert!(told.strip_prefix(WAITS).is_some_and(|told| told.starts_with("flowsteer: no yes has come: ")), "{told}");
+    wait_until_told(&refused, &format!("{WAITS}flowsteer: no yes has come: "));
 
     // Nobody waits for who does not wait any more.
     world.context(homes[0], "ctx.json");
     let mut interrupted = world.spawn(&[&take[..], &["--flow", "audio"]].concat());
-    let start = Instant::now();
-    while interrupted.told() != WAITS {
-        assert!(start.elapsed() < SOON, "{}", interrupted.told());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until_told(&interrupted, WAITS);
     let start = Instant::now();
     interrupted.signal(libc::SIGINT);
     assert_eq!((interrupted.end(), interrupted.told().as_str()), (Some(0), WAITS));

@@ -330,6 +330,11 @@ impl Consents {
         self.open.iter().filter(move |open| !open.withdrawn && open.question.until > now).map(|open| &open.question)
     }
 
+    /// How many questions there were so far.
+    pub const fn asked(&self) -> u64 {
+        self.last
+    }
+
     /// What a wish came to, without asking anew: `Some(true)` where all of its flows may go, `Some(false)` where one may not.
     pub fn answered(&self, flows: &[(HomeAddress, Spi)], taker: IpAddr, now: Mono) -> Option<bool> {
         let found = |flow| self.remembered.iter().find(|known| known.flow == flow && known.taker == taker && known.until > now);

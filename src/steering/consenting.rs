@@ -82,8 +82,13 @@ impl BindingCache {
     }
 
     fn ask_for_consent(&self, wish: &Wish<'_>, policy: &Policy, now: Now) -> Result<(), Withheld> {
-        let outcome = lock(&self.consents).ask(wish, policy, now.mono);
-        self.counters().note_consent(&outcome);
+        let mut consents = lock(&self.consents);
+        let before = consents.asked();
+        let outcome = consents.ask(wish, policy, now.mono);
+        // Who waits for an answer asks the same again and again.
+        if !matches!(outcome, Err(Withheld::Asked(_))) || consents.asked() != before {
+            self.counters().note_consent(&outcome);
+        }
         outcome
     }
 

@@ -35,7 +35,7 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Updates refused because their care-of was not proven.
     pub care_of_unproven: AtomicU64,
-    /// Wishes that wait for consent.
+    /// Questions of consent.
     pub consent_asked: AtomicU64,
     /// Wishes that consent was refused to, or that too many others were in the way of.
     pub consent_refused: AtomicU64,
