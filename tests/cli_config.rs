@@ -62,6 +62,32 @@ fn check_and_serve_tell_all_errors_and_end_with_2() {
 }
 
 #[test]
+fn what_a_command_line_cannot_mean_ends_with_2_before_anything_is_tried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("context.json"), "{}").expect("written");
+    let give = ["give", "context.json", "--care-of", "127.0.0.1", "--nonce-index", "1"];
+    for (arguments, because) in [
+        (&["titles", "--server", "127.0.0.1:1"][..], "--server 127.0.0.1:1: not an http:// or https:// URL"),
+        (&["sessions", "--server", "ftp://127.0.0.1:1"], "--server ftp://127.0.0.1:1: not an http:// or https:// URL"),
+        (&["release", "fd00::1", "--server", "http://127.0.0.1:1/api"], "a host and its port, and nothing else"),
+        (&["move", "fd00::1", "127.0.0.1:5000", "--server", "https://127.0.0.1:1"], "an https:// server needs --ca"),
+        (&["reserve", "--server", "127.0.0.1"], "--server is its URL, as http://127.0.0.1:8080"),
+        (&["reserve", "--server", "::1"], "--server is its URL, as http://[::1]:8080"),
+        (&["prove", "--server", "127.0.0.1:port"], "--server 127.0.0.1:port: \"port\" is no port"),
+        (&give, "--token is missing"),
+        (&[&give[..], &["--token", "0a"]].concat(), "--token: 16 hex digits"),
+        (&["cert", "--name", "no host"], "a name or an address of a host"),
+    ] {
+        let refused = flowsteer(folder.path(), &[], arguments);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && told.contains(because), "{arguments:?}: {refused:?}");
+    }
+    // What is there in vain is a failure.
+    let ca = flowsteer(folder.path(), &[], &["titles", "--server", "https://127.0.0.1:1", "--ca", "missing.pem"]);
+    assert_eq!(ca.status.code(), Some(1), "{ca:?}");
+}
+
+#[test]
 fn keygen_prints_an_entry_that_the_configuration_takes() {
     let folder = tempfile::tempdir().expect("a folder");
     let plain = flowsteer(folder.path(), &[], &["keygen"]);

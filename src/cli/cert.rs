@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::ServerName;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ const SKEW: Duration = Duration::hours(1);
 #[derive(Debug, Args)]
 pub struct Cert {
     /// A name or an address of the server; may be given several times [default: localhost, 127.0.0.1, ::1].
-    #[arg(long = "name", value_name = "HOST")]
+    #[arg(long = "name", value_name = "HOST", value_parser = host)]
     names: Vec<String>,
     /// The folder in which flowsteer.crt and flowsteer.key are written.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -31,6 +32,14 @@ pub struct Cert {
     days: u16,
 }
 
+/// A name or an address, which may stand as in a URL.
+fn host(text: &str) -> Result<String, &'static str> {
+    let host = text.trim_matches(['[', ']']);
+    // One for all hosts of a domain begins with a star (RFC 6125 section 6.4.3).
+    let named = ServerName::try_from(host.strip_prefix("*.").unwrap_or(host));
+    named.map(|_| host.to_owned()).map_err(|_| "a name or an address of a host, as media.example, 192.0.2.1 or 2001:db8::1")
+}
+
 /// Writes both, and says where they are.
 ///
 /// # Errors
@@ -38,8 +47,7 @@ pub struct Cert {
 pub fn run(arguments: &Cert) -> anyhow::Result<()> {
     let names = match arguments.names.as_slice() {
         [] => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
-        // An address may stand as in a URL.
-        names => names.iter().map(|name| name.trim_matches(['[', ']']).to_owned()).collect(),
+        names => names.to_vec(),
     };
     let mut parameters = CertificateParams::new(names.clone()).context("--name")?;
     if let Some(first) = names.first() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
-use crate::cli::secret;
+use crate::cli::{BadUsage, secret};
 use crate::tls::client_config;
 
 /// The variable that has the password of who signs in.
@@ -165,9 +165,15 @@ impl Client {
         let (authority, is_secured) = match (self.server.strip_prefix("http://"), self.server.strip_prefix("https://")) {
             (Some(authority), _) => (authority, false),
             (None, Some(authority)) => (authority, true),
-            (None, None) => bail!("--server {}: not an http:// or https:// URL", self.server),
+            (None, None) => return Err(BadUsage::because(format!("--server {}: not an http:// or https:// URL", self.server))),
         };
         let authority = authority.trim_end_matches('/');
+        if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+            return Err(BadUsage::because(format!("--server {}: a host and its port, and nothing else", self.server)));
+        }
+        if is_secured && self.ca.is_none() {
+            return Err(BadUsage::because("an https:// server needs --ca, the file of its certificate or of the one that has signed it"));
+        }
         let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|octet| octet.is_ascii_digit())) {
             authority.to_owned()
         } else {
@@ -179,7 +185,7 @@ impl Client {
 
     /// Makes sure who the server is.
     async fn secure(&self, stream: TcpStream, host: &str) -> anyhow::Result<TlsStream<TcpStream>> {
-        let ca = self.ca.as_ref().context("an https:// server needs --ca, the file of its certificate or of the one that has signed it")?;
+        let ca = self.ca.as_ref().context("no --ca")?;
         let config = client_config(ca).context("--ca")?;
         let name = ServerName::try_from(host.to_owned()).with_context(|| format!("--server {}: no host", self.server))?;
         let secured = TlsConnector::from(Arc::new(config)).connect(name, stream).await;

@@ -229,12 +229,24 @@ fn refuse(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// The command line asks for what cannot be meant: nothing was tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct BadUsage(anyhow::Error);
+
+impl BadUsage {
+    /// That, in these words.
+    fn because(what: impl std::fmt::Display) -> anyhow::Error {
+        Self(anyhow::anyhow!("{what}")).into()
+    }
+}
+
 fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flowsteer: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<BadUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::tls::pem::{self, PemError};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It has no certificate.
-    #[error("{0}")]
+    #[error(transparent)]
     Pem(#[from] PemError),
     /// A certificate in it, or what the library makes of it.
     #[error("{}: {error}", file.display())]

@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::BadUsage;
 use crate::cli::device::bind::{keep, media};
 use crate::cli::device::file::DeviceFolder;
 use crate::cli::device::take::{chosen, read};
@@ -51,10 +52,10 @@ pub struct Give {
 
 /// The token of a care-of test out of its 16 hex digits.
 fn keygen_token(index: u16, text: Option<&str>) -> anyhow::Result<KeygenToken> {
-    let text = text.context("--token is missing: it is what `flowsteer prove` printed at the other device")?;
+    let text = text.ok_or_else(|| BadUsage::because("--token is missing: it is what `flowsteer prove` printed at the other device"))?;
     let is_token = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let bits =
-        u64::from_str_radix(text, 16).ok().filter(|_| is_token).context("--token: 16 hex digits, as `flowsteer prove` prints them")?;
+    let bits = u64::from_str_radix(text, 16).ok().filter(|_| is_token);
+    let bits = bits.ok_or_else(|| BadUsage::because("--token: 16 hex digits, as `flowsteer prove` prints them"))?;
     Ok(KeygenToken { index, token: bits.to_be_bytes() })
 }
 

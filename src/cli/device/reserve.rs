@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cli::BadUsage;
 use crate::cli::device::bind::{self, Bound};
 use crate::cli::device::file::{DeviceFile, DeviceFolder};
 use crate::cli::device::{Towards, address, at_clock, instant, keys, open, pair, port, tell, wait};
@@ -107,7 +108,8 @@ fn by_api(arguments: &Reserve, reach: &Reach, server: SocketAddr) -> anyhow::Res
     }
     let api = reach.api();
     if !api.contains("://") {
-        bail!("without --key-file the server's API reserves: --server is its URL, as http://{}:8080", server.ip());
+        let url = format!("http://{}", SocketAddr::new(server.ip(), 8080));
+        return Err(BadUsage::because(format!("without --key-file the server's API reserves: --server is its URL, as {url}")));
     }
     let mut answer = reach.client()?.call(Method::POST, "/api/v1/home-addresses", Some(&body))?;
     let text = |name: &str| answer[name].as_str().with_context(|| format!("the server's answer has no {name}"));

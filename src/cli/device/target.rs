@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::BadUsage;
 use crate::cli::device::PORT;
 
 /// A server, not looked up yet.
@@ -16,12 +17,16 @@ pub struct Target {
 impl Target {
     /// `HOST`, `HOST:PORT`, `[v6]:PORT`, an address, or a URL.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
+        Self::read(text).map_err(|error| BadUsage(error.context(format!("--server {text}"))).into())
+    }
+
+    fn read(text: &str) -> anyhow::Result<Self> {
         if let Some((_, rest)) = text.split_once("://") {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
             let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            return Ok(Self { port: None, ..Self::parse_authority(authority).with_context(|| format!("--server {text}"))? });
+            return Ok(Self { port: None, ..Self::parse_authority(authority)? });
         }
-        Self::parse_authority(text).with_context(|| format!("--server {text}"))
+        Self::parse_authority(text)
     }
 
     fn parse_authority(text: &str) -> anyhow::Result<Self> {
