@@ -114,11 +114,7 @@ impl Config {
             (&["data.presentations_per_address"], self.data.presentations_per_address >= 1, at_least_one),
             (&["serve.drain_s"], self.serve.drain_s <= 86_400, "is at most 86400"),
             (&["data.shards"], self.data.shards <= 256, "is at most 256"),
-            (
-                &["log.level"],
-                tracing_subscriber::EnvFilter::try_new(&self.log.level).is_ok(),
-                "is error, warn, info, debug, trace, or a filter like flowsteer=debug",
-            ),
+            (&["log.level"], is_filter(&self.log.level), "is error, warn, info, debug, trace, or a filter like flowsteer=debug"),
         ];
         for (keys, holds, rule) in table {
             if !holds {
@@ -295,6 +291,15 @@ const PATH_OR_BEGINNING: &str = "is a title's path, or the beginning of one and 
 const USER_NAME: &str = "is not empty, and has no :, no \" and no \\";
 
 /// Whether it can be a title's path, or what such begin with and a `*`.
+/// What is logged. A word alone is a level, or a part of this program: any other, like a level with a slip in it, would silence the log.
+fn is_filter(text: &str) -> bool {
+    let is_word = |part: &str| part.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
+    let means_something =
+        |part: &str| !is_word(part) || part.parse::<tracing::level_filters::LevelFilter>().is_ok() || part == env!("CARGO_PKG_NAME");
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).all(means_something)
+        && tracing_subscriber::EnvFilter::try_new(text).is_ok()
+}
+
 fn is_path_or_beginning(path: &str) -> bool {
     let exact = path.strip_suffix('*').map_or(path, |begin| begin.trim_end_matches('/'));
     path == "*" || is_path(exact) && !exact.contains(['*', '?', '#'])

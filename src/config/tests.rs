@@ -55,6 +55,18 @@ fn everything_that_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn a_level_with_a_slip_in_it_is_an_error_and_a_filter_is_none() {
+    let level = |level: &str| load("", &[], &[("log.level", "--log", level)]).map(|loaded| loaded.config.log.level);
+    for sound in ["INFO", "off", "flowsteer", "flowsteer=debug", "flowsteer::rtsp=debug,info", "hyper=warn,flowsteer::http", "info,"] {
+        assert_eq!(level(sound).ok().as_deref(), Some(sound));
+    }
+    for wrong in ["debgu", "loud", "verbose,flowsteer=info", "flowsteer=loud"] {
+        let told = level(wrong).expect_err(wrong).0.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told, ["--log: log.level: is error, warn, info, debug, trace, or a filter like flowsteer=debug"], "{wrong}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_line_by_line_and_what_can_be_read_is_checked() {
     let told = wrong("[rtp]\nport = = 3\nmut = 3\n[rtsp\nlisten = \"x\"\n");
     assert!(told.iter().any(|line| line.starts_with("f.toml:2: ")), "{told:#?}");
