@@ -56,6 +56,8 @@ fn check_and_serve_tell_all_errors_and_end_with_2() {
         );
         assert!(output.stdout.is_empty(), "{output:?}");
     }
+    let default = flowsteer(folder.path(), &[], &["check"]);
+    assert!(lines(&default.stdout).iter().any(|line| line == "path = \"./media\"  # default"), "{default:?}");
     let missing = flowsteer(folder.path(), &[], &["check", "--config", "missing.toml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(lines(&missing.stderr)[0].starts_with("flowsteer: missing.toml: "), "{missing:?}");

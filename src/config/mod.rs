@@ -104,7 +104,7 @@ pub struct LibraryConfig {
 
 impl Default for LibraryConfig {
     fn default() -> Self {
-        Self { path: "media".into() }
+        Self { path: "./media".into() }
     }
 }
 
