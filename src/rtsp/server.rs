@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::net::door::count_failed_handshake;
 use crate::net::{Connection, Connections, Door, Places, RequestId, now};
@@ -175,13 +175,14 @@ async fn converse(service: &Service, link: &mut Link, sending: &Arc<Connection>,
                         true => turn.lapse(),
                         false => turn.before(&request.method, turns).await,
                     }
+                    let span = span();
                     // What answering needs is there only meanwhile.
-                    if let Some(held) = Box::pin(answer(&request, service, link, sending, &holds, true)).await {
+                    if let Some(held) = Box::pin(answer(&request, &span, service, link, sending, &holds, true)).await {
                         turn.lapse();
                         match Box::pin(hold(&held, service, link, sending, &mut decoder, &mut behind, &holds)).await? {
                             Held::Gone => return Ok(()),
-                            Held::Answered => drop(Box::pin(answer(&request, service, link, sending, &holds, false)).await),
-                            Held::Withheld => send(&request, &held, link, sending, &holds),
+                            Held::Answered => drop(Box::pin(answer(&request, &span, service, link, sending, &holds, false)).await),
+                            Held::Withheld => span.in_scope(|| send(&request, &held, link, sending, &holds)),
                         }
                     }
                     turn.after(&request.method);
@@ -303,7 +304,7 @@ async fn hold(
                 Ok(None) | Err(_) => break,
                 Ok(Some(Item::Packet { channel, octets })) => Box::pin(service.interleaved(link, channel, &octets)).await,
                 Ok(Some(Item::Request(request))) if Service::goes_ahead(&request) => {
-                    Box::pin(answer(&request, service, link, sending, holds, false)).await;
+                    Box::pin(answer(&request, &span(), service, link, sending, holds, false)).await;
                 }
                 Ok(Some(Item::Request(request))) => {
                     let is_over = ends(&request);
@@ -338,9 +339,15 @@ async fn hold(
     Ok(Held::Withheld)
 }
 
+/// What stands in all lines of the log about one request, also behind a wait.
+fn span() -> Span {
+    tracing::info_span!("rtsp", request = %RequestId::next())
+}
+
 /// Answers a request. Where the answer depends on an open question and `may_hold`, nothing is sent, and the answer is given.
 async fn answer(
     request: &Request,
+    span: &Span,
     service: &Service,
     link: &mut Link,
     sending: &Arc<Connection>,
@@ -351,7 +358,6 @@ async fn answer(
         holds.fetch_add(1, Ordering::Relaxed);
         sending.hold_media();
     };
-    let span = tracing::info_span!("rtsp", request = %RequestId::next());
     let answer = service.answer(request, link, hold).instrument(span.clone()).await;
     if may_hold && answer.held.is_some() {
         return Some(Box::new(answer));

@@ -160,7 +160,8 @@ fn a_no_is_403_to_ffmpeg_and_a_loses_nothing() {
 
 #[test]
 fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
-    let Some((scene, _folder)) = scene("[steering]\nconsent = \"ask-holder\"\n") else { return };
+    let logged = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+    let Some((scene, _folder)) = scene(&format!("[steering]\nconsent = \"ask-holder\"\n{logged}")) else { return };
     let a = a_plays(&scene, TITLE);
     let url = takeover_url(&scene, &a);
     let b = &scene.network.b;
@@ -223,6 +224,13 @@ fn after_silence_a_later_yes_lets_the_url_pass_at_once() {
     let refused = held.next_response("SETUP");
     assert!(refused.status == 403 && refused.reason.contains("consent was refused"), "{refused:#?}");
     taken.video().units();
+    // A request that has waited has one name, as any other.
+    let lines = scene.server.log();
+    let requests = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["message"] == "request");
+    let names: Vec<String> =
+        requests.map(|line| line["span"]["request"].as_str().unwrap_or_else(|| panic!("{line:#}")).to_owned()).collect();
+    assert!(names.len() > 8, "{names:?}");
+    assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "{names:?}");
 }
 
 #[test]
