@@ -119,6 +119,8 @@ fn each_refusal_has_its_status() {
     for (method, url, headers, status) in &table {
         let reply = player.ask(method, url, headers);
         assert_eq!(reply.status, *status, "{method} {url} {headers:?}: {reply:#?}");
+        let allowed = (*status == 405).then_some("OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN");
+        assert_eq!(reply.header("Allow"), allowed, "{method} {url}: {reply:#?}");
     }
     assert_eq!(player.ask("OPTIONS", "*", &[("Require", "a"), ("Require", "b")]).expect("Unsupported"), "a, b");
     let broken = player.ask("DESCRIBE", &url("broken.mp4"), &[]);

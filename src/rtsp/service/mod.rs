@@ -195,6 +195,10 @@ impl Service {
 
     fn refuse(&self, refusal: &Refusal, link: &mut Link) -> Response {
         let response = refusal.response();
+        if refusal.status == Status(405) {
+            // RFC 2326 section 12.4: what goes with this URL. Who may publish elsewhere may not here.
+            return response.with("Allow", PUBLIC);
+        }
         if !refusal.challenge {
             return response;
         }
