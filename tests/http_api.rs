@@ -844,6 +844,15 @@ fn a_name_stands_for_its_home_addresses_of_each_kind() {
     };
     let (video, audio) = (("video".to_owned(), kept["wall"].to_string()), ("audio".to_owned(), kept["wall.audio"].to_string()));
 
+    // Nobody has them yet, but where they are is known.
+    for (name, home) in &kept {
+        let free = server.get(&format!("/api/v1/home-addresses/{name}")).json(200);
+        assert_eq!(free, json!({"homeAddress": home.to_string(), "name": name, "state": "free", "expiresAt": null}));
+        assert_eq!(server.get(&home_path(HomeAddress(*home))).json(200), free);
+    }
+    server.get("/api/v1/home-addresses/door").refused(404, "not-found");
+    assert_eq!(server.get("/api/v1/home-addresses").json(200), json!([]), "what is reserved is listed");
+
     let session = start("wall").json(201);
     assert_eq!(flows(&session), [video.clone(), audio.clone()]);
     start("wall").refused(409, "occupied");

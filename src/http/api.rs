@@ -346,7 +346,11 @@ impl Api {
     }
 
     async fn shown_home(&self, home: HomeAddress, now: Now) -> Result<shape::Home, Problem> {
-        let view = self.steering.home_view(home, now).ok_or_else(|| Problem::not_found("home address"))?;
+        let Some(view) = self.steering.home_view(home, now) else {
+            // One that waits for its name is known before anybody reserves it: who routes it to this host asks here.
+            let name = self.steering.name_of(home).ok_or_else(|| Problem::not_found("home address"))?;
+            return Ok(shape::free_home(home, name));
+        };
         let snapshots = match view.player {
             Some(id) => match self.stage.snapshot(PresentationId(id)).await {
                 Ok(found) => vec![found],

@@ -14,7 +14,7 @@ use crate::library::live::LiveTitle;
 use crate::library::{Entry, Facts, TitlePath, TrackFacts};
 use crate::playback::{BranchSnapshot, FlowSnapshot, PresentationId, PresentationSnapshot, PresentationState};
 use crate::quantities::MediaTime;
-use crate::steering::{CareOf, EndReason, HomeStatus, HomeView};
+use crate::steering::{CareOf, EndReason, HomeAddress, HomeStatus, HomeView};
 
 /// What need not be encoded in a URL's path.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -224,7 +224,7 @@ pub struct Home {
     #[schemars(with = "String")]
     name: Option<String>,
     state: HomeState,
-    /// Null where it ends with its owner.
+    /// Null where it ends with its owner, or nobody has it.
     expires_at: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Label")]
@@ -384,6 +384,19 @@ pub fn home(view: &HomeView, flow: Option<Flow>) -> Home {
         flow_label: view.label.map(Label::from),
         session: view.player.map(|id| PresentationId(id).into()),
         flow,
+    }
+}
+
+/// A home address that is kept under a name, while nobody has it.
+pub fn free_home(home: HomeAddress, name: String) -> Home {
+    Home {
+        home_address: home.into(),
+        name: Some(name),
+        state: HomeState::Free,
+        expires_at: None,
+        flow_label: None,
+        session: None,
+        flow: None,
     }
 }
 
