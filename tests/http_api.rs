@@ -942,6 +942,13 @@ fn a_context_is_as_its_schema_says_and_its_url_covers_every_flow() {
         assert!(!url.contains(key));
     }
 
+    for (wrong, kind) in [
+        (json!({"lifetimeSeconds": 0}), "invalid-lifetime"),
+        (json!({"identity": ""}), "invalid-identity"),
+        (json!({"identity": "x".repeat(1000)}), "invalid-identity"),
+    ] {
+        server.post(&format!("{}/context", home_path(homes[1])), &wrong).refused(422, kind);
+    }
     let one = server.post(&format!("{}/context", home_path(homes[1])), &json!({"scope": "flow"})).json(200);
     assert_eq!(valid(&one["context"]), Vec::<String>::new(), "{one:#}");
     assert_eq!(one["context"]["flows"].as_array().map(Vec::len), Some(1));

@@ -43,7 +43,7 @@ use crate::quantities::{FlowLabel, MediaTime};
 use crate::sdp::{self, Extent, Identity, SdpTrack};
 use crate::steering::{
     Authority, BindingCache, BindingId, Branch, CareOf, EndReason, Grant, GrantOptions, Holder, HomeAddress, HomeView, Join, JoinWay, Mode,
-    Owner, Proof, Reserve, Spi, SteeringError, Update, token,
+    Owner, Proof, Reserve, Spi, SteeringError, TokenError, Update, token,
 };
 
 /// What answering needs.
@@ -151,6 +151,17 @@ fn scale_of(factor: f64) -> Result<Scale, Problem> {
 
 fn speed_of(factor: f64) -> Result<Speed, Problem> {
     Speed::nearest(factor).ok_or_else(|| Problem::invalid("speed is a number above zero"))
+}
+
+/// Why nobody is given a key. What no key can be made for is no matter of the asker's rights.
+fn no_grant(error: TokenError, options: &GrantOptions) -> Problem {
+    match error {
+        TokenError::Malformed => Problem::new(422, "invalid-identity", "identity is a network access identifier, of 1 to 253 octets"),
+        TokenError::Expired if options.lifetime == Some(Duration::ZERO) => {
+            Problem::new(422, "invalid-lifetime", "lifetimeSeconds is 1 at least")
+        }
+        error => error.into(),
+    }
 }
 
 /// Where a password is shown.
@@ -603,7 +614,7 @@ impl Api {
         };
         let mut flows: Vec<Handed<'_>> = Vec::new();
         for flow in snapshot.flows.iter().filter(covered) {
-            let grant = self.steering.issue_grant(flow.facts.home, &options, now)?;
+            let grant = self.steering.issue_grant(flow.facts.home, &options, now).map_err(|error| no_grant(error, &options))?;
             flows.push(Handed { flow, grant, record: self.steering.record(flow.facts.home, now) });
         }
         let several = flows.len() > 1;

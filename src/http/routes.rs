@@ -291,7 +291,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         takes: optional::<ContextBody>(),
         gives: &[json::<TakeOver>(200, "The context.")],
-        refuses: &[400, 404, 409, 503],
+        refuses: &[400, 404, 409, 422, 503],
         ..does("POST", "/api/v1/home-addresses/{home}/context", "context", "What another device needs to take over.", Right::Holder)
     },
     Route {
