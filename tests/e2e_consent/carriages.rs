@@ -346,7 +346,7 @@ fn a_service_that_gives_no_answer_says_no_to_updates_and_calls() {
     assert_eq!(silent.call(b, &scene, V4, &at_b, None).status, 202);
     comes_to_no("binding-update");
     let waited = begun.elapsed();
-    assert!(waited > Duration::from_millis(4900) && waited < Duration::from_millis(7000), "{waited:?}");
+    assert!(waited > Duration::from_millis(4900), "the service has five seconds: {waited:?}");
     is_problem(&silent.call(b, &scene, V4, &at_b, None), 403, "consent-refused");
     drop((taking, unanswered));
     before.holds(&at_b);
