@@ -1,6 +1,6 @@
 //! As much of an HTTP client as asking the server's API takes: one request a connection, JSON both ways (RFC 9112).
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -59,7 +59,11 @@ pub fn ask(host: &Host, to: SocketAddr, method: &str, target: &str, headers: &[(
 fn read(stream: &mut TcpStream) -> Vec<u8> {
     let (mut octets, mut part) = (Vec::new(), [0; 16384]);
     loop {
-        let count = stream.read(&mut part).expect("the response comes");
+        let count = match stream.read(&mut part) {
+            // This process was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.expect("the response comes"),
+        };
         octets.extend_from_slice(&part[..count]);
         if count == 0 || stated_length(&octets).is_some_and(|length| octets.len() >= length) {
             return octets;
