@@ -323,10 +323,6 @@ fn a_take_over_is_told_to_who_listens() {
 fn after_a_take_over_every_number_that_people_rely_on_is_there() {
     let begun = Instant::now();
     let (server, _folder) = start("[steering]\ntransition_ms = 300\n");
-    let mut first = Player::play(&server, "countdown.mp4");
-    first.packet(0);
-    let (mut second, _) = Player::take_over(&server, "");
-    [0, 2].iter().for_each(|channel| drop(second.packet(*channel)));
     let numbers = || {
         let (status, head, text) = call(&server, "GET", "/metrics", None);
         assert!(status == 200 && head.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
@@ -336,6 +332,23 @@ fn after_a_take_over_every_number_that_people_rely_on_is_there() {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name} in\n{text}")).parse().expect("a number")
     };
+    // To Prometheus, what is first seen as 1 has not grown.
+    let fresh = numbers();
+    for name in [
+        "flowsteer_handovers_total{kind=\"move\"}",
+        "flowsteer_binding_updates_total{status=\"accepted\"}",
+        "flowsteer_handover_seconds_count",
+        "flowsteer_rtsp_requests_total{method=\"PLAY\",status=\"200\"}",
+        "flowsteer_rtsp_requests_total{method=\"DESCRIBE\",status=\"200\"}",
+        "flowsteer_packets_total",
+        "flowsteer_pacing_lateness_seconds_count",
+    ] {
+        assert_eq!(of(&fresh, name), 0.0, "{name}, before anybody has asked for anything");
+    }
+    let mut first = Player::play(&server, "countdown.mp4");
+    first.packet(0);
+    let (mut second, _) = Player::take_over(&server, "");
+    [0, 2].iter().for_each(|channel| drop(second.packet(*channel)));
     let has_moved = |text: &String| of(text, "flowsteer_branches") == 2.0 && of(text, "flowsteer_packets_total") > 20.0;
     let text = wait_for("both flows have moved", || Some(numbers()).filter(has_moved));
     let exactly = [

@@ -12,10 +12,11 @@ pub fn of_steering(steering: &BindingCache) {
     for (name, count) in steering.counters().named() {
         metrics::counter!("flowsteer_steering_total", "event" => name).absolute(count);
     }
-    // To Prometheus, what is first seen as 1 has not grown: these are there as 0 before the first hand-over.
+    // To Prometheus, what is first seen as 1 has not grown: these are there as 0 before the first update and hand-over.
     for kind in ["move", "fork"] {
         let _registered = metrics::counter!("flowsteer_handovers_total", "kind" => kind);
     }
+    let _registered = metrics::counter!("flowsteer_binding_updates_total", "status" => "accepted");
     let _registered = metrics::histogram!("flowsteer_handover_repeated_seconds");
     let _registered = metrics::histogram!("flowsteer_handover_missing_seconds");
 }

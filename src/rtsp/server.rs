@@ -18,7 +18,7 @@ use crate::net::door::count_failed_handshake;
 use crate::net::{Connection, Connections, Door, Places, RequestId, now};
 use crate::rtsp::decoder::{Decoder, FramingError, Item};
 use crate::rtsp::message::{Request, Response, Status};
-use crate::rtsp::service::{Answer, HOLD, Link, Service, count_answer, count_refusal, is_eager};
+use crate::rtsp::service::{Answer, HOLD, Link, Service, begin_counts, count_answer, count_refusal, is_eager};
 use crate::rtsp::turns::{Turn, Turns};
 
 /// Players that open their demultiplexer only after they have read the response lose what comes at once.
@@ -50,6 +50,7 @@ struct House {
 /// # Errors
 /// None that a single connection causes; the listeners' own.
 pub async fn serve(doors: Vec<Door>, service: Arc<Service>, connections: Arc<Connections>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    begin_counts();
     let sweeper = tokio::spawn(sweep(Arc::clone(&service), Arc::clone(&connections)));
     let house = House { service, connections, places: Arc::default(), turns: Arc::default() };
     let mut open: JoinSet<()> = doors.into_iter().map(|door| admit(door, house.clone(), stop.clone())).collect();

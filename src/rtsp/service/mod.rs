@@ -318,6 +318,13 @@ impl Service {
     }
 }
 
+/// Lets the counts of answers begin with 0: to Prometheus, what is first seen as 1 has not grown.
+pub(super) fn begin_counts() {
+    for method in KNOWN_METHODS {
+        let _registered = metrics::counter!("flowsteer_rtsp_requests_total", "method" => method, "status" => "200");
+    }
+}
+
 /// Counts an answer that is sent.
 pub(super) fn count_answer(request: &Request, response: &Response) {
     let method = KNOWN_METHODS.iter().copied().find(|known| *known == request.method).unwrap_or("other");
