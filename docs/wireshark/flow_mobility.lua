@@ -15,7 +15,9 @@ local flow_status = {
 local media_names = { [0] = "any", [1] = "audio", [2] = "video", [3] = "text", [4] = "application", [5] = "message" }
 local subtypes = {
   [1] = "Transition Window", [2] = "Media Ports", [3] = "Key Parameters", [4] = "Media Expectation", [5] = "Key Grant",
+  [6] = "Consent Question",
 }
+local asked_names = { [1] = "the side that has the flow", [2] = "the device that is to have it", [3] = "a service" }
 
 local F = {
   id = ProtoField.uint16("flowsteer_flow.id", "Flow"),
@@ -46,6 +48,8 @@ local V = {
   media = ProtoField.uint8("flowsteer_vendor.media", "Media", base.DEC, media_names),
   payload_type = ProtoField.uint8("flowsteer_vendor.payload_type", "Payload type"),
   spi = ProtoField.uint32("flowsteer_vendor.spi", "SPI", base.HEX),
+  asked = ProtoField.uint8("flowsteer_vendor.asked", "Asked", base.DEC, asked_names),
+  left = ProtoField.uint32("flowsteer_vendor.left_ms", "Left (ms)"),
 }
 vendor.fields = V
 
@@ -122,6 +126,7 @@ local shows = {
     tree:add(V.flow, data(2, 2)); tree:add(V.media, data(4, 1)); tree:add(V.payload_type, data(5, 1))
   end },
   [5] = { 16, function(data, tree) tree:add(V.spi, data(4, 4)); tree:add(V.ends, data(8, 8)) end },
+  [6] = { 8, function(data, tree) tree:add(V.asked, data(1, 1)); tree:add(V.left, data(4, 4)) end },
 }
 
 function vendor.dissector(data, packet, parent)
