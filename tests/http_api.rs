@@ -1321,22 +1321,36 @@ fn who_asks_while_too_many_commands_wait_is_told_so() {
 }
 
 #[test]
+fn head_is_answered_as_get_without_the_body() {
+    let server = Server::start(&[]);
+    for target in ["/", "/healthz", "/api/openapi.json", "/api/v1/events", "/api/v1/nothing"] {
+        let answer = server.ask("HEAD", target, &[], None);
+        let status = if target.ends_with("nothing") { 404 } else { 200 };
+        assert!(answer.status == status && answer.body.is_empty(), "{target}: {answer:#?}");
+        if target != "/api/v1/events" {
+            let length = server.get(target).body.len();
+            assert!(answer.head.lines().any(|line| line == format!("content-length: {length}")), "{target}: {answer:#?}");
+        }
+    }
+}
+
+#[test]
 fn wrong_methods_and_addresses_are_told_apart() {
     let server = Server::start(&[]);
     for (method, target, allow) in [
-        ("DELETE", "/api/v1/sessions", "get, post"),
-        ("DELETE", "/api/v1/sessions/7", "get"),
+        ("DELETE", "/api/v1/sessions", "get, post, head"),
+        ("DELETE", "/api/v1/sessions/7", "get, head"),
         ("GET", "/api/v1/sessions/7/end", "post"),
-        ("POST", "/api/v1/titles", "get"),
-        ("POST", "/api/v1/events", "get"),
-        ("POST", "/healthz", "get"),
-        ("PUT", "/metrics", "get"),
-        ("PUT", "/api/v1/home-addresses", "get, post"),
-        ("PUT", "/api/v1/home-addresses/fd00:1::9", "delete, get"),
+        ("POST", "/api/v1/titles", "get, head"),
+        ("POST", "/api/v1/events", "get, head"),
+        ("POST", "/healthz", "get, head"),
+        ("PUT", "/metrics", "get, head"),
+        ("PUT", "/api/v1/home-addresses", "get, post, head"),
+        ("PUT", "/api/v1/home-addresses/fd00:1::9", "delete, get, head"),
         ("GET", "/api/v1/home-addresses/fd00:1::9/bindings/1", "delete, put"),
         ("GET", "/api/v1/home-addresses/fd00:1::9/context", "post"),
         ("GET", "/api/v1/home-addresses/fd00:1::9/keys", "delete"),
-        ("POST", "/api/v1/home-addresses/fd00:1::9/sdp", "get"),
+        ("POST", "/api/v1/home-addresses/fd00:1::9/sdp", "get, head"),
     ] {
         let answer = server.ask(method, target, &[], None);
         answer.refused(405, "method-not-allowed");

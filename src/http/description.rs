@@ -11,11 +11,11 @@ use crate::http::problem::Refusal;
 use crate::http::routes::{Content, Gives, Parameter, ROUTES, Right, Route};
 use crate::http::words::SessionId;
 
-const WORDS: &str = "What plays where, and moving it. Bodies are JSON, 64 KB at most; errors are problems (RFC 9457) with a stable type. Another \
-                     method than those listed is 405 with `Allow`. Without credentials, who comes from this machine is an operator where neither a \
-                     token nor a user with the role operator is configured. A device that asks for itself needs none to see and answer the \
-                     questions whether it is to have a flow: it shows the key of the question in the answer. By cookie all but GET also \
-                     needs `X-CSRF-Token`.";
+const WORDS: &str = "What plays where, and moving it. Bodies are JSON, 64 KB at most; errors are problems (RFC 9457) with a stable type. HEAD is \
+                     answered where GET is; another method than those listed is 405 with `Allow`. Without credentials, who comes from this machine \
+                     is an operator where neither a token nor a user with the role operator is configured. A device that asks for itself needs none \
+                     to see and answer the questions whether it is to have a flow: it shows the key of the question in the answer. By cookie all but \
+                     GET and HEAD also needs `X-CSRF-Token`.";
 
 /// Refusals by their status, and what they mean.
 const REFUSALS: [(u16, &str); 11] = [

@@ -38,8 +38,10 @@ impl Problem {
         Self::new(400, "invalid-request", detail)
     }
 
-    /// Another method than those that there are.
-    pub fn method(allow: String) -> Self {
+    /// Another method than those that there are. HEAD is where GET is.
+    pub fn method(allow: &[&str]) -> Self {
+        let head = allow.contains(&"GET").then_some("HEAD");
+        let allow = Vec::from_iter(allow.iter().copied().chain(head)).join(", ");
         Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "this resource has no such method") }
     }
 

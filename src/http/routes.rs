@@ -333,5 +333,5 @@ pub(super) fn check(method: &Method, path: &[&str]) -> Result<(), Problem> {
     if methods.is_empty() {
         return Err(Problem::not_found("resource"));
     }
-    if methods.contains(method.as_str()) { Ok(()) } else { Err(Problem::method(Vec::from_iter(methods).join(", "))) }
+    if methods.contains(method.as_str()) { Ok(()) } else { Err(Problem::method(&Vec::from_iter(methods))) }
 }

@@ -16,7 +16,7 @@ use hyper::header::{
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -203,7 +203,9 @@ async fn respond_to(api: Arc<Api>, request: Request<Incoming>, way: Way, late: A
         }
     };
     let Way { peer, local, is_secured } = way;
-    let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, peer, local, is_secured };
+    // The same answer; its body is left out by hyper (RFC 9110 section 9.3.2).
+    let method = if head.method == Method::HEAD { Method::GET } else { head.method };
+    let call = Call { method, uri: head.uri, headers: head.headers, body, peer, local, is_secured };
     match api.answer(&call).await {
         Ok(Outcome::Json(status, value)) => json_response(status, "application/json", value.to_string()),
         Ok(Outcome::Cookie(value, cookie)) => {

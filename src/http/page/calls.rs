@@ -70,7 +70,7 @@ impl Api {
                 None => return Ok(None),
             },
         };
-        if call.method == Method::GET { Ok(Some(outcome)) } else { Err(Problem::method("GET".into())) }
+        if call.method == Method::GET { Ok(Some(outcome)) } else { Err(Problem::method(&["GET"])) }
     }
 
     fn m3u(&self, call: &Call, title: &str) -> Result<Outcome, Problem> {
@@ -104,7 +104,7 @@ impl Api {
 /// `POST /page/qr` with `{text}`: for whoever has some right.
 pub(in crate::http) fn qr_code(call: &Call, who: &Requester) -> Result<Outcome, Problem> {
     if call.method != Method::POST {
-        return Err(Problem::method("POST".into()));
+        return Err(Problem::method(&["POST"]));
     }
     if matches!(who, Requester::Anybody) {
         return Err(Problem::new(401, "unauthorized", "operators, or who has a key or token"));
