@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -22,7 +22,7 @@ use support::rtsp::{Connection, Response};
 use support::scene::Scene;
 use support::server::rtsp_address;
 use support::viewer::Carriage;
-use support::{SOON, http, wait_for};
+use support::{Killed, SOON, http, wait_for};
 use tempfile::TempDir;
 
 /// Ten seconds, a key picture every two; what is played of it begins at eight.
@@ -146,16 +146,6 @@ fn passwd(arguments: &[&str], input: &str) -> Output {
     // Where it refuses its arguments, it reads nothing.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
     child.wait_with_output().expect("it ends")
-}
-
-/// A process that is killed when dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

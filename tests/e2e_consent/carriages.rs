@@ -22,8 +22,8 @@ use crate::support::scene::Scene;
 use crate::support::server::{flowsteer, rtsp_address};
 use crate::support::viewer::Carriage::Udp;
 use crate::support::viewer::{Viewer, authority};
-use crate::support::{SOON, wait_for};
-use crate::{KEY, Running, a_plays, answer, ask, device, done, listen, question, scene, send_set_up, set_up, token};
+use crate::support::{Killed, SOON, wait_for};
+use crate::{KEY, a_plays, answer, ask, device, done, listen, question, scene, send_set_up, set_up, token};
 
 const FILM: &str = "countdown.mp4";
 const WEBHOOK: &str = "[steering]\nconsent = \"webhook\"\nconsent_webhook = \"http://127.0.0.1:9090/may\"\n";
@@ -92,7 +92,7 @@ impl Key {
 /// A device's command that asks for a flow; killed when dropped.
 struct Asking<'a> {
     command: Box<dyn Fn() -> Command + 'a>,
-    running: Running,
+    running: Killed,
 }
 
 impl<'a> Asking<'a> {
@@ -114,8 +114,8 @@ impl<'a> Asking<'a> {
     }
 }
 
-fn start(command: &dyn Fn() -> Command) -> Running {
-    Running(command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs"))
+fn start(command: &dyn Fn() -> Command) -> Killed {
+    Killed(command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs"))
 }
 
 /// Where a flow goes.
@@ -168,7 +168,7 @@ fn refusals(scene: &Scene) -> u64 {
 
 /// An update is refused, and nobody is asked.
 #[track_caller]
-fn update_is_refused(scene: &Scene, taking: impl FnOnce() -> Running) {
+fn update_is_refused(scene: &Scene, taking: impl FnOnce() -> Killed) {
     let before = refusals(scene);
     let _taking = taking();
     wait_for("the update to be refused", SOON, || (refusals(scene) > before).then_some(()));

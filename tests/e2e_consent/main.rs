@@ -8,7 +8,7 @@ mod support;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use support::scene::Scene;
 use support::server::{flowsteer, rtsp_address};
 use support::viewer::Carriage::Udp;
 use support::viewer::{Viewer, authority};
-use support::{SOON, wait_for};
+use support::{Killed, SOON, wait_for};
 
 /// A minute: longer than anything here takes.
 const TITLE: &str = "countdown.mp4";
@@ -355,16 +355,6 @@ fn done(output: Output) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     let config = format!("[steering]\nhome_prefix = \"fd00:f10::/64\"\nconsent = \"ask-holder\"\n{KEY}");
@@ -393,7 +383,7 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
     let context = folder.join("ctx.json").display().to_string();
     done(scene.operator().flowsteer(&["context", home, "--output", &context]));
     let take = ["take", &context, "--rtp", &rtp_b];
-    let taking = Running(device(b, folder, &take).stdout(Stdio::null()).spawn().expect("the binary runs"));
+    let taking = Killed(device(b, folder, &take).stdout(Stdio::null()).spawn().expect("the binary runs"));
     let asked = question(&scene);
     assert_eq!((&asked["way"], &asked["homeAddress"]), (&json!("binding-update"), &json!(home)), "{asked:#}");
     assert_eq!(asked["taker"], json!(b.address(V6).to_string()));

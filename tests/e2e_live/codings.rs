@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::publish::{Publisher, Studio, studio};
+use crate::publish::{Studio, studio};
 use crate::support::namespaces::Family::{V4, V6};
-use crate::support::{SOON, wait_for};
+use crate::support::{Killed, SOON, wait_for};
 
 /// How long a player may go on behind its title's end.
 const SLACK: Duration = Duration::from_secs(15);
@@ -105,7 +105,7 @@ impl Coding {
     }
 
     /// Publishes it once in real time.
-    fn publish(&self, studio: &Studio, folder: &Path) -> Publisher {
+    fn publish(&self, studio: &Studio, folder: &Path) -> Killed {
         let target = studio.target(if self.transport == "udp" { V6 } else { V4 }, "anna:s3cret@", &self.path());
         let mut command = studio.scene.network.b.command("ffmpeg");
         command.args(["-nostdin", "-loglevel", "error", "-y", "-re"]);
@@ -118,7 +118,7 @@ impl Coding {
             command.arg("-i").arg(self.film(folder)).args(["-map", "0", "-c", "copy", "-strict", "experimental"]);
             command.args(["-f", "rtsp", "-rtsp_transport", self.transport, &target]);
         }
-        Publisher(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("ffmpeg starts"))
+        Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("ffmpeg starts"))
     }
 
     /// What ffmpeg gives of a source: hashes of the pictures that it decodes, and all octets of each sound.
@@ -151,7 +151,7 @@ impl Coding {
         command.args(["-nostdin", "-loglevel", "error", "-y", "-rtsp_transport", if is_udp { "udp" } else { "tcp" }]);
         command.args(["-buffer_size", "8388608", "-reorder_queue_size", "1000"]);
         let url = studio.scene.url(if is_udp { V6 } else { V4 }, &self.path());
-        let mut player = Publisher(self.keep(command, &url, &outs[1]).spawn().expect("ffmpeg starts"));
+        let mut player = Killed(self.keep(command, &url, &outs[1]).spawn().expect("ffmpeg starts"));
         assert!(publisher.0.wait().expect("our child can be waited for").success(), "{} is published to its end", self.name);
         let ended = wait_for(&format!("the player of {} to end", self.name), SLACK, || player.0.try_wait().expect("our child"));
         assert!(ended.success(), "{}: {ended}", self.name);
@@ -201,7 +201,7 @@ fn what_is_not_taken_in_is_refused_or_named() {
         // It is killed before its end.
         command.args(["-nostdin", "-loglevel", "error", "-re"]).args(SOURCES.split(' ')).args(["-t", "60"]).args(coded.split(' '));
         command.args(["-f", "rtsp", "-rtsp_transport", "tcp", &studio.target(V4, "anna:s3cret@", path)]);
-        Publisher(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
+        Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
     };
     let mut refused = publish("-map 0:v -c:v libtheora -pix_fmt yuv420p", "studio/theora");
     let _partly = publish("-map 0:v -map 1:a -c:v mjpeg -huffman default -pix_fmt yuvj420p -c:a pcm_alaw -ar 8000", "studio/partly");

@@ -2,7 +2,7 @@
 //! hand-over; who may publish, and what becomes of those who watch when a publisher is killed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::rtsp::Connection;
 use crate::support::scene::Scene;
 use crate::support::server::rtsp_address;
 use crate::support::viewer::{Carriage, Viewer, assert_contiguous};
-use crate::support::{SOON, wait_for};
+use crate::support::{Killed, SOON, wait_for};
 use serde_json::Value;
 
 pub(super) const PATH: &str = "studio/live.mp4";
@@ -57,16 +57,6 @@ pub(super) fn studio() -> Option<Studio> {
     Some(Studio { scene, folder })
 }
 
-/// A publisher's process; killed when dropped.
-pub(super) struct Publisher(pub Child);
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Studio {
     /// The URL to publish at, with these credentials.
     pub fn target(&self, family: Family, credentials: &str, path: &str) -> String {
@@ -74,14 +64,14 @@ impl Studio {
     }
 
     /// ffmpeg, publishing the film once in real time from `host`; of a film that goes on, for ever.
-    pub fn publish(&self, host: &Host, url: &str, transport: &str, film: &Path, goes_on: bool) -> Publisher {
+    pub fn publish(&self, host: &Host, url: &str, transport: &str, film: &Path, goes_on: bool) -> Killed {
         let mut command = host.command("ffmpeg");
         command.args(["-nostdin", "-loglevel", "error"]);
         if goes_on {
             command.args(["-stream_loop", "-1"]);
         }
         command.args(["-re", "-i"]).arg(film).args(["-c", "copy", "-f", "rtsp", "-rtsp_transport", transport, url]);
-        Publisher(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
+        Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ffmpeg starts"))
     }
 
     /// What the API says of the title of that path.

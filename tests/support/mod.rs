@@ -24,10 +24,21 @@ pub mod viewer;
 pub mod wire;
 
 use std::io::Write as _;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// How soon something must happen that needs no media time.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// A process that is killed when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Asks again every few milliseconds until there is an answer.
 ///
