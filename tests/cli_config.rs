@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use cli_server::{Running, SOON, Server, flowsteer};
 use serde_json::Value;
@@ -172,6 +173,29 @@ fn what_cannot_be_taken_over_keeps_nothing_else_from_it() {
     std::fs::rename(folder.path().join("away"), &state).expect("it is there");
     server.hang_up();
     server.wait("the name is taken over", |log| log.iter().any(|line| line.ends_with("read again: home changed")));
+}
+
+/// Whoever reads `ready` may send a signal at once: it is heard, and ends nothing by itself.
+#[test]
+fn signals_are_heard_as_soon_as_it_is_ready() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("films")).expect("made");
+    let ports = ["--rtsp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--rtp-port", "0", "--mobility", "127.0.0.1:0", "--state", "state"];
+    for _ in 0..5 {
+        for (signal, told) in [(libc::SIGHUP, "read again: nothing changed"), (libc::SIGTERM, "nothing plays any more")] {
+            let mut server = Running::start(folder.path(), &[&["serve", "films", "--drain=60"], &ports[..]].concat());
+            while server.line() != "ready" {}
+            server.signal(signal);
+            let start = Instant::now();
+            while !server.told().contains(told) {
+                assert!(start.elapsed() < SOON, "{told}: {}", server.told());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if signal == libc::SIGTERM {
+                assert_eq!(server.end(), Some(0), "{}", server.told());
+            }
+        }
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::cli::consents::{consent_rules, heed, vouch};
 use crate::cli::identity;
 use crate::cli::mdns::{Listeners, Mdns};
 use crate::cli::reload::{Reload, Reread, SetLevel, keep_names};
-use crate::cli::{log, signals, supervisor};
+use crate::cli::signals::{self, Signals};
+use crate::cli::{log, supervisor};
 use crate::config::{CareOfTest, Config, DeviceConfig, JoinDefault, Loaded, PrimeRate, ProvisionedKey, Unbound};
 use crate::dataplane::{DataPlane, DataPlaneSettings};
 use crate::http::api::{Api, ApiSettings};
@@ -78,6 +79,7 @@ pub fn run(loaded: &Loaded, reread: Reread, file: Option<Arc<ConfigFile>>) -> an
 }
 
 async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, set_level: SetLevel) -> anyhow::Result<()> {
+    let hang_up = signals::hang_up()?;
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5])
         .context("metrics")?
@@ -224,6 +226,8 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
     let mut mdns = Mdns::new(&listeners, prefix);
     let announced = mdns.replace(&config.mdns);
 
+    // Whoever reads that it is ready may send one.
+    let signals = Signals::hear(hang_up)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "rtsp  rtsp://{rtsp}/")?;
     writeln!(out, "rtp   {}-{}", data_plane.port(), data_plane.port() + 1)?;
@@ -264,7 +268,7 @@ async fn serve(config: &Config, reread: Reread, file: Option<Arc<ConfigFile>>, s
         set_level,
     };
     let watch_config = ConfigWatch::start(file.as_ref().filter(|_| config.serve.watch));
-    signals::wait(&watch_library, watch_config, reload, &stage).await?;
+    signals::wait(signals, &watch_library, watch_config, reload, &stage).await?;
     supervisor::stopping(Duration::ZERO);
     let _ = stop.send(true);
     upkeep_task.abort();

@@ -1,5 +1,6 @@
 //! What signals, and a changed configuration, do to a server that runs: it takes over what can change, drains, stops.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,15 +15,38 @@ use crate::playback::Stage;
 /// How often it is looked whether something still plays.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Returns when the server is to stop now.
+/// SIGHUP: from now on it does not end the process; one that comes before anybody waits is kept.
 ///
 /// # Errors
 /// Signals cannot be heard.
-pub async fn wait(library: &Watch, mut file: ConfigWatch, mut reload: Reload, stage: &Stage) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    // Not before: until they are heard, signals end the process.
+pub fn hang_up() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// What the server hears; none of it ends the process by itself.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on. Those that come before anybody waits are kept.
+    ///
+    /// # Errors
+    /// Signals cannot be heard.
+    pub fn hear(hang_up: Signal) -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hang_up })
+    }
+}
+
+/// Tells that the server is ready, and returns when it is to stop now.
+///
+/// # Errors
+/// The thread that reads the configuration again has ended.
+pub async fn wait(signals: Signals, library: &Watch, mut file: ConfigWatch, mut reload: Reload, stage: &Stage) -> anyhow::Result<()> {
+    let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
     supervisor::ready();
     loop {
         tokio::select! {
