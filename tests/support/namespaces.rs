@@ -142,11 +142,11 @@ impl Host {
         assert!(output.status.success(), "ethtool: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// From now on so many of a hundred datagrams from a UDP port are lost on the way into this host, drawn at random.
-    pub fn lose(&self, percent: u32, source_port: u16) {
+    /// From now on one of so many datagrams from a UDP port is lost on the way into this host, by the count.
+    pub fn lose(&self, one_of: u32, source_port: u16) {
         let rules = format!(
             "table inet loss {{\nchain into {{\ntype filter hook input priority 0\n\
-             udp sport {source_port} numgen random mod 100 < {percent} counter drop\n}}\n}}\n"
+             udp sport {source_port} numgen inc mod {one_of} < 1 counter drop\n}}\n}}\n"
         );
         nft(&mut self.command("nft"), &rules);
     }
