@@ -300,6 +300,15 @@ impl Player {
         }
     }
 
+    /// The next response, where it has come.
+    #[track_caller]
+    pub fn reply_if_there(&mut self) -> Option<Reply> {
+        let is_open = self.fill();
+        let reply = self.take_response();
+        assert!(is_open || reply.is_some(), "closed instead of an answer");
+        reply
+    }
+
     /// The next interleaved packet on a channel.
     #[track_caller]
     pub fn packet(&mut self, channel: u8) -> (Instant, Vec<u8>) {
