@@ -75,6 +75,8 @@ async fn play(stage: &Stage, steering: &BindingCache, number: u64, title: &Arc<T
     stage.add_flow(id, 0, home, label).await.expect("a track");
     let socket = UdpSocket::bind("[::1]:0").expect("a socket");
     socket.set_read_timeout(Some(LONG)).expect("possible");
+    // What comes at once after a wait stays there until it is read.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20).expect("possible");
     let (at, reports) = (socket.local_addr().expect("an address"), UdpSocket::bind("[::1]:0").expect("a socket"));
     let update = Update {
         home,

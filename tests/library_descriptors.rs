@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Descriptors that the server may have, in all.
 const LIMIT: u32 = 48;
 /// Longer than the folder stays unlooked at.
-const RESCANNED: Duration = Duration::from_secs(12);
+const RESCANNED: Duration = Duration::from_secs(30);
 
 struct Server(Child);
 
