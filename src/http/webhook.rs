@@ -265,7 +265,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_that_is_not_there_or_that_nobody_vouches_for_is_none() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port");
+        // Nobody listens, and nobody else gets the port.
+        let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+        held.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let closed = held.local_addr().expect("an address");
         let (vouchers, body) = (Vouchers::default(), Value::Null);
         let none = ask(&format!("http://{closed}/"), &vouchers, &body).await;
         assert!(matches!(none, Err(WebhookError::Unreachable(_))), "{none:?}");

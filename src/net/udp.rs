@@ -803,7 +803,10 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let bind = || UdpSocket::bind(address.parse().expect("an address")).expect("a loopback socket");
             let (receiver, mut sender) = (bind(), bind());
-            let closed = bind().local();
+            // It hears one peer only, who says nothing, and keeps others from having its port.
+            let deaf = bind();
+            let closed = deaf.local();
+            deaf.socket.connect(&SocketAddr::new(closed.ip(), 9).into()).expect("a socket of datagrams");
             let octets: Vec<u8> = (0..250).collect();
             for offload in [true, false] {
                 sender.offload = offload;
@@ -818,13 +821,20 @@ mod tests {
                 let expected: Vec<Vec<u8>> = (0..40).map(|octet| vec![octet]).collect();
                 assert_eq!(receive(&receiver, 40), expected, "nothing is missing, nothing comes twice");
                 let mut fd = libc::pollfd { fd: sender.fd(), events: libc::POLLIN, revents: 0 };
-                sender.collect();
-                let bounced = sender.take_bounced();
-                assert!((1..=BOUNCED).contains(&bounced.len()), "{} came back", bounced.len());
                 let quotes = |quoted: &[u8]| [0, 100, 200].iter().any(|start| quoted == &octets[*start..*start + 16]);
-                assert!(bounced.iter().all(|bounced| bounced.to == closed && quotes(&bounced.quoted)), "{:?}", bounced[0]);
-                // SAFETY: one valid pollfd, and its count.
-                assert_eq!(unsafe { libc::poll(&raw mut fd, 1, 0) }, 0, "nothing is left to wake anybody");
+                let (begun, mut came_back) = (Instant::now(), 0);
+                loop {
+                    sender.collect();
+                    let bounced = sender.take_bounced();
+                    assert!(bounced.len() <= BOUNCED, "{} came back", bounced.len());
+                    assert!(bounced.iter().all(|bounced| bounced.to == closed && quotes(&bounced.quoted)), "{:?}", bounced[0]);
+                    came_back += bounced.len();
+                    // The system may bring some of it a moment later. SAFETY: one valid pollfd, and its count.
+                    if came_back > 0 && unsafe { libc::poll(&raw mut fd, 1, 0) } == 0 {
+                        break;
+                    }
+                    assert!(begun.elapsed() < Duration::from_secs(5), "{came_back} came back, and something is left to wake somebody");
+                }
                 assert!(sender.offload == offload && sender.without_offload.is_empty(), "runs are not to blame");
             }
             // A datagram that waits is had although something has come back.
