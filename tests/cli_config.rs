@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use cli_server::{Running, SOON, Server, flowsteer};
+use cli_server::{Running, SOON, Server, flowsteer, replace};
 use serde_json::Value;
 
 fn lines(octets: &[u8]) -> Vec<String> {
@@ -134,7 +134,7 @@ fn a_hang_up_takes_over_names_and_keys_and_names_what_needs_a_restart() {
     let key = flowsteer(folder.path(), &[], &["keygen", "--nai", "tv@example"]).stdout;
     let entry = String::from_utf8_lossy(&key).into_owned();
     let text = format!("[rtp]\nmtu = 1200\n[log]\nlevel = \"debug\"\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n{entry}");
-    std::fs::write(&file, text).expect("written");
+    replace(&file, &text);
     server.hang_up();
     server.wait("the new name is served", |_| server.describe("home/tv") == 200);
     assert_eq!(server.describe("home/wall"), 404, "the other is gone");
@@ -142,7 +142,7 @@ fn a_hang_up_takes_over_names_and_keys_and_names_what_needs_a_restart() {
     server.wait("what did not is told", |log| log.iter().any(|line| line.ends_with("a restart is needed for rtp.mtu")));
     server.wait("the level has changed", |log| log.iter().any(|line| line.contains("DEBUG")));
 
-    std::fs::write(&file, "[rtp]\nport = 7\nmut = 3\n").expect("written");
+    replace(&file, "[rtp]\nport = 7\nmut = 3\n");
     server.hang_up();
     for told in ["f.toml:3: rtp.mut: no such key", "the one before stays in force"] {
         server.wait(told, |log| log.iter().any(|line| line.contains(told)));
@@ -201,22 +201,22 @@ fn signals_are_heard_as_soon_as_it_is_ready() {
 #[test]
 fn a_file_that_changes_is_read_again_and_what_cannot_change_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, next) = (folder.path().join("f.toml"), folder.path().join("next"));
+    let file = folder.path().join("f.toml");
     std::fs::write(&file, "[[home]]\nname = \"wall\"\ntitle = \"short.mp4\"\n").expect("written");
     let server = Server::start(folder.path());
     assert_eq!(server.describe("home/tv"), 404);
     let tells = |told: &str| server.wait(told, |log| log.iter().any(|line| line.ends_with(told)));
 
     // As an editor does it: another file in its place.
-    std::fs::write(&next, "[log]\nformat = \"json\"\n[serve]\ndrain_s = 3\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n")
-        .expect("written");
-    std::fs::rename(&next, &file).expect("renamed");
+    let text = "[log]\nformat = \"json\"\n[serve]\ndrain_s = 3\n[[home]]\nname = \"tv\"\ntitle = \"short.mp4\"\n";
+    replace(&file, text);
     tells("the configuration was read again: serve.drain_s, home changed");
     tells("a restart is needed for log.format");
     assert_eq!((server.describe("home/tv"), server.describe("home/wall")), (200, 404));
 
-    // In place, with an error.
-    std::fs::write(&file, "[rtp]\nmut = 3\n").expect("written");
+    // In place, with an error. It is as long as what was there: at no moment is the file empty, which would be a configuration as well.
+    let longer = format!("{:\n<1$}", "[rtp]\nmut = 3\n", text.len());
+    std::fs::OpenOptions::new().write(true).open(&file).and_then(|mut open| open.write_all(longer.as_bytes())).expect("written");
     tells("f.toml:2: rtp.mut: no such key, did you mean rtp.mtu?");
     tells("the one before stays in force");
     assert_eq!(server.describe("home/tv"), 200);
@@ -399,13 +399,13 @@ fn no_secret_is_in_the_log_or_shown_whoever_uses_it() {
         let told = device.line() + &device.told();
 
         // The configuration is read again, with an error in each secret's line.
-        std::fs::write(folder.path().join("f.toml"), config.replace("password =", "pasword =").replace("tokens = [", "tokens = 3 # ["))
-            .expect("written");
+        let file = folder.path().join("f.toml");
+        replace(&file, &config.replace("password =", "pasword =").replace("tokens = [", "tokens = 3 # ["));
         server.hang_up();
         server.wait("the errors are told", |log| log.iter().any(|line| line.contains("stays in force")));
         let checked = flowsteer(folder.path(), &[], &["check", "--config", "f.toml"]);
         assert_eq!(checked.status.code(), Some(2));
-        std::fs::write(folder.path().join("f.toml"), &config).expect("written");
+        replace(&file, &config);
         let shown = flowsteer(folder.path(), &[], &["check", "--config", "f.toml"]);
         assert_eq!(shown.status.code(), Some(0), "{shown:?}");
 

@@ -28,6 +28,13 @@ pub fn flowsteer(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]
     command(folder).envs(environment.iter().copied()).args(arguments).output().expect("the binary runs")
 }
 
+/// Puts a text in the place of a file, at once: who looks meanwhile finds one or the other, and nothing half written.
+pub fn replace(file: &Path, text: &str) {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text).expect("written");
+    std::fs::rename(next, file).expect("renamed");
+}
+
 /// A command that runs on; it is killed when dropped.
 pub struct Running {
     child: Child,
