@@ -228,6 +228,19 @@ impl Receiver {
     }
 }
 
+/// Somebody is there from now on: a place where nobody listens is taken for gone after two seconds. Who looks for free ports may have its
+/// port for a moment.
+fn listen_at(place: &str) -> UdpSocket {
+    let start = Instant::now();
+    loop {
+        match UdpSocket::bind(place) {
+            Ok(socket) => return socket,
+            Err(error) => assert!(start.elapsed() < SOON, "{place}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
 }
@@ -316,10 +329,12 @@ fn pictures_and_sound_of_a_film_are_taken_together_or_apart() {
     let context = world.context(homes[0], "ctx.json");
     let previous = context["flows"][0]["bid"]["previous"].as_u64().expect("the player's binding");
     assert!(previous >= 0x8000, "{context:#}");
-    let sound = ["take", "ctx.json", "--care-of", B, "--window", "0", "--sdp", "b.sdp", "--flow", "audio", "--json"];
+    let b = Receiver::at(B);
+    let port = b.port();
+    let sound = ["take", "ctx.json", "--care-of", B, "--window", "0", "--sdp", "b.sdp", "--flow", "audio", "--rtp", &port, "--json"];
     let mut take = world.spawn(&sound);
-    let place = told_place(&mut take);
-    world.wait_for_places(homes[1], &[&place]);
+    assert_eq!(told_place(&mut take), b.place());
+    world.wait_for_places(homes[1], &[&b.place()]);
     let sdp = std::fs::read_to_string(world.path("b.sdp")).expect("written");
     assert!(sdp.contains("m=audio ") && !sdp.contains("m=video "), "{sdp}");
     assert_eq!(world.places(homes[0]), [old[0].place()], "the pictures stay");
@@ -361,7 +376,9 @@ fn a_player_is_started_with_the_description_and_its_end_is_the_end() {
     assert!(!std::env::temp_dir().join(&copied[0]).exists(), "nothing is left behind");
     // A player that runs on is ended.
     let mut placed = world.spawn(&[&take[..], &["--exec", "sh -c 'test -r \"$0\" && exec sleep 60' {}"]].concat());
-    world.wait_for_places(&home, &[&told_place(&mut placed)]);
+    let place = told_place(&mut placed);
+    let _there = listen_at(&place);
+    world.wait_for_places(&home, &[&place]);
     placed.signal(libc::SIGINT);
     assert_eq!(placed.end(), Some(0), "{}", placed.told());
     world.wait_for_places(&home, &[]);
@@ -417,7 +434,8 @@ fn a_take_over_waits_for_the_holder_s_answer() {
     let start = Instant::now();
     interrupted.signal(libc::SIGINT);
     assert_eq!((interrupted.end(), interrupted.told().as_str()), (Some(0), WAITS));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // So long it would wait for an answer to its farewell.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(interrupted.rest(), "");
     world.answer(1, "no");
     assert!(old.iter().all(Receiver::gets_packets), "the flows are where they were");
@@ -431,10 +449,15 @@ fn a_take_over_waits_for_the_holder_s_answer() {
         shown += &taken.line();
     }
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
-    for (home, flow) in homes.iter().zip(shown["flows"].as_array().expect("flows")) {
+    let flows = shown["flows"].as_array().expect("flows");
+    let places: Vec<&str> = flows.iter().map(|flow| flow["careOf"].as_str().expect("a care-of")).collect();
+    let _there: Vec<UdpSocket> = places.iter().map(|place| listen_at(place)).collect();
+    for ((home, flow), place) in homes.iter().zip(flows).zip(places) {
         assert_eq!(flow["homeAddress"], *home);
-        world.wait_for_places(home, &[flow["careOf"].as_str().expect("a care-of")]);
+        world.wait_for_places(home, &[place]);
     }
+    // Its standard error may be read later than its output.
+    wait_until_told(&taken, WAITS);
     assert_eq!(taken.told(), WAITS, "once");
     taken.signal(libc::SIGTERM);
     assert_eq!(taken.end(), Some(0), "{}", taken.told());
