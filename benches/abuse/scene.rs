@@ -19,8 +19,8 @@ use socket2::{Domain, Socket, Type};
 
 /// How soon an answer must come.
 pub const SOON: Duration = Duration::from_secs(10);
-/// A session without a packet for so long has stopped.
-const STOPPED: Duration = Duration::from_millis(1500);
+/// A session without a packet for so long has stopped: its server may be kept from the processor for almost as long.
+const STOPPED: Duration = Duration::from_millis(3500);
 /// The name of a key that the server has: an authenticator under it is computed before it is found to be wrong.
 pub const KNOWN_SPI: u32 = 0x1000;
 
