@@ -208,8 +208,8 @@ fn the_service_reloads_and_on_stopping_takes_the_time_that_draining_needs() {
     let Some(machine) = Machine::boot(&network.server) else { return };
     machine.put(&library().join("short.mp4"), "srv/flowsteer");
     machine.install();
-    // With so little patience of the manager's, only what the server asks for keeps it from being killed.
-    machine.write("etc/systemd/system/flowsteer.service.d/hurry.conf", "[Service]\nTimeoutStopSec=1\n");
+    // With so little patience of the manager's, less than what the film has left, only what the server asks for keeps it from being killed.
+    machine.write("etc/systemd/system/flowsteer.service.d/hurry.conf", "[Service]\nTimeoutStopSec=3\n");
     machine.expect("systemctl daemon-reload");
     machine.expect("printf '[serve]\\ndrain_s = 30\\n' >/tmp/drain && sed -i -e '/^.serve.$/d' /etc/flowsteer/flowsteer.toml");
     machine.expect("cat /tmp/drain >>/etc/flowsteer/flowsteer.toml && systemctl reload flowsteer");
@@ -217,7 +217,7 @@ fn the_service_reloads_and_on_stopping_takes_the_time_that_draining_needs() {
     let read_again = || machine.journal().contains("the configuration was read again").then_some(());
     wait_for("the journal to have what the reload did", SOON, read_again);
 
-    let url = format!("rtsp://{}/short.mp4?t=6", rtsp_address(&network.server, V4));
+    let url = format!("rtsp://{}/short.mp4?t=4", rtsp_address(&network.server, V4));
     let player = Player::Ffmpeg.play(&network.a, &url, Udp);
     Operator { host: &network.server }.wait_for_state("playing");
     machine.expect("systemctl stop flowsteer");
