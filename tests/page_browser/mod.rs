@@ -106,7 +106,8 @@ impl<'a> Browser<'a> {
         self.click_on(selector, &format!("return document.querySelector({})", json!(selector)));
     }
 
-    /// Clicks on what a script returns. Where the page has put another one in its place meanwhile, on that.
+    /// Clicks on what a script returns. Where the page has put another one in its place meanwhile, on that; where something was in the way of
+    /// the pointer, once more.
     #[track_caller]
     pub fn click_on(&self, what: &str, script: &str) {
         wait_for(what, SOON * 3, || {
@@ -114,7 +115,8 @@ impl<'a> Browser<'a> {
             let target = format!("/session/{}/element/{element}/click", self.session);
             let answer = http::ask(self.host, (Ipv4Addr::LOCALHOST, DRIVER).into(), "POST", &target, &[], Some(&json!({})));
             let told = answer.text();
-            assert!(answer.status == 200 || told.contains("stale element reference"), "{what}: {told}");
+            let is_moving = ["stale element reference", "element click intercepted"].iter().any(|error| told.contains(error));
+            assert!(answer.status == 200 || is_moving, "{what}: {told}");
             (answer.status == 200).then_some(())
         });
     }

@@ -16,8 +16,7 @@ let moved = () => {};
 export function seen(playing) {
   if (session?.id !== playing.id) return;
   session = playing;
-  // What has the focus does not go away.
-  if (at("move").open && !at("devices").matches(":focus-within")) showDevices();
+  if (at("move").open) showDevices();
 }
 
 /** The flows that are chosen. */
@@ -114,7 +113,8 @@ async function showDevices() {
   const opened = session.id;
   try {
     const devices = await ask("GET", "api/v1/devices");
-    if (session.id !== opened) return;
+    // What has the focus does not go away.
+    if (session.id !== opened || at("devices").matches(":focus-within")) return;
     const items = devices.map(deviceShown);
     const texts = (list) => [...list].map((item) => item.outerHTML).join();
     if (texts(items) !== texts(at("devices").children)) at("devices").replaceChildren(...items);
