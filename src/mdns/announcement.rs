@@ -13,10 +13,10 @@ use crate::mdns::link;
 use crate::mdns::services::{Scope, Service};
 
 /// So long is waited at most until goodbyes have left.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_secs(1);
 
-/// So long is waited at most for the responder to have its sockets.
-const OPENED: Duration = Duration::from_secs(2);
+/// So long is waited at most for the responder to have its sockets: machines are busy where servers start.
+const OPENED: Duration = Duration::from_secs(5);
 
 /// Why nothing is announced.
 #[derive(Debug, thiserror::Error)]
