@@ -75,6 +75,17 @@ fn wait_for_closed_dialog(browser: &Browser<'_>) {
     browser.wait("the dialog to close", "return !document.getElementById('move').open");
 }
 
+/// Waits until the first device that was seen is the one there: those that flows went to are put in order a moment later, and a click may land
+/// beside what moves.
+#[track_caller]
+fn wait_for_first_device(operator: Operator<'_>, address: &str) {
+    wait_for(&format!("{address} to be the first device"), SOON, || {
+        let devices = operator.get("/api/v1/devices").json();
+        let seen = devices.as_array()?.iter().find(|device| device["name"].is_null())?;
+        seen["places"][0]["careOf"].as_str()?.starts_with(address).then_some(())
+    });
+}
+
 /// Opens the dialog and clicks the device at that address; it is sent there unless somebody has to say yes.
 #[track_caller]
 fn send_to(browser: &Browser<'_>, address: &str, mode: &str, at_once: bool) {
@@ -174,8 +185,10 @@ fn the_page_shows_what_plays_and_moves_it() {
     take_back(&browser);
     wait_for_branches(operator, &[(A, "current"), (B, "leaving")]);
     // There again, by click, and then to both.
+    wait_for_first_device(operator, A);
     send_to(&browser, B, "move", true);
     wait_for_branches(operator, &[(A, "leaving"), (B, "current")]);
+    wait_for_first_device(operator, B);
     send_to(&browser, A, "fork", true);
     wait_for_branches(operator, &[(A, "current"), (B, "current")]);
     browser.look(1000, 900, "light");
@@ -486,6 +499,7 @@ fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
     configure("ask-taker");
     scene.server.hang_up();
     wait_for("the change", SOON, || scene.server.has_logged("steering.consent").then_some(()));
+    wait_for_first_device(operator, B);
     send_to(&browser, A, "move", false);
     browser.wait(
         "to be told",
