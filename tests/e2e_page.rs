@@ -456,7 +456,12 @@ fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
     let kitchen = format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n");
-    let configure = |consent: &str| fs::write(&config, format!("{LONG_WINDOW}consent = \"{consent}\"\n{kitchen}")).expect("written");
+    // At once: half a configuration is one as well.
+    let configure = |consent: &str| {
+        let next = config.with_extension("next");
+        fs::write(&next, format!("{LONG_WINDOW}consent = \"{consent}\"\n{kitchen}")).expect("written");
+        fs::rename(next, &config).expect("renamed");
+    };
     configure("ask-holder");
     let flags = ["--config", config.to_str().expect("a name in UTF-8")];
     let Some(scene) = Scene::set_with(&library(), &flags) else { return };
