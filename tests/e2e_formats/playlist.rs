@@ -227,7 +227,8 @@ fn numbers_and_timestamps_go_on_over_borders_and_rounds() {
             // Numbers that go on: nothing lost, nothing twice.
             let units = track.units();
             let came: Vec<Digest> = units.iter().map(|unit| unit.digest).collect();
-            let again: Vec<Digest> = round.iter().chain(further).copied().take(came.len()).collect();
+            // Where this machine is slow it is in a third round by now.
+            let again: Vec<Digest> = round.iter().chain(further.iter().cycle()).copied().take(came.len()).collect();
             assert_eq!(came, again, "{}: round for round", track.media);
             assert!(track.packets().iter().all(|packet| packet.ssrc() == track.ssrc && packet.payload_type() == track.payload_type));
             // 25 and 24 pictures a second; at a border what is longer, sound or pictures, has its end. MP4 has the last frame of sound cut.
