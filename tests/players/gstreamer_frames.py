@@ -14,6 +14,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402
 
 from gstreamer_player import Player  # noqa: E402
+from gstreamer_segments import show_all  # noqa: E402
 from tape import tell  # noqa: E402
 
 CHAIN = """
@@ -29,6 +30,7 @@ def main():
     wanted = {"v": ("video", pictures), "a": ("audio", sound)}
     chains = {kind: CHAIN.format(kind=kind, media=media, elements=elements) for kind, (media, elements) in wanted.items() if elements != "none"}
     player = Player(url, transport, 500, chains)
+    show_all(player.pipeline)
     player.pipeline.set_state(Gst.State.PLAYING)
     if what != "whole":
         player.wait_for(lambda: {kind for kind, _ in player.received} == set(chains), "picture or sound")

@@ -30,6 +30,7 @@ def gstreamer(url, transport, depayloader, decoder):
     from gi.repository import Gst
 
     from gstreamer_player import end_by_bye
+    from gstreamer_segments import show_all
 
     Gst.init(None)
     pipeline = Gst.parse_launch(
@@ -41,6 +42,7 @@ def gstreamer(url, transport, depayloader, decoder):
     source.set_property("location", url)
     source.set_property("protocols", transport)
     end_by_bye(source)
+    show_all(pipeline)
 
     def on_buffer(pad, info):
         # Rows and planes may be padded.
