@@ -111,7 +111,8 @@ fn aligned_with_a_window_both_are_served_until_it_is_over() {
 
 #[test]
 fn at_once_b_begins_with_what_is_due_and_has_the_same_packets_as_a() {
-    let Some(scene) = Scene::set() else { return };
+    // It ends long after it was looked at.
+    let Some(scene) = Scene::set_with(&library(), &["--transition", "10000"]) else { return };
     let a = Viewer::watch(&scene.network.a, &scene.url(V6, TITLE), Udp);
     wait_for_pictures(&a, 70);
     let b = Viewer::watch(&scene.network.b, &(url_to_take_all(&scene, &a) + "&join=at-once"), Udp);
@@ -119,9 +120,10 @@ fn at_once_b_begins_with_what_is_due_and_has_the_same_packets_as_a() {
     let session = scene.operator().session();
     wait_for_pictures(&b, 12);
     for (old, new) in a.tracks.iter().zip(&b.tracks) {
-        let (had, got) = (old.packets(), new.packets());
+        let got = new.packets();
         assert_contiguous(&new.media, &got);
-        let twin = had.iter().find(|packet| packet.sequence() == got[0].sequence()).expect("A had it too");
+        let is_twin = |packet: &&Packet| packet.sequence() == got[0].sequence();
+        let twin = old.recording.wait_for("what A had, too", SOON, |arrived| arrived.rtp.iter().find(is_twin).cloned());
         assert_eq!(twin.payload(), got[0].payload());
         let apart = got[0].at.max(twin.at) - got[0].at.min(twin.at);
         assert!(apart < Duration::from_secs(1), "{}: {apart:?}", new.media);
@@ -144,12 +146,6 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     wait_for_pictures(&b, 20);
     let session = scene.operator().session();
     wait_for_pictures(&b, 50);
-    let arrived = b.video().recording.so_far();
-    let begun = arrived.rtp[0].at;
-    let pictures: Vec<Instant> =
-        arrived.rtp.chunk_by(|before, next| before.timestamp() == next.timestamp()).map(|packets| packets[0].at).collect();
-    let took = pictures[49] - begun;
-    assert!(took > Duration::from_millis(900), "fifty pictures in {took:?}: it is served in real time");
     for track in &b.tracks {
         assert_contiguous(&track.media, &track.packets());
     }
@@ -172,6 +168,12 @@ fn far_from_its_key_picture_b_is_served_behind_a_to_the_very_end() {
     }
     let (first, count) = within(&film, "B", b.video());
     assert_eq!(first + count, film.video.len(), "all pictures to the end");
+    let packets = b.video().packets();
+    let mut begin = packets.chunk_by(|before, next| before.timestamp() == next.timestamp()).map(|packets| packets[0].at);
+    let begun = begin.next().expect("pictures");
+    // Players are given the first second at once, and the server may have begun late.
+    let took = begin.nth(248).expect("250 pictures") - begun;
+    assert!(took > Duration::from_secs(6), "ten seconds of pictures in {took:?}: it is served in real time");
 }
 
 /// Twenty seconds with open groups of pictures, two leading pictures behind each key picture.
@@ -215,8 +217,9 @@ fn begins_an_open_group(carriage: Carriage, join: &str) {
     let video = session["flows"].as_array().expect("flows").iter().find(|flow| flow["track"]["kind"] == json!("video")).expect("pictures");
     let newest = video["branches"].as_array().expect("branches").last().expect("a branch").clone();
     let sent = newest["packets"].as_u64().expect("a count");
-    let arrived = b.video().packets().len() as u64;
-    assert!(sent.abs_diff(arrived) < fillers as u64, "{sent} sent, {arrived} arrived");
+    // Our reader may be late.
+    let is_all = |arrived: &Arrived| (sent.abs_diff(arrived.rtp.len() as u64) < fillers as u64).then_some(());
+    b.video().recording.wait_for(&format!("the {sent} that were sent"), SOON, is_all);
 }
 
 #[test]
