@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::film::Film;
 use crate::support::namespaces::Family::{self, V4, V6};
 use crate::support::namespaces::{BehindNat, Host};
-use crate::support::players::Player;
+use crate::support::players::{LOST_TO_BYE, Player};
 use crate::support::scene::Scene;
 use crate::support::server::RTP;
 use crate::support::transcript::Vlc;
@@ -66,11 +66,11 @@ fn open_the_way(scene: &Scene, viewer: &Viewer, family: Family) {
     }
 }
 
-/// All of the title gets through, from its first packet on.
-fn gets_the_whole_title(player: Player, family: Family) {
+/// All of the title gets through to ffmpeg, from its first packet on.
+fn gets_the_whole_title(family: Family) {
     let Some((scene, nat)) = set() else { return };
     let film = Film::named(TITLE);
-    let running = player.play(&nat.device, &scene.url(family, TITLE), Udp);
+    let running = Player::Ffmpeg.play(&nat.device, &scene.url(family, TITLE), Udp);
     let plays = |session: &Value| session["state"] == "playing";
     wait_for("it to play", SOON * 2, || scene.operator().sessions().iter().any(plays).then_some(()));
     wait_for("the ports of both tracks to be learned", SOON, || (counted(&scene).0 >= 2).then_some(()));
@@ -78,17 +78,18 @@ fn gets_the_whole_title(player: Player, family: Family) {
     let received = running.end(Duration::from_secs(20));
     assert_eq!(film.locate_pictures("pictures", &received.pictures), 0);
     assert_eq!(film.locate_frames("sound", &received.frames), 0);
-    assert_eq!((received.pictures.len(), received.frames.len()), (film.video.len(), film.audio.len()), "pictures and audio frames");
+    assert_eq!(received.pictures.len(), film.video.len(), "pictures");
+    assert!(received.frames.len() + LOST_TO_BYE >= film.audio.len(), "of {} audio frames {}", film.audio.len(), received.frames.len());
 }
 
 #[test]
 fn ffmpeg_gets_the_whole_title_over_ipv4() {
-    gets_the_whole_title(Player::Ffmpeg, V4);
+    gets_the_whole_title(V4);
 }
 
 #[test]
 fn ffmpeg_gets_the_whole_title_over_ipv6() {
-    gets_the_whole_title(Player::Ffmpeg, V6);
+    gets_the_whole_title(V6);
 }
 
 /// GStreamer opens the ways of its tracks from several threads, with octets that name none: it is for a title of one track.

@@ -8,6 +8,7 @@ PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictu
 import os
 import sys
 import threading
+import time
 
 import gi
 
@@ -36,11 +37,25 @@ def chains_of(url):
     return {"a": SOUND} if ".m4a" in url else {"v": pictures, "a": SOUND}
 
 
-def end_by_bye(source):
-    """Keeps rtspsrc from guessing when a title ends.
+BYE = 203
 
-    Its jitter buffer puts that where PLAY's Range would end if all came as fast as its first packets, and drops what comes later: on a busy machine,
-    where these are read at once, much of the title.
+
+def says_bye(octets):
+    """Whether one of the packets of a compound RTCP packet is a BYE (RFC 3550 section 6)."""
+    at = 0
+    while at + 4 <= len(octets):
+        if octets[at + 1] == BYE:
+            return True
+        at += 4 * (1 + int.from_bytes(octets[at + 2 : at + 4], "big"))
+    return False
+
+
+def end_by_bye(source):
+    """Keeps rtspsrc from guessing when a title ends, and from leaving unread what came before a BYE.
+
+    Its jitter buffer puts the end where PLAY's Range would end if all came as fast as its first packets, and drops what comes later: on a busy machine,
+    where these are read at once, much of the title. A thread reads RTCP, and another RTP, which ends with the BYE whatever waits in its socket: both may
+    have been kept from reading until then.
     """
 
     def forget_the_range(pad, info):
@@ -59,7 +74,21 @@ def end_by_bye(source):
     def on_jitter_buffer(_manager, buffer, _session, _ssrc):
         buffer.get_static_pad("sink").add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, forget_the_range)
 
-    source.connect("new-manager", lambda _source, manager: manager.connect("new-jitterbuffer", on_jitter_buffer))
+    def let_media_go_first(_pad, info):
+        buffer = info.get_buffer()
+        if says_bye(buffer.extract_dup(0, buffer.get_size())):
+            time.sleep(0.2)
+        return Gst.PadProbeReturn.OK
+
+    def on_pad(_manager, pad):
+        if pad.get_name().startswith("recv_rtcp_sink_"):
+            pad.add_probe(Gst.PadProbeType.BUFFER, let_media_go_first)
+
+    def on_manager(_source, manager):
+        manager.connect("new-jitterbuffer", on_jitter_buffer)
+        manager.connect("pad-added", on_pad)
+
+    source.connect("new-manager", on_manager)
 
 
 class Player:

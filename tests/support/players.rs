@@ -75,8 +75,8 @@ const RECORDER_SETTLES: usize = 6;
 /// At most so many pictures are missing at the beginning of what is had of mpv.
 pub const RECORDED_LATE: usize = 10;
 
-/// libavformat reads a BYE before the packets that wait beside it: mpv, busy with showing pictures, may lose so many of the last audio
-/// frames, of the half second between them and their BYE.
+/// libavformat reads a BYE before the packets that wait beside it, and sound behind the pictures: a player that was kept from reading, as mpv is
+/// by showing pictures, may lose so many of the last audio frames, of the half second between them and their BYE.
 pub const LOST_TO_BYE: usize = 24;
 
 /// How a player keeps what it gets.
@@ -427,18 +427,31 @@ async fn retina(url: Url, carriage: Carriage, enough: impl Fn(&Received) -> bool
     let (mut received, mut byes) = (Received::default(), 0);
     while byes < tracks && !enough(&received) {
         let item = demuxed.next().await.expect("the session goes on until we end it").expect("retina finds nothing wrong");
-        match item {
-            CodecItem::VideoFrame(frame) => {
-                assert_eq!(frame.loss(), 0, "packets lost before a picture");
-                received.pictures.extend(Pictures::of_annex_b(frame.data()).into_iter().map(|picture| picture.digest));
-            }
-            CodecItem::AudioFrame(frame) => {
-                assert_eq!(frame.loss(), 0, "packets lost before an audio frame");
-                received.frames.push(Digest::of(frame.data()));
-            }
-            CodecItem::Rtcp(compound) => byes += compound.pkts().filter(|packet| packet.payload_type() == BYE).count(),
-            _ => {}
-        }
+        byes += take_in(&mut received, item);
+    }
+    // A BYE is read before the packets that wait beside it.
+    let waits = Duration::from_millis(50);
+    while byes >= tracks
+        && let Ok(Some(Ok(item))) = tokio::time::timeout(waits, demuxed.next()).await
+    {
+        take_in(&mut received, item);
     }
     received
+}
+
+/// Keeps what has come; how many BYEs that was.
+fn take_in(received: &mut Received, item: CodecItem) -> usize {
+    match item {
+        CodecItem::VideoFrame(frame) => {
+            assert_eq!(frame.loss(), 0, "packets lost before a picture");
+            received.pictures.extend(Pictures::of_annex_b(frame.data()).into_iter().map(|picture| picture.digest));
+        }
+        CodecItem::AudioFrame(frame) => {
+            assert_eq!(frame.loss(), 0, "packets lost before an audio frame");
+            received.frames.push(Digest::of(frame.data()));
+        }
+        CodecItem::Rtcp(compound) => return compound.pkts().filter(|packet| packet.payload_type() == BYE).count(),
+        _ => {}
+    }
+    0
 }
