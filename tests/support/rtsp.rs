@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::SOON;
 use crate::support::namespaces::Host;
 use crate::support::recording::{Packet, Recording, stamp, take};
 
@@ -100,7 +101,7 @@ pub struct Connection {
 impl Connection {
     /// Connects from `host`.
     pub fn open(host: &Host, to: SocketAddr) -> Self {
-        let stream = host.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(5))).expect("the RTSP listener takes connections");
+        let stream = host.run(|| TcpStream::connect_timeout(&to, SOON)).expect("the RTSP listener takes connections");
         stream.set_nodelay(true).expect("a TCP socket has the option");
         let (sender, responses) = mpsc::channel();
         let (channels, closed): (Channels, Arc<AtomicBool>) = Default::default();
@@ -147,7 +148,7 @@ impl Connection {
     /// The next response of the connection, in order.
     #[track_caller]
     pub fn next_response(&mut self, to: &str) -> Response {
-        self.next_response_within(to, Duration::from_secs(5))
+        self.next_response_within(to, SOON)
     }
 
     /// The next response, of a request that may take long.
