@@ -80,7 +80,7 @@ def option(message, otype):
 def main():
     host, port, spi, nai, key = sys.argv[1], int(sys.argv[2]), int(sys.argv[3], 0), sys.argv[4].encode(), bytes.fromhex(sys.argv[5])
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    link.settimeout(5)
+    link.settimeout(10)
     link.connect((host, port))
     care_of = mapped(link.getsockname()[0])
 
