@@ -1,9 +1,10 @@
 //! Retransmission for those who ask for it by `?rtx`: GStreamer on a network that loses datagrams, and a receiver that asks by hand.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::film::Film;
+use crate::support::film::{Film, library};
 use crate::support::namespaces::Family::{self, V4, V6};
 use crate::support::players::{LOST_TO_BYE, Player, Received, Running, play_with_retina};
 use crate::support::recording::{Packet, SENDER_REPORT};
@@ -25,13 +26,20 @@ const MAX_TIMES: usize = 4;
 /// What no path to ourselves takes.
 const A_WHILE: Duration = Duration::from_millis(300);
 
+/// A server that sends again what it sent ten seconds ago: who asks may be late.
+fn set() -> Option<Scene> {
+    let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
+    config.write_all(b"[rtp]\nrtx_ms = 10000\n").expect("written");
+    Scene::set_with(&library(), &["--config", config.path().to_str().expect("a path in UTF-8")])
+}
+
 /// What GStreamer gets of the title while each 33rd datagram is lost, and how many were. What is lost at the very end is
 /// not missed by anybody: nothing comes after it. Nor is anything lost of the first half second: GStreamer takes a source for one
 /// when two packets have come in succession, and throws away what came before, also where it is sent again.
 fn play_with_loss(scene: &Scene, family: Family, query: &str) -> (Running, u64) {
     scene.network.server.switch_segmentation_offload_off();
     let device = &scene.network.a;
-    let playing = Player::play_patiently(device, &scene.url(family, &format!("{TITLE}{query}")));
+    let playing = Player::play_patiently(device, &scene.url(family, &format!("{TITLE}{query}")), !query.is_empty());
     let operator = scene.operator();
     let is_at = |seconds: f64| operator.sessions().iter().any(|session| session["positionSeconds"].as_f64() >= Some(seconds));
     wait_for("the title to play", SOON * 2, || is_at(0.5).then_some(()));
@@ -61,7 +69,7 @@ struct Played {
 /// Where packets are lost, GStreamer was seen not to end: once in a hundred runs. Then another is looked at.
 fn played_with_loss(family: Family, query: &str) -> Option<Played> {
     for _ in 0..2 {
-        let scene = Scene::set()?;
+        let scene = set()?;
         let capture = Capture::start(&scene.network.server);
         let (playing, lost) = play_with_loss(&scene, family, query);
         if let Some(received) = playing.end_if_it_does(ENDS) {
@@ -117,7 +125,7 @@ fn without_asking_access_units_are_missing() {
 /// Players that do not know the profile with feedback take what it is there beside.
 #[test]
 fn other_players_play_what_is_described_with_feedback() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let (film, url) = (Film::named(TITLE), scene.url(V6, &format!("{TITLE}?rtx")));
     let whole = |received: &Received, lost: usize| {
         assert_eq!((film.locate_pictures("pictures", &received.pictures), received.pictures.len()), (0, film.video.len()));
@@ -211,7 +219,7 @@ fn assert_resent(again: &[Packet], first: &[Packet], label: u32) {
 
 #[test]
 fn who_asks_gets_exactly_what_it_asked_for() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let url = scene.url(V6, &format!("{LONG}?rtx"));
     let asker = Asker::watch(&scene, &scene.network.a, &url, Udp);
     assert!(asker.viewer.description.contains("m=video 0 RTP/AVPF 96 112\r\n"), "{}", asker.viewer.description);
@@ -246,7 +254,7 @@ fn who_asks_gets_exactly_what_it_asked_for() {
 
 #[test]
 fn nobody_else_gets_what_somebody_asked_for() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let a = Asker::watch(&scene, &scene.network.a, &scene.url(V6, &format!("{LONG}?rtx")), Udp);
     a.wait_for_first(30);
     // At the home address, and one that offers feedback unasked is refused it.
@@ -274,7 +282,7 @@ fn nobody_else_gets_what_somebody_asked_for() {
 
 #[test]
 fn feedback_is_not_served_to_who_did_not_ask() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let url = scene.url(V6, TITLE);
     let mut viewer = Viewer::open_tracks(&scene.network.a, &url, Udp, &[]);
     let answer =
@@ -284,7 +292,7 @@ fn feedback_is_not_served_to_who_did_not_ask() {
 
 #[test]
 fn a_storm_of_requests_is_no_amplifier() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let asker = Asker::watch(&scene, &scene.network.a, &scene.url(V6, &format!("{LONG}?rtx")), Udp);
     asker.wait_for_first(100);
     let start = std::time::Instant::now();
@@ -316,7 +324,7 @@ fn bitrate(asker: &Asker<'_>) -> usize {
 
 #[test]
 fn nothing_from_before_a_seek_is_sent_again() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let mut asker = Asker::watch(&scene, &scene.network.a, &scene.url(V6, &format!("{LONG}?rtx")), Udp);
     let before = asker.wait_for_first(30).last().expect("packets").sequence();
     let info = asker.viewer.seek(30.0).rtp_info();
@@ -330,7 +338,7 @@ fn nothing_from_before_a_seek_is_sent_again() {
 
 #[test]
 fn a_connection_loses_nothing_and_nothing_is_sent_again_over_it() {
-    let Some(scene) = Scene::set() else { return };
+    let Some(scene) = set() else { return };
     let mut asker = Asker::watch(&scene, &scene.network.a, &scene.url(V6, &format!("{LONG}?rtx")), Interleaved);
     assert!(asker.video().transport.starts_with("RTP/AVPF/TCP;unicast;interleaved=0-1"), "{}", asker.video().transport);
     let first = asker.wait_for_first(30);

@@ -1,6 +1,7 @@
-"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | trusting CERTIFICATE | seek SECONDS | rate FACTOR | pause PICTURES MORE]
+"""GStreamer's rtspsrc as a player that keeps what it gets: gstreamer_player.py URL udp|tcp TAPE [patient | asking | trusting CERTIFICATE | seek SECONDS | rate FACTOR | pause PICTURES MORE]
 
-It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told, "trusting" wants a server of that certificate. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "rate" seeks to the beginning and plays at that rate;
+It ends when the title does. "patient" waits for missing packets as long as rtspsrc does unless told, "asking" as long as it takes to get them
+again, "trusting" wants a server of that certificate. "seek" goes there (flushing) once it has picture and sound and keeps what comes after; "rate" seeks to the beginning and plays at that rate;
 "pause" pauses after
 PICTURES pictures, says "paused", waits to be told "resume", and ends MORE pictures later.
 """
@@ -50,12 +51,12 @@ def says_bye(octets):
     return False
 
 
-def end_by_bye(source):
+def end_by_bye(source, on_bye=lambda pad: None):
     """Keeps rtspsrc from guessing when a title ends, and from leaving unread what came before a BYE.
 
     Its jitter buffer puts the end where PLAY's Range would end if all came as fast as its first packets, and drops what comes later: on a busy machine,
     where these are read at once, much of the title. A thread reads RTCP, and another RTP, which ends with the BYE whatever waits in its socket: both may
-    have been kept from reading until then.
+    have been kept from reading until then. `on_bye` is told the pad of each.
     """
 
     def forget_the_range(pad, info):
@@ -74,10 +75,11 @@ def end_by_bye(source):
     def on_jitter_buffer(_manager, buffer, _session, _ssrc):
         buffer.get_static_pad("sink").add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, forget_the_range)
 
-    def let_media_go_first(_pad, info):
+    def let_media_go_first(pad, info):
         buffer = info.get_buffer()
         if says_bye(buffer.extract_dup(0, buffer.get_size())):
             time.sleep(0.2)
+            on_bye(pad.get_name())
         return Gst.PadProbeReturn.OK
 
     def on_pad(_manager, pad):
@@ -99,11 +101,12 @@ class Player:
         self.received = []
         self.pictures = 0
         self.ended = False
+        self.byes = set()
         self.pipeline = Gst.parse_launch(SOURCE.format(latency=latency) + "".join(chains.values()))
         source = self.pipeline.get_by_name("source")
         source.set_property("location", url)
         source.set_property("protocols", transport)
-        end_by_bye(source)
+        end_by_bye(source, self.on_bye)
         for kind in chains:
             pad = self.pipeline.get_by_name(kind).get_static_pad("sink")
             pad.add_probe(Gst.PadProbeType.BUFFER, self.on_buffer, kind)
@@ -127,6 +130,11 @@ class Player:
                     self.pictures = 0
         return Gst.PadProbeReturn.OK
 
+    def on_bye(self, name):
+        with self.changed:
+            self.byes.add(name)
+            self.changed.notify_all()
+
     def watch_bus(self):
         kinds = Gst.MessageType.EOS | Gst.MessageType.ERROR
         message = self.bus.timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
@@ -141,6 +149,18 @@ class Player:
             if not self.changed.wait_for(lambda: condition() or self.ended, seconds) or not condition():
                 sys.exit(f"no {what}; ended: {self.ended}, {len(self.received)} units received")
 
+    def wait_for_byes(self, count):
+        """Waits for the BYE of each track, and until nothing comes out behind it: all that a jitter buffer holds does, and that it has ended, where packets
+        may be asked for, much later or never.
+        """
+        self.wait_for(lambda: len(self.byes) == count or self.ended == Gst.MessageType.EOS, "BYE of each track")
+        before, quiet = None, 0
+        while quiet < 10:
+            time.sleep(0.1)
+            with self.changed:
+                quiet = quiet + 1 if len(self.received) == before else 0
+                before = len(self.received)
+
     def keep(self, path):
         tape = Tape(path)
         with self.changed:
@@ -153,7 +173,8 @@ def main():
     url, transport, path = sys.argv[1:4]
     what, *numbers = sys.argv[4:] or ["whole"]
     Gst.init(None)
-    player = Player(url, transport, 2000 if what == "patient" else 500, chains_of(url))
+    chains = chains_of(url)
+    player = Player(url, transport, {"patient": 2000, "asking": 10_000}.get(what, 500), chains)
     if what == "trusting":
         database = Gio.TlsFileDatabase.new(os.path.abspath(numbers[0]))
         player.pipeline.get_by_name("source").set_property("tls-database", database)
@@ -167,6 +188,8 @@ def main():
         before = player.pictures
         player.pipeline.set_state(Gst.State.PLAYING)
         player.wait_for(lambda: player.pictures >= before + more, f"{more} pictures after the pause")
+    elif what == "asking":
+        player.wait_for_byes(len(chains))
     else:
         if what in ("seek", "rate"):
             # Both tracks have to be linked, or the sink of the one that is not refuses.
@@ -179,6 +202,10 @@ def main():
             tell("sought")
         player.wait_for(lambda: player.ended == Gst.MessageType.EOS, "end of stream")
     player.keep(path)
+    if what == "asking":
+        # The pipeline would not stop before its jitter buffers give up what they ask for.
+        tell("end")
+        os._exit(0)
     player.pipeline.set_state(Gst.State.NULL)
     tell("end")
 

@@ -123,11 +123,11 @@ impl Player {
         self.start(host, url, carriage, None)
     }
 
-    /// GStreamer, waiting for missing packets as long as it does unless told.
-    pub fn play_patiently(host: &Host, url: &str) -> Running {
+    /// GStreamer, waiting for missing packets as long as it does unless told, or, where it asks for them, as long as it takes.
+    pub fn play_patiently(host: &Host, url: &str, asks: bool) -> Running {
         let out = TempDir::new().expect("a temporary folder");
         let mut command = script(host, "gstreamer_player.py");
-        command.args([url, transport(Carriage::Udp)]).arg(out.path().join("tape")).arg("patient");
+        command.args([url, transport(Carriage::Udp)]).arg(out.path().join("tape")).arg(if asks { "asking" } else { "patient" });
         Running::start(Self::GStreamer, command, out, Keeps::Tape)
     }
 
