@@ -164,7 +164,7 @@ fn a_receiver_without_an_rtcp_port_is_served() {
     let target = format!("/api/v1/home-addresses/{}/bindings/1", viewer.video().home);
     operator.put(&target, &json!({ "careOf": to.to_string(), "mode": "fork", "join": "at-once" })).json();
     let mut packet = [0; 2048];
-    wait_for("reports to come back", SOON * 2, || {
+    wait_for("reports to come back", SOON * 3, || {
         bare.recv(&mut packet).expect("RTP comes");
         (number(&scene, "flowsteer_datagrams_bounced_total") >= 3.0).then_some(())
     });
