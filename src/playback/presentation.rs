@@ -64,7 +64,7 @@ const MAX_LEAD: Duration = Duration::from_millis(200);
 const MAX_SKIP: Duration = Duration::from_secs(10);
 /// How long after a branch's last datagram its BYE follows at the title's end: players read RTCP before RTP, and what they
 /// have not read when BYE comes is lost, with what their reordering buffer holds (libavformat: up to 100 ms).
-const BEFORE_BYE: Duration = Duration::from_millis(500);
+const BEFORE_BYE: Duration = Duration::from_secs(1);
 /// … and interleaved, where nothing overtakes.
 const BEFORE_INTERLEAVED_BYE: Duration = Duration::from_millis(20);
 /// So far the clock runs on at the end of a range anyway, since it is stopped by a timer.

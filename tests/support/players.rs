@@ -76,7 +76,7 @@ const RECORDER_SETTLES: usize = 6;
 pub const RECORDED_LATE: usize = 10;
 
 /// libavformat reads a BYE before the packets that wait beside it, and sound behind the pictures: a player that was kept from reading, as mpv is
-/// by showing pictures, may lose so many of the last audio frames, of the half second between them and their BYE.
+/// by showing pictures, may lose so many of the last audio frames.
 pub const LOST_TO_BYE: usize = 24;
 
 /// How a player keeps what it gets.
@@ -173,6 +173,8 @@ impl Player {
                 command.args(["--no-config", "--no-terminal", "--framedrop=no", "--ao=null", "--vo=image", "--vo-image-format=jpg"]);
                 command.arg(format!("--vo-image-outdir={}", out.path().join("shown").display()));
                 command.arg(format!("--stream-record={}", out.path().join("record.mkv").display()));
+                // Else it reads no further ahead than it shows, and what it was late for is still to be read when BYE comes.
+                command.arg("--cache=yes");
                 command.arg("--demuxer-lavf-o=buffer_size=8388608,reorder_queue_size=1000");
                 command.args([&format!("--rtsp-transport={transport}"), url]);
                 command
