@@ -155,15 +155,17 @@ fn assert_stands_still(scene: &Scene) -> f64 {
 }
 
 /// As in the file from the first unit on, with at most one gap, around which a unit may be damaged: of what was sent before it stood
-/// there, a little of which is shown later.
+/// there, a little of which is shown later; a second of it at any rate.
 #[track_caller]
 fn assert_in_one_or_two_pieces(whose: &str, film: &[FilmUnit], part: &[Digest], stood: f64) {
     let whole: Vec<Digest> = film.iter().map(|unit| unit.digest).collect();
-    let sent = film.iter().filter(|unit| unit.time <= stood + 0.2).count();
     let same = whole.iter().zip(part).take_while(|(in_file, came)| in_file == came).count();
     if same == part.len() {
         return;
     }
+    // What is late is sent one track behind the other, and it stands where the first unit that was not sent belongs.
+    let until = (stood + 0.2).max(film[same].time + 1.0);
+    let sent = film.iter().filter(|unit| unit.time <= until).count();
     let rest = &part[same..];
     let known = rest.iter().take(3).position(|digest| whole[same..].contains(digest));
     let known = known.unwrap_or_else(|| panic!("{whose}: units after {same} that are not in the file"));

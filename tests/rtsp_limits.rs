@@ -153,7 +153,7 @@ fn alone<const N: usize>(addresses: [&'static str; N], work: impl FnOnce() + Sen
             assert!(!required, "network namespaces cannot be made here ({error})");
             return eprintln!("skipped: network namespaces cannot be made here ({error})");
         }
-        let add = |address| format!("-6 addr add {address}/64 dev lo");
+        let add = |address| format!("-6 addr add {address}/64 dev lo nodad");
         for arguments in [["link set lo up".to_owned()].as_slice(), &addresses.map(add)].concat() {
             let done = std::process::Command::new("ip").args(arguments.split(' ')).status().expect("ip runs");
             assert!(done.success(), "ip {arguments}");

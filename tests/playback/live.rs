@@ -186,7 +186,7 @@ fn the_end_of_the_source_is_the_end_of_the_title() {
     let (mut source, mut rig) = begin(seconds(3.0), LiveSettings::default());
     source.run_with(&mut rig, seconds(0.5));
     source.feed.end();
-    rig.run(seconds(1.0));
+    rig.run(seconds(1.5));
     assert_eq!(rig.byes.len(), 2);
     assert!(rig.got(0, VIDEO).len() >= 37);
 }

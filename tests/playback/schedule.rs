@@ -52,7 +52,7 @@ fn after_the_end_another_play_begins_anew_without_a_break_in_numbers() {
     assert_eq!(rig.got(1, VIDEO).len(), 200);
     assert_eq!(rig.got(1, AUDIO)[187].sequence, before.sequence.wrapping_add(1));
     let step = rig.got(1, AUDIO)[187].timestamp.wrapping_sub(before.timestamp);
-    assert!((1024..36_000).contains(&step), "{step}");
+    assert!((1024..60_000).contains(&step), "{step}");
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn one_that_takes_nothing_withholds_the_end_from_nobody() {
     rig.stalled = Some(2);
     rig.bind(2, &[VIDEO, AUDIO], 2000);
     rig.bind(3, &[VIDEO, AUDIO], 1100);
-    rig.run(seconds(1.7));
+    rig.run(seconds(2.2));
     assert_eq!(rig.byes.iter().map(|(branch, flow, _)| (*branch, *flow)).collect::<Vec<_>>(), [(1, VIDEO), (1, AUDIO)]);
     assert_eq!(rig.presentation.state(), PresentationState::Paused);
     rig.run(seconds(20.0));
