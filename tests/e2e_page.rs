@@ -18,7 +18,7 @@ use support::scene::Scene;
 use support::server::{Operator, Server};
 use support::viewer::Carriage::Udp;
 use support::viewer::Viewer;
-use support::{SOON, wait_for};
+use support::{SOON, replace, wait_for};
 
 const PAGE: &str = "http://localhost:8080/";
 const TITLE: &str = "countdown.mp4";
@@ -276,7 +276,7 @@ fn sign_in_with_a_password(scene: &Scene, browser: &Browser<'_>, config: &Path) 
     scene.operator().control(&scene.operator().session(), "end", &json!({}));
     let devices = fs::read_to_string(config).expect("a text");
     let olga = "[[users]]\nname = \"olga\"\npassword = \"s3cret\"\nroles = [\"operator\"]\n";
-    fs::write(config, format!("{devices}{olga}")).expect("written");
+    replace(config, &format!("{devices}{olga}"));
     scene.server.hang_up();
     wait_for("the user", SOON, || scene.server.has_logged("users changed").then_some(()));
     // For as long as it takes.
@@ -456,12 +456,7 @@ fn the_page_asks_who_may_have_what_plays_and_waits_where_another_is_asked() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let config = folder.path().join("config.toml");
     let kitchen = format!("[[device]]\nname = \"Kitchen\"\ncare_of = \"{B}:7000\"\n");
-    // At once: half a configuration is one as well.
-    let configure = |consent: &str| {
-        let next = config.with_extension("next");
-        fs::write(&next, format!("{LONG_WINDOW}consent = \"{consent}\"\n{kitchen}")).expect("written");
-        fs::rename(next, &config).expect("renamed");
-    };
+    let configure = |consent: &str| replace(&config, &format!("{LONG_WINDOW}consent = \"{consent}\"\n{kitchen}"));
     configure("ask-holder");
     let flags = ["--config", config.to_str().expect("a name in UTF-8")];
     let Some(scene) = Scene::set_with(&library(), &flags) else { return };

@@ -26,7 +26,7 @@ use support::scene::Scene;
 use support::server::{flowsteer, rtsp_address};
 use support::viewer::Carriage::Udp;
 use support::viewer::{Viewer, authority};
-use support::{Killed, SOON, wait_for};
+use support::{Killed, SOON, replace, wait_for};
 
 /// A minute: longer than anything here takes.
 const TITLE: &str = "countdown.mp4";
@@ -418,10 +418,7 @@ fn a_binding_update_and_a_call_are_accepted_behind_a_yes_only() {
 /// The configuration is that text from now on.
 #[track_caller]
 fn reload(scene: &Scene, folder: &tempfile::TempDir, text: &str) {
-    // It is watched: whole, or as it was.
-    let next = folder.path().join("next");
-    std::fs::write(&next, text).expect("written");
-    std::fs::rename(&next, folder.path().join("f.toml")).expect("renamed");
+    replace(&folder.path().join("f.toml"), text);
     scene.server.hang_up();
     wait_for("the reload", SOON, || scene.server.has_logged("the configuration was read again").then_some(()));
 }

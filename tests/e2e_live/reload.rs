@@ -12,7 +12,7 @@ use crate::support::scene::Scene;
 use crate::support::server::Server;
 use crate::support::viewer::Carriage::{Interleaved, Udp};
 use crate::support::viewer::{Viewer, assert_contiguous};
-use crate::support::{SOON, http, wait_for};
+use crate::support::{SOON, http, replace, wait_for};
 
 const SETTINGS: &str = "flowsteer.toml";
 
@@ -21,9 +21,7 @@ fn configure(folder: &Path, cameras: &[(&str, &str)], users: &[(&str, &str)]) {
     let camera = |(name, shows): &(&str, &str)| format!("[[camera]]\nname = \"{name}\"\nurl = \"rtsp://127.0.0.1:7554/{shows}?loop\"\n");
     let user = |(path, user): &(&str, &str)| format!("[[publish]]\npath = \"{path}\"\nusername = \"{user}\"\npassword = \"s3cret\"\n");
     let text: String = cameras.iter().map(camera).chain(users.iter().map(user)).collect();
-    // It is read when it has changed, too: never half of it.
-    let next = folder.join("next");
-    fs::write(&next, text).and_then(|()| fs::rename(&next, folder.join(SETTINGS))).expect("a configuration is written");
+    replace(&folder.join(SETTINGS), &text);
 }
 
 #[track_caller]

@@ -24,6 +24,7 @@ pub mod viewer;
 pub mod wire;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,14 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Puts a text in the place of a file, at once: a configuration that is watched is never read half written.
+#[track_caller]
+pub fn replace(file: &Path, text: &str) {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text).expect("written");
+    std::fs::rename(next, file).expect("renamed");
 }
 
 /// Asks again every few milliseconds until there is an answer.
